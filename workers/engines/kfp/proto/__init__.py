@@ -1,0 +1,1 @@
+"""Generated stubs of ML Metadata's protocol: see `metadata_store.proto` and `make generate`."""
