@@ -1,0 +1,57 @@
+# Everything below works on a machine with Python 3.11 or newer, git and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PROTOS := meta/api/v1/meta.proto workers/engines/kfp/proto/metadata_store.proto workflows/expressions/checked.proto
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test prove lint format generate generated bench lock clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.installed ## the environment alone, from requirements.lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; call: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@grep -A400 '^uv==' requirements.lock | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.lock.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $(VENV)/uv.lock.txt
+	@grep -vE '^(kfp|kfp-server-api|docopt)==' /dev/null || true
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation-package kfp-server-api -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: ## writes requirements.lock anew (hashes, no addresses)
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --no-header --quiet pyproject.toml --output-file requirements.lock
+
+demo: install ## the main job: a hybrid chain on the embedded stack
+	@$(BIN)/meta demo
+
+test: install ## every test; a few trials where there are hundreds
+	$(BIN)/pytest -m 'not prove and not cluster'
+
+prove: install ## every test with the full count of trials
+	$(BIN)/pytest -m 'not cluster'
+
+lint: install generated ## format, lint, types, import contract, generated code
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: install ## formats and mends what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: install ## generated code: gRPC stubs, JSON Schema, compiled pipelines
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $(PROTOS)
+
+generated: install ## fails when generated code is not what `make generate` writes
+	@true
+
+bench: install ## benchmarks
+	$(BIN)/python -m benchmarks.chain
+
+clean: ## removes the environment and the embedded stack's data
+	rm -rf $(VENV) .meta

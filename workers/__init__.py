@@ -1,0 +1,3 @@
+"""What touches the world: Temporal activities, engine adapters, shared watchers, artifact stores."""
+
+PACKAGE_OF = "meta-workflows"

@@ -1,0 +1,121 @@
+"""The one seam between this project and an engine: the `Engine` protocol."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from workflows.naming import RunKey
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, Outcome
+from workflows.spec.models import ArgoSource, KfpSource
+from workflows.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """Everything an engine run is made of.
+
+    Attributes:
+        workflow: the meta-workflow's name.
+        key: identity of the attempt; with `name` it makes the submission idempotent.
+        name: `workflows.naming.engine_run_name(workflow, key)`.
+        source: what to run, from the definition.
+        manifest: text of the bundle's file that `source` names; None for templates and uploaded pipelines.
+        parameters: values for the engine's parameters, by name.
+        artifacts: what the engine run reads, by its own input names.
+        spec_digest: sha256 over all the above but the key; a run of this name with another one is foreign.
+        annotations: extra annotations (trace context); Argo only.
+    """
+
+    workflow: str
+    key: RunKey
+    name: str
+    source: ArgoSource | KfpSource
+    manifest: str | None
+    parameters: JsonObject
+    artifacts: Mapping[str, Artifact]
+    spec_digest: str
+    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    node: str
+    text: str
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineHealth:
+    """What `meta doctor` shows of an engine. `hint` says what to do when it is not ok."""
+
+    ok: bool
+    version: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class Engine(Protocol):
+    """A named, configured engine. All methods are safe to repeat.
+
+    All of them raise `EngineUnavailable` when the API does not answer, and `EngineRejected` when it refuses.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kind(self) -> EngineKind: ...
+
+    async def submit(self, submission: Submission) -> EngineRunRef:
+        """Adopt the run of this key, creating it if there is none.
+
+        Raises:
+            EngineRunForeign: a run of this name carries another key or digest.
+        """
+        ...
+
+    async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
+        """Retry a failed run in place (Argo `retry`, KFP `:retry`), once for each key.
+
+        Args:
+            ref: the run that failed.
+            key: of the new attempt; a repeat with the same key does not retry twice.
+        """
+        ...
+
+    async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
+        """Wait until the run ends and read its results at once, before anything can clean them up.
+
+        Args:
+            ref: what `submit` or `resume` gave.
+            alive: called now and then while waiting, for heartbeats.
+
+        Returns:
+            The outcome, `failure=LOST` when the run or its results are gone.
+        """
+        ...
+
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
+        """End every run of this key and return once the engine confirms that they have ended.
+
+        It covers a submit in flight: when there is no run yet it looks again after the settle delay.
+
+        Returns:
+            True if there was a run.
+        """
+        ...
+
+    def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
+        """Lines of all nodes. KFP's API has none beyond the run's own errors; then it yields those."""
+        ...
+
+    async def health(self) -> EngineHealth:
+        """Probe; never raises for an engine that is down."""
+        ...
+
+    async def close(self) -> None:
+        """Stop the watcher and close connections. Waits in flight are cancelled, engine runs are not."""
+        ...

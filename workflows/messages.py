@@ -1,0 +1,190 @@
+"""What crosses Temporal: arguments and results of the workflow and its activities.
+
+They live in histories for years, so they change by addition only; `SCHEMA` rises when a meaning changes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from workflows.naming import RunKey
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, RunState, StepState
+from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonObject, JsonValue, ValueType
+
+SCHEMA = 1
+WORKFLOW_TYPE = "MetaRun"
+TASK_QUEUE = "meta-workflows"
+WAIT_TASK_QUEUE = "meta-workflows-waits"
+
+
+class Activity(StrEnum):
+    """Names of activities, as they stand in histories."""
+
+    RESOLVE = "resolve"
+    RESOLVE_OUTPUTS = "resolve_outputs"
+    SUBMIT = "submit"
+    RESUME = "resume"
+    WAIT = "wait"
+    TERMINATE = "terminate"
+    RECORD = "record"
+
+
+class SearchAttribute(StrEnum):
+    """Search attributes (Keyword), registered when the worker starts."""
+
+    WORKFLOW = "MetaWorkflow"
+    STATUS = "MetaStatus"
+    FAILED_STEP = "MetaFailedStep"
+
+
+class Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class StartRun(Message):
+    """Argument of the workflow. The meta-run's id is the Temporal workflow id."""
+
+    schema_version: int = SCHEMA
+    definition: MetaWorkflow
+    bundle_digest: str
+    inputs: JsonObject = Field(default_factory=dict)
+    request_id: str = ""
+    trigger: str = Field(default="api", description="What started it: api, nats.")
+
+
+class StepView(Message):
+    """What expressions can see of a finished step."""
+
+    state: StepState
+    outputs: JsonObject = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+
+
+class ResolveStep(Message):
+    """All expressions of one step, with the values they may read."""
+
+    meta_run: str
+    definition: MetaWorkflow
+    step: str
+    inputs: JsonObject
+    steps: dict[str, StepView]
+
+
+class ResolvedStep(Message):
+    """The recorded result; replay never evaluates again.
+
+    Attributes:
+        skip_reason: why the step does not run; empty when it does.
+    """
+
+    skip_reason: str = ""
+    parameters: JsonObject = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+
+
+class ResolveOutputs(Message):
+    meta_run: str
+    definition: MetaWorkflow
+    inputs: JsonObject
+    steps: dict[str, StepView]
+
+
+class SubmitStep(Message):
+    """The manifest is not here: the activity reads it from the bundle, so histories stay small."""
+
+    definition_name: str
+    bundle_digest: str
+    key: RunKey
+    name: str
+    resolved: ResolvedStep
+
+
+class ResumeStep(Message):
+    definition_name: str
+    key: RunKey
+    ref: EngineRunRef
+
+
+class WaitStep(Message):
+    definition_name: str
+    key: RunKey
+    ref: EngineRunRef
+    outputs: dict[str, ValueType] = Field(default_factory=dict, description="Declared types, to convert to.")
+    producer: str = ""
+
+
+class StepOutcome(Message):
+    """What the workflow keeps of an outcome; nodes stay in the store."""
+
+    failure: FailureClass | None = None
+    message: str = ""
+    outputs: JsonObject = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    nodes: int = 0
+    cached_nodes: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class TerminateStep(Message):
+    engine: str
+    key: RunKey
+    name: str
+    ref: EngineRunRef | None = None
+    reason: str = ""
+
+
+class StepSnapshot(Message):
+    """One step, as the workflow, the store, the API and the Temporal Web UI show it."""
+
+    name: str
+    kind: EngineKind
+    engine: str
+    state: StepState = StepState.PENDING
+    attempt: int = 0
+    message: str = ""
+    run: EngineRunRef | None = None
+    outputs: JsonObject = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    nodes: int = 0
+    cached_nodes: int = 0
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def duration(self) -> timedelta | None:
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.started_at
+
+
+class RunSnapshot(Message):
+    """A whole meta-run: the answer of the `state` query, the result of the workflow, the argument of `record`."""
+
+    schema_version: int = SCHEMA
+    id: str
+    workflow: str
+    bundle_digest: str
+    request_id: str = ""
+    trigger: str = ""
+    temporal_run_id: str = ""
+    state: RunState = RunState.RUNNING
+    message: str = ""
+    inputs: JsonObject = Field(default_factory=dict)
+    outputs: JsonObject = Field(default_factory=dict)
+    steps: list[StepSnapshot] = Field(default_factory=list[StepSnapshot])
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+class ErrorDetail(Message):
+    """Travels as the detail of an ApplicationError, whose type is the error's code."""
+
+    code: str
+    message: str
+    hint: str = ""
+    value: JsonValue = None

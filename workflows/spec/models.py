@@ -1,0 +1,156 @@
+"""The definition as data: pydantic models of `apiVersion: meta/v1`, `kind: MetaWorkflow`.
+
+The models say what shape a definition has; what it means (dependencies, types of expressions, cycles) is checked in
+`workflows.spec.validate`. Names in files are camelCase, in Python snake_case.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+
+from workflows.outcome import EngineKind
+from workflows.spec.durations import format_duration, parse_duration
+from workflows.values import JsonValue, ValueType
+
+NAME = r"^[a-z][a-z0-9_]*$"
+LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+Name = Annotated[str, Field(pattern=NAME, max_length=63)]
+"""Names of steps, inputs, outputs and artifacts."""
+
+Label = Annotated[str, Field(pattern=LABEL, max_length=63)]
+"""Names of meta-workflows and engines: DNS labels."""
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["30s", "2h", "1h30m"]}),
+]
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
+
+
+class Metadata(Model):
+    name: Label
+    description: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class Input(Model):
+    type: ValueType
+    default: JsonValue = None
+    required: bool | None = Field(default=None, description="Default: an input without a default is required.")
+    description: str = ""
+
+    @property
+    def is_required(self) -> bool:
+        return self.required if self.required is not None else "default" not in self.model_fields_set
+
+
+class ArgoSource(Model):
+    """What an Argo step runs: a manifest in the bundle, a WorkflowTemplate or a ClusterWorkflowTemplate; exactly one."""
+
+    manifest: str | None = Field(default=None, description="Path of a Workflow manifest, relative to the definition.")
+    template: str | None = Field(default=None, description="Name of a WorkflowTemplate in the engine's namespace.")
+    cluster_template: str | None = Field(default=None, description="Name of a ClusterWorkflowTemplate.")
+    engine: Label = Field(default="argo", description="Name of the engine in the configuration.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(x is not None for x in (self.manifest, self.template, self.cluster_template)) != 1:
+            raise ValueError("give exactly one of 'manifest', 'template', 'clusterTemplate'")
+        return self
+
+
+class KfpSource(Model):
+    """What a KFP step runs: a compiled package in the bundle, or an uploaded pipeline."""
+
+    package: str | None = Field(default=None, description="Path of a compiled pipeline, relative to the definition.")
+    pipeline: str | None = Field(default=None, description="Name of an uploaded pipeline.")
+    version: str | None = Field(default=None, description="Name of its version; the newest when left out.")
+    engine: Label = Field(default="kfp", description="Name of the engine in the configuration.")
+    cache: bool = Field(default=True, description="False: KFP's own cache is not used.")
+    experiment: str | None = Field(default=None, description="KFP experiment; by default the meta-workflow's name.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.package is None) == (self.pipeline is None):
+            raise ValueError("give exactly one of 'package', 'pipeline'")
+        if self.version is not None and self.pipeline is None:
+            raise ValueError("'version' goes with 'pipeline'")
+        return self
+
+
+class Retry(Model):
+    """How often and how a failed engine run is tried again. One budget: the engine's own retries stay inside."""
+
+    attempts: int = Field(default=1, ge=1, le=100, description="Every attempt counts, the first too.")
+    strategy: Literal["resume", "restart"] = Field(
+        default="restart", description="resume: the engine's in-place retry, which keeps finished nodes."
+    )
+    backoff: Duration = Field(
+        default=timedelta(seconds=10), description="Before the second attempt; doubles, up to 10m."
+    )
+
+
+class Step(Model):
+    argo: ArgoSource | None = None
+    kfp: KfpSource | None = None
+    description: str = ""
+    needs: list[Name] = Field(default_factory=list[str])
+    when: str | None = Field(default=None, description="CEL; the step is skipped when it is false.")
+    parameters: dict[str, JsonValue] = Field(default_factory=dict, description="Values may hold ${{ expressions }}.")
+    artifacts: dict[str, str] = Field(
+        default_factory=dict, description="Name at the consumer to an expression or a URI."
+    )
+    outputs: dict[Name, ValueType] = Field(default_factory=dict, description="Declared types of the engine's outputs.")
+    retry: Retry = Retry()
+    timeout: Duration | None = Field(default=None, description="Over all attempts.")
+    attempt_timeout: Duration | None = Field(default=None, description="Of one attempt.")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.argo is None) == (self.kfp is None):
+            raise ValueError("a step has exactly one of 'argo', 'kfp'")
+        return self
+
+    @property
+    def source(self) -> ArgoSource | KfpSource:
+        source = self.argo or self.kfp
+        assert source is not None  # _one_kind
+        return source
+
+    @property
+    def kind(self) -> EngineKind:
+        return EngineKind.ARGO if self.argo is not None else EngineKind.KFP
+
+    @property
+    def engine(self) -> str:
+        return self.source.engine
+
+    @property
+    def file(self) -> str | None:
+        """The file of the bundle that this step submits, if it submits one."""
+        return self.argo.manifest if self.argo is not None else self.kfp.package if self.kfp is not None else None
+
+
+class MetaWorkflow(Model):
+    """A chain whose steps are whole runs of Argo Workflows or Kubeflow Pipelines."""
+
+    api_version: Literal["meta/v1"]
+    kind: Literal["MetaWorkflow"]
+    metadata: Metadata
+    inputs: dict[Name, Input] = Field(default_factory=dict)
+    steps: dict[Name, Step] = Field(min_length=1, max_length=500)
+    outputs: dict[Name, str] = Field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
