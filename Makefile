@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-PROTOS := meta/api/v1/meta.proto workers/engines/kfp/proto/metadata_store.proto workflows/expressions/checked.proto
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test prove lint format generate generated bench lock clean
@@ -17,7 +16,6 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@grep -A400 '^uv==' requirements.lock | awk 'NR == 1 || /^    --hash/ {print; next} {exit}' > $(VENV)/uv.lock.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $(VENV)/uv.lock.txt
-	@grep -vE '^(kfp|kfp-server-api|docopt)==' /dev/null || true
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation-package kfp-server-api -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -45,10 +43,10 @@ format: install ## formats and mends what can be mended
 	$(BIN)/ruff check --fix .
 
 generate: install ## generated code: gRPC stubs, JSON Schema, compiled pipelines
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --mypy_out=. --grpc_python_out=. --mypy_grpc_out=. $(PROTOS)
+	$(BIN)/python .ci/generate.py
 
 generated: install ## fails when generated code is not what `make generate` writes
-	@true
+	$(BIN)/python .ci/generate.py --check
 
 bench: install ## benchmarks
 	$(BIN)/python -m benchmarks.chain

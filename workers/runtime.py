@@ -1,0 +1,100 @@
+"""A worker process: one Temporal worker for workflows and short activities, one for waits."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from workers.activities import Activities
+from workers.interceptor import ErrorInterceptor
+from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
+from workflows.meta_run import MetaRun
+
+log = logging.getLogger(__name__)
+
+PASSED_THROUGH = ("pydantic", "pydantic_core", "workflows", "annotated_types", "typing_extensions")
+"""Pure modules that the workflow sandbox need not import again for each run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much one worker process does at a time. `shutdown_grace_s` is seconds."""
+
+    wait_slots: int = 2000
+    activity_slots: int = 100
+    shutdown_grace_s: float = 10.0
+
+
+async def connect(address: str, namespace: str) -> Client:
+    """Connect to Temporal, waiting for it as long as it takes.
+
+    Args:
+        address: host:port of the frontend.
+        namespace: must exist.
+    """
+    delay = 0.2
+    while True:
+        try:
+            return await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter)
+        except RuntimeError as error:  # what the SDK raises when nobody listens
+            log.warning("Temporal at %s does not answer yet: %s", address, error)
+        await asyncio.sleep(delay)
+        delay = min(delay * 2, 5.0)
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make sure that our search attributes exist. Temporal Cloud registers them in its console instead."""
+    for attribute in SearchAttribute:
+        request = AddSearchAttributesRequest(
+            namespace=client.namespace,
+            search_attributes={attribute.value: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
+        )
+        try:
+            await client.operator_service.add_search_attributes(request)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.ALREADY_EXISTS:
+                raise
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+
+
+@asynccontextmanager
+async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> AsyncGenerator[None]:
+    """Run both workers; leaving the context stops them, and no engine run with them."""
+    grace = timedelta(seconds=sizes.shutdown_grace_s)
+    control = Worker(
+        client,
+        task_queue=TASK_QUEUE,
+        workflows=[MetaRun],
+        activities=activities.control(),
+        workflow_runner=workflow_runner(),
+        interceptors=[ErrorInterceptor()],
+        max_concurrent_activities=sizes.activity_slots,
+        graceful_shutdown_timeout=grace,
+    )
+    waits = Worker(
+        client,
+        task_queue=WAIT_TASK_QUEUE,
+        activities=activities.waits(),
+        interceptors=[ErrorInterceptor()],
+        max_concurrent_activities=sizes.wait_slots,
+        graceful_shutdown_timeout=timedelta(0),  # a wait has nothing to finish: the next worker takes it over
+    )
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(control)
+        await stack.enter_async_context(waits)
+        yield

@@ -1,0 +1,39 @@
+"""From a resolved step and its bundle to what an engine is asked to run."""
+
+from __future__ import annotations
+
+from workers.engines.base import Submission
+from workflows.bundle import Bundle
+from workflows.messages import SubmitStep
+from workflows.spec.models import Step
+from workflows.values import canonical_json, digest_of
+
+
+def make_submission(message: SubmitStep, bundle: Bundle) -> Submission:
+    """Put together what the engine gets; the same message and bundle always give the same."""
+    step = bundle.definition.steps[message.key.step]
+    manifest = None if step.file is None else bundle.files[step.file]
+    return Submission(
+        workflow=message.definition_name,
+        key=message.key,
+        name=message.name,
+        source=step.source,
+        manifest=manifest,
+        parameters=message.resolved.parameters,
+        artifacts=message.resolved.artifacts,
+        spec_digest=_spec_digest(message, step, manifest),
+    )
+
+
+def _spec_digest(message: SubmitStep, step: Step, manifest: str | None) -> str:
+    """Digest of everything that decides what runs, but the key."""
+    return digest_of(
+        canonical_json(
+            {
+                "source": step.source.model_dump(mode="json"),
+                "manifest": None if manifest is None else digest_of(manifest.encode()),
+                "parameters": message.resolved.parameters,
+                "artifacts": {name: [a.uri, a.sha256] for name, a in message.resolved.artifacts.items()},
+            }
+        )
+    )

@@ -1,0 +1,121 @@
+"""How the workflow calls its activities: names, task queues, time-outs, retries and the sentences people read.
+
+Retries here are for what says nothing about the engine run (a crashed worker, an API that does not answer): they have
+no limit and cost no attempt of the step. Errors that cannot get better are marked non-retryable by the activities.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+
+from workflows.messages import (
+    WAIT_TASK_QUEUE,
+    Activity,
+    ResolvedStep,
+    ResolveOutputs,
+    ResolveStep,
+    ResumeStep,
+    RunSnapshot,
+    StepOutcome,
+    SubmitStep,
+    TerminateStep,
+    WaitStep,
+)
+from workflows.outcome import EngineRunRef
+from workflows.values import JsonObject
+
+_PATIENT = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
+)
+_LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+_SUBMIT_TIMEOUT = timedelta(seconds=120)  # holds every HTTP time-out and the settle delay of an adapter's submit
+_TERMINATE_TIMEOUT = timedelta(seconds=120)
+_HEARTBEAT = timedelta(seconds=15)
+_FOREVER = timedelta(days=3650)
+
+
+async def resolve(message: ResolveStep) -> ResolvedStep:
+    return await workflow.execute_local_activity(
+        Activity.RESOLVE,
+        message,
+        result_type=ResolvedStep,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=f"Work out what {message.step} gets",
+    )
+
+
+async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
+    return await workflow.execute_local_activity(
+        Activity.RESOLVE_OUTPUTS,
+        message,
+        result_type=JsonObject,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary="Work out the outputs of the run",
+    )
+
+
+async def record(snapshot: RunSnapshot) -> None:
+    await workflow.execute_local_activity(
+        Activity.RECORD,
+        snapshot,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=f"Record that the run is {snapshot.state.value}",
+    )
+
+
+async def submit(message: SubmitStep, engine: str) -> EngineRunRef:
+    # Cancellation waits for a submit in flight, so that the run it made is known to whoever ends it.
+    return await workflow.execute_activity(
+        Activity.SUBMIT,
+        message,
+        result_type=EngineRunRef,
+        start_to_close_timeout=_SUBMIT_TIMEOUT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Submit {message.key.step} to {engine}, attempt {message.key.attempt}",
+    )
+
+
+async def resume(message: ResumeStep) -> EngineRunRef:
+    return await workflow.execute_activity(
+        Activity.RESUME,
+        message,
+        result_type=EngineRunRef,
+        start_to_close_timeout=_SUBMIT_TIMEOUT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Resume {message.ref.name} on {message.ref.engine}, attempt {message.key.attempt}",
+    )
+
+
+async def wait(message: WaitStep) -> StepOutcome:
+    # Never a maximum of attempts: a worker that restarts consumes one each time.
+    return await workflow.execute_activity(
+        Activity.WAIT,
+        message,
+        result_type=StepOutcome,
+        task_queue=WAIT_TASK_QUEUE,
+        start_to_close_timeout=_FOREVER,
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        summary=f"Wait for {message.ref.name} on {message.ref.engine}",
+    )
+
+
+async def terminate(message: TerminateStep) -> bool:
+    return await workflow.execute_activity(
+        Activity.TERMINATE,
+        message,
+        result_type=bool,
+        start_to_close_timeout=_TERMINATE_TIMEOUT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"End {message.name} on {message.engine}",
+    )

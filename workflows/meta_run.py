@@ -1,0 +1,141 @@
+"""The Temporal workflow that keeps a chain alive.
+
+It decides and remembers; whatever touches the world is an activity (`workflows.calls`). Every step is a coroutine that
+waits for the steps it depends on, so independent steps run side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows import calls
+from workflows.board import Board, markdown
+from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, SearchAttribute, StartRun
+from workflows.outcome import RunState
+from workflows.plan import make_plan
+from workflows.step_run import StepRun
+
+RUN_FAILED = "META_RUN_FAILED"
+"""Type of the ApplicationError that ends a failed meta-run; its detail is an `ErrorDetail` with the snapshot."""
+
+WORKFLOW_KEY = SearchAttributeKey.for_keyword(SearchAttribute.WORKFLOW)
+STATUS_KEY = SearchAttributeKey.for_keyword(SearchAttribute.STATUS)
+FAILED_STEP_KEY = SearchAttributeKey.for_keyword(SearchAttribute.FAILED_STEP)
+
+
+def search_attributes(workflow_name: str) -> TypedSearchAttributes:
+    """What a run is started with, so that no event is needed for it."""
+    return TypedSearchAttributes(
+        [SearchAttributePair(WORKFLOW_KEY, workflow_name), SearchAttributePair(STATUS_KEY, RunState.RUNNING.value)]
+    )
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class MetaRun:
+    """One execution of a meta-workflow. Its id is the Temporal workflow id."""
+
+    @workflow.init
+    def __init__(self, start: StartRun) -> None:
+        info = workflow.info()
+        self._start = start
+        self._board = Board(info.workflow_id, info.first_execution_run_id, start, workflow.now())
+        self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in start.definition.steps}
+
+    @workflow.run
+    async def run(self, start: StartRun) -> RunSnapshot:
+        """Run every step that is to run.
+
+        Returns:
+            The last snapshot, when all steps succeeded or were skipped.
+
+        Raises:
+            ApplicationError: of type `RUN_FAILED`, with the first failed step's message.
+            asyncio.CancelledError: cancelled, and every engine run has ended.
+        """
+        if WORKFLOW_KEY not in workflow.info().typed_search_attributes:
+            workflow.upsert_search_attributes(
+                [WORKFLOW_KEY.value_set(start.definition.name), STATUS_KEY.value_set(RunState.RUNNING.value)]
+            )
+        self._show()
+        try:
+            await self._steps()
+            await self._conclude()
+        except asyncio.CancelledError:
+            await self._finish(RunState.CANCELED, "cancelled")
+            raise
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                await self._finish(RunState.CANCELED, "cancelled")
+                raise
+            cause = error.cause
+            await self._fail(cause.message if isinstance(cause, ApplicationError) else str(cause), "outputs")
+        return self._board.snapshot()
+
+    @workflow.query
+    def state(self) -> RunSnapshot:
+        """The run as it is now."""
+        return self._board.snapshot()
+
+    async def _steps(self) -> None:
+        plan = make_plan(self._start.definition)
+        tasks = [
+            asyncio.create_task(self._step(planned.name, planned.dependencies), name=planned.name)
+            for planned in plan.steps
+        ]
+        try:
+            await asyncio.gather(*tasks)
+        except asyncio.CancelledError:
+            # gather passed the cancellation on; every step ends its engine run before it ends itself.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            raise
+
+    async def _step(self, name: str, dependencies: tuple[str, ...]) -> None:
+        for dependency in dependencies:
+            await self._ended[dependency].wait()
+        run_id = workflow.info().workflow_id
+        await StepRun(name, self._start, run_id, self._board, self._show).run()
+        self._ended[name].set()
+
+    async def _conclude(self) -> None:
+        """All steps have ended: the run fails with the first failed one's message, or has its outputs."""
+        failed = self._board.failed_steps()
+        if failed:
+            first, *others = failed
+            more = f" (also failed: {', '.join(s.name for s in others)})" if others else ""
+            await self._fail(f"step {first.name} {first.state.value}: {first.message}{more}", first.name)
+        self._board.set_outputs(await self._outputs())
+        await self._finish(RunState.SUCCEEDED)
+
+    async def _outputs(self) -> dict[str, object]:
+        if not self._start.definition.outputs:
+            return {}
+        outputs = await calls.resolve_outputs(
+            ResolveOutputs(
+                meta_run=workflow.info().workflow_id,
+                definition=self._start.definition,
+                inputs=self._start.inputs,
+                steps=self._board.views(),
+            )
+        )
+        return dict(outputs)
+
+    async def _fail(self, message: str, step: str) -> None:
+        workflow.upsert_search_attributes([FAILED_STEP_KEY.value_set(step)])
+        await self._finish(RunState.FAILED, message)
+        detail = ErrorDetail(
+            code=RUN_FAILED, message=message, value=self._board.snapshot().model_dump(mode="json", exclude_none=True)
+        )
+        raise ApplicationError(message, detail, type=RUN_FAILED, non_retryable=True)
+
+    async def _finish(self, state: RunState, message: str = "") -> None:
+        self._board.finish(state, workflow.now(), message)
+        workflow.upsert_search_attributes([STATUS_KEY.value_set(state.value)])
+        self._show()
+        await asyncio.shield(calls.record(self._board.snapshot()))
+
+    def _show(self) -> None:
+        workflow.set_current_details(markdown(self._board.snapshot()))

@@ -1,0 +1,211 @@
+"""One step of a running meta-run: resolve, then attempts until one succeeds or the policy gives up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from workflows import calls
+from workflows.board import Board
+from workflows.messages import (
+    ResolvedStep,
+    ResolveStep,
+    ResumeStep,
+    StartRun,
+    StepOutcome,
+    SubmitStep,
+    TerminateStep,
+    WaitStep,
+)
+from workflows.naming import RunKey, engine_run_name
+from workflows.outcome import EngineRunRef, FailureClass, StepState
+from workflows.retry import STATE_OF, Action, decide
+from workflows.spec.durations import format_duration
+from workflows.spec.models import Step
+
+T = TypeVar("T")
+
+_CLASS_OF_CODE = {
+    "ENGINE_RUN_FAILED": FailureClass.FAILED,
+    "ENGINE_RUN_LOST": FailureClass.LOST,
+    "ENGINE_RUN_TIMED_OUT": FailureClass.TIMED_OUT,
+    "ENGINE_RUN_CANCELLED": FailureClass.CANCELLED,
+}
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """What is known of the attempt in flight, so that whoever ends it can find its engine run."""
+
+    key: RunKey
+    owner: RunKey  # the key that made the engine run: an earlier attempt's when this one resumed it
+    name: str
+    ref: EngineRunRef | None = None
+
+
+class StepRun:
+    """Runs one step and keeps the board up to date.
+
+    Args:
+        name: the step's name.
+        start: what the meta-run was started with.
+        run_id: the meta-run's id.
+        board: where the state goes.
+        changed: called after each change of the board.
+    """
+
+    def __init__(self, name: str, start: StartRun, run_id: str, board: Board, changed: Callable[[], None]) -> None:
+        self._name = name
+        self._start = start
+        self._run_id = run_id
+        self._board = board
+        self._changed = changed
+        self._step: Step = start.definition.steps[name]
+
+    async def run(self) -> None:
+        """Bring the step to an end; its failure is a state on the board, not an exception.
+
+        Raises:
+            asyncio.CancelledError: the meta-run was cancelled; the step's engine run has ended.
+        """
+        try:
+            resolved = await self._resolve()
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                self._end(StepState.CANCELLED, "cancelled before it started")
+                raise asyncio.CancelledError from error
+            self._end(StepState.FAILED, _message(error))
+            return
+        if resolved.skip_reason:
+            self._end(StepState.SKIPPED, resolved.skip_reason)
+            return
+        timeout = self._step.timeout
+        try:
+            await _within(timeout, self._attempts(resolved))
+        except TimeoutError:
+            assert timeout is not None
+            self._end(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
+        except asyncio.CancelledError:
+            self._end(StepState.CANCELLED, "cancelled")
+            raise
+
+    async def _resolve(self) -> ResolvedStep:
+        return await calls.resolve(
+            ResolveStep(
+                meta_run=self._run_id,
+                definition=self._start.definition,
+                step=self._name,
+                inputs=self._start.inputs,
+                steps=self._board.views(),
+            )
+        )
+
+    async def _attempts(self, resolved: ResolvedStep) -> None:
+        previous: _Attempt | None = None
+        action, number = Action.RESTART, 0
+        while True:
+            number += 1
+            key = RunKey(meta_run=self._run_id, step=self._name, attempt=number)
+            self._board.attempt_started(self._name, number, workflow.now())
+            self._changed()
+            attempt = _Attempt(key, key, engine_run_name(self._start.definition.name, key))
+            if action is Action.RESUME and previous is not None:
+                attempt = replace(previous, key=key)
+            outcome = await self._attempt(attempt, resolved, action)
+            if outcome.failure is None:
+                self._end(StepState.SUCCEEDED, "", outcome)
+                return
+            decision = decide(outcome.failure, self._step.retry, number)
+            if decision.action is Action.GIVE_UP:
+                self._end(STATE_OF[outcome.failure], outcome.message, outcome)
+                return
+            action, previous = decision.action, attempt
+            left = self._step.retry.attempts - number
+            self._board.waiting(self._name, f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
+            self._changed()
+            if decision.delay:
+                await workflow.sleep(decision.delay, summary=f"Before attempt {number + 1} of {self._name}")
+
+    async def _attempt(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
+        """Run one attempt; when it is cut short, end its engine run before anything else happens."""
+        timeout = self._step.attempt_timeout
+        try:
+            return await _within(timeout, self._submit_and_wait(attempt, resolved, action))
+        except TimeoutError:
+            assert timeout is not None
+            await self._terminate(attempt, "attempt timed out")
+            return StepOutcome(
+                failure=FailureClass.TIMED_OUT, message=f"not done within {format_duration(timeout)}", finished_at=None
+            )
+        except asyncio.CancelledError:
+            await self._terminate(attempt, "cancelled")
+            raise
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                await self._terminate(attempt, "cancelled")
+                raise asyncio.CancelledError from error
+            return StepOutcome(failure=_failure_of(error), message=_message(error))
+
+    async def _submit_and_wait(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
+        name = self._start.definition.name
+        if action is Action.RESUME and attempt.ref is not None:
+            attempt.ref = await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))
+        else:
+            attempt.ref = await calls.submit(
+                SubmitStep(
+                    definition_name=name,
+                    bundle_digest=self._start.bundle_digest,
+                    key=attempt.key,
+                    name=attempt.name,
+                    resolved=resolved,
+                ),
+                self._step.engine,
+            )
+        self._board.adopted(self._name, attempt.ref)
+        self._changed()
+        return await calls.wait(
+            WaitStep(
+                definition_name=name,
+                key=attempt.key,
+                ref=attempt.ref,
+                outputs=self._step.outputs,
+                producer=self._name,
+            )
+        )
+
+    async def _terminate(self, attempt: _Attempt, reason: str) -> None:
+        message = TerminateStep(
+            engine=self._step.engine, key=attempt.owner, name=attempt.name, ref=attempt.ref, reason=reason
+        )
+        await asyncio.shield(calls.terminate(message))
+
+    def _end(self, state: StepState, message: str, outcome: StepOutcome | None = None) -> None:
+        self._board.ended(self._name, state, workflow.now(), message, outcome)
+        self._changed()
+
+
+async def _within(timeout: timedelta | None, work: Coroutine[Any, Any, T]) -> T:
+    """Await, with a time limit if there is one. The work is cancelled, and has ended, when TimeoutError comes."""
+    return await asyncio.wait_for(work, None if timeout is None else timeout.total_seconds())
+
+
+def _cause(error: ActivityError) -> ApplicationError | None:
+    return error.cause if isinstance(error.cause, ApplicationError) else None
+
+
+def _message(error: ActivityError) -> str:
+    cause = _cause(error)
+    return cause.message if cause is not None else str(error.cause or error)
+
+
+def _failure_of(error: ActivityError) -> FailureClass:
+    """Submit's and wait's errors that no retry mends are refusals, unless their code says otherwise."""
+    cause = _cause(error)
+    code = cause.type if cause is not None else None
+    return _CLASS_OF_CODE.get(code or "", FailureClass.REJECTED)
