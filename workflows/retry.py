@@ -63,6 +63,6 @@ def decide(failure: FailureClass, policy: Retry, attempt: int) -> Decision:
     if failure not in (FailureClass.FAILED, FailureClass.TIMED_OUT) or attempt >= policy.attempts:
         return GIVE_UP
     resumable = failure is FailureClass.FAILED and policy.strategy == "resume"
-    doublings = min(attempt - 1, 32)
-    delay = min(policy.backoff * 2**doublings, MAX_BACKOFF) if policy.backoff else timedelta(0)
+    doublings = min(attempt - 1, 20)  # a millisecond doubled twenty times is past the limit
+    delay = min(min(policy.backoff, MAX_BACKOFF) * 2**doublings, MAX_BACKOFF)
     return Decision(Action.RESUME if resumable else Action.RESTART, delay)

@@ -1,0 +1,107 @@
+"""The runs whose histories are kept, and how to record them: `python -m tests.histories.scenarios` (or a name).
+
+A recorded history is never recorded again: it stands for runs that are in flight somewhere when this software is
+upgraded. A change that it no longer replays with needs a patch in the workflow (`workflow.patched`), and a new
+scenario beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from tests.support.world import World, world
+from workflows.messages import RunSnapshot
+from workflows.outcome import Artifact, FailureClass, Outcome
+
+FOLDER = Path(__file__).parent
+ARGO = {"argo": {"manifest": "m.yaml"}}
+FAILED = Outcome(failure=FailureClass.FAILED, message="Error (exit code 1)")
+
+Scenario = Callable[[World], Awaitable[WorkflowHandle[object, RunSnapshot]]]
+
+
+async def values_artifacts_and_a_gate(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    model = Artifact(name="model", uri="s3://meta/model", sha256="ab", size=2)
+    w.engine.script["train"] = [Outcome(outputs={"accuracy": "0.93"}, artifacts={"model": model})]
+    return await w.start(
+        {
+            "prepare": ARGO,
+            "train": {
+                **ARGO,
+                "needs": ["prepare"],
+                "parameters": {"rate": "${{ inputs.rate }}"},
+                "outputs": {"accuracy": "number"},
+            },
+            "deploy": {**ARGO, "when": "steps.train.outputs.accuracy >= 0.9"},
+            "rollback": {**ARGO, "when": "steps.train.outputs.accuracy < 0.9"},
+        },
+        {"rate": 0.1},
+        declared={"rate": {"type": "number"}},
+        outputs={"accuracy": "${{ steps.train.outputs.accuracy }}"},
+    )
+
+
+async def restart_then_success(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, Outcome()]
+    return await w.start({"train": {**ARGO, "retry": {"attempts": 2, "backoff": "10ms"}}})
+
+
+async def resume_then_success(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, Outcome()]
+    return await w.start({"train": {**ARGO, "retry": {"attempts": 2, "strategy": "resume", "backoff": "10ms"}}})
+
+
+async def failure_and_skip(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED]
+    return await w.start({"train": ARGO, "deploy": {**ARGO, "needs": ["train"]}, "side": ARGO})
+
+
+async def step_timeout(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [None]
+    return await w.start({"train": {**ARGO, "timeout": "300ms"}})
+
+
+async def cancelled_while_waiting(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [None]
+    handle = await w.start({"train": ARGO, "deploy": {**ARGO, "needs": ["train"]}})
+    await w.engine.until(lambda: w.engine.steps() == ["train"])
+    await handle.cancel()
+    return handle
+
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.__name__: scenario
+    for scenario in (
+        values_artifacts_and_a_gate,
+        restart_then_success,
+        resume_then_success,
+        failure_and_skip,
+        step_timeout,
+        cancelled_while_waiting,
+    )
+}
+
+
+async def record(names: list[str]) -> None:
+    for name in names:
+        path = FOLDER / f"{name}.json"
+        if path.exists():
+            print(f"{path.name} exists and stays as it is")
+            continue
+        async with world() as w:
+            handle = await SCENARIOS[name](w)
+            try:
+                await handle.result()
+            except WorkflowFailureError as error:
+                print(f"{name}: {error.cause}")
+            path.write_text((await handle.fetch_history()).to_json())
+            print(f"wrote {path.name}")
+
+
+if __name__ == "__main__":
+    asyncio.run(record(sys.argv[1:] or list(SCENARIOS)))

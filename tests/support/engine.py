@@ -1,0 +1,112 @@
+"""An engine inside the test's process, whose runs end when the test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from workers.engines.base import EngineHealth, LogLine, Submission
+from workflows.errors import EngineRejected, EngineUnavailable
+from workflows.naming import RunKey
+from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
+
+
+@dataclass
+class ScriptedEngine:
+    """Implements `workers.engines.base.Engine`.
+
+    Attributes:
+        script: what the runs of a step come to, attempt by attempt; a step without one succeeds at once.
+        submitted: every submission that was not just a repeat.
+        resumed: keys of resumed attempts.
+        terminated: names of ended runs.
+        unavailable: how many submits fail before the API answers.
+        rejected: message of a refusal, by step.
+    """
+
+    name: str = "argo"
+    kind: EngineKind = EngineKind.ARGO
+    script: dict[str, list[Outcome | None]] = field(default_factory=dict[str, list[Outcome | None]])
+    submitted: list[Submission] = field(default_factory=list[Submission])
+    resumed: list[RunKey] = field(default_factory=list[RunKey])
+    terminated: list[str] = field(default_factory=list[str])
+    rejected: dict[str, str] = field(default_factory=dict[str, str])
+    unavailable: int = 0
+    _runs: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict[str, "asyncio.Future[Outcome]"])
+    _attempts: dict[str, int] = field(default_factory=dict[str, int])
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def submit(self, submission: Submission) -> EngineRunRef:
+        step = submission.key.step
+        if self.unavailable:
+            self.unavailable -= 1
+            raise EngineUnavailable("503 from the engine", hint="wait")
+        if step in self.rejected:
+            raise EngineRejected(self.rejected[step])
+        if submission.name not in self._runs:
+            self.submitted.append(submission)
+            self._begin(step, submission.name)
+        return EngineRunRef(engine=self.name, kind=self.kind, name=submission.name, uid=f"uid-{submission.name}")
+
+    async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
+        self.resumed.append(key)
+        self._begin(key.step, ref.name)
+        return ref
+
+    async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
+        alive()
+        waiting = asyncio.ensure_future(asyncio.shield(self._runs[ref.name]))
+        while not waiting.done():
+            await asyncio.wait([waiting], timeout=0.5)
+            alive()
+        return waiting.result()
+
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
+        self.terminated.append(name)
+        run = self._runs.get(name)
+        if run is not None and not run.done():
+            run.set_result(Outcome(failure=FailureClass.CANCELLED, message="ended"))
+        self._tell()
+        return run is not None
+
+    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
+        yield LogLine(node=ref.name, text="a line")
+
+    async def health(self) -> EngineHealth:
+        return EngineHealth(ok=True, version="test")
+
+    async def close(self) -> None:
+        for run in self._runs.values():
+            run.cancel()
+
+    def finish(self, step: str, outcome: Outcome | None = None) -> None:
+        """End the run of a step that the script left running."""
+        for submission in self.submitted:
+            run = self._runs[submission.name]
+            if submission.key.step == step and not run.done():
+                run.set_result(outcome or Outcome())
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+        """Wait until something that this engine saw makes the condition true."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    def steps(self) -> list[str]:
+        return [s.key.step for s in self.submitted]
+
+    def _begin(self, step: str, name: str) -> None:
+        run: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._runs[name] = run
+        number = self._attempts.get(step, 0)
+        self._attempts[step] = number + 1
+        outcomes = self.script.get(step)
+        outcome = Outcome() if outcomes is None else outcomes[min(number, len(outcomes) - 1)]
+        if outcome is not None:
+            run.set_result(outcome)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._changed.set()

@@ -1,0 +1,42 @@
+"""Ports kept in memory, for tests of workflows alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from workflows.bundle import Bundle
+from workflows.errors import NotFound
+from workflows.messages import RunSnapshot
+from workflows.naming import RunKey
+from workflows.outcome import EngineRunRef, Outcome
+
+
+@dataclass
+class MemoryStore:
+    """Implements BundleStore and Recorder."""
+
+    bundles: dict[str, Bundle] = field(default_factory=dict[str, Bundle])
+    submitted: list[RunKey] = field(default_factory=list[RunKey])
+    ended: list[RunKey] = field(default_factory=list[RunKey])
+    snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
+
+    def put(self, bundle: Bundle) -> str:
+        self.bundles[bundle.digest] = bundle
+        return bundle.digest
+
+    async def get(self, digest: str) -> Bundle:
+        if digest not in self.bundles:
+            raise NotFound(f"no bundle {digest}")
+        return self.bundles[digest]
+
+    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
+        self.submitted.append(key)
+
+    async def attempt_ended(
+        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+    ) -> None:
+        self.ended.append(key)
+
+    async def snapshot(self, snapshot: RunSnapshot) -> None:
+        self.snapshots[snapshot.id] = snapshot

@@ -1,0 +1,33 @@
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workflows.naming import MAX_NAME, RunKey, engine_run_name
+
+workflow_names = st.from_regex(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", fullmatch=True)
+step_names = st.from_regex(r"[a-z][a-z0-9_]{0,62}", fullmatch=True)
+
+
+@given(workflow_names, step_names, st.text(min_size=1, max_size=80), st.integers(1, 100))
+def test_names_are_dns_labels_that_fit(workflow: str, step: str, run: str, attempt: int) -> None:
+    name = engine_run_name(workflow, RunKey(meta_run=run, step=step, attempt=attempt))
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert len(name) <= MAX_NAME
+
+
+def test_names_differ_by_every_part_of_the_key() -> None:
+    key = RunKey(meta_run="r", step="train")
+    others = [
+        key,
+        key.model_copy(update={"meta_run": "s"}),
+        key.model_copy(update={"index": 1}),
+        key.model_copy(update={"attempt": 2}),
+    ]
+    assert len({engine_run_name("chain", k) for k in others}) == len(others)
+
+
+def test_a_repeated_key_gives_the_name_that_was_given_before() -> None:
+    key = RunKey(meta_run="hybrid-1", step="train_model", attempt=2)
+    assert engine_run_name("hybrid-training", key) == "hybrid-training-train-model-" + key.hash
+    assert key.hash == "4b8fa5a295"
