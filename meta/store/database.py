@@ -1,0 +1,162 @@
+"""Connections: one asynchronous engine, read and write transactions, and the pragmas that SQLite needs.
+
+The service and the worker write to the same SQLite file. Every write transaction begins IMMEDIATE: in WAL mode a
+deferred one that reads first is refused at its first write when another process wrote in between, and no busy
+time-out helps against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+from sqlalchemy import Connection, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.pool import ConnectionPoolEntry
+from sqlmodel import SQLModel
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from workflows.errors import DataDirBroken, ServiceUnavailable, SettingsInvalid
+
+BUSY_TIMEOUT_MS = 15_000
+_SCHEMES = ("sqlite+aiosqlite", "postgresql+asyncpg")
+
+
+def parse_url(url: str) -> URL:
+    """Check the address of a store.
+
+    Raises:
+        SettingsInvalid: another scheme than the two that the store speaks.
+    """
+    hint = "use sqlite+aiosqlite:///FILE or postgresql+asyncpg://user:password@host/name"
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsInvalid("store.url is not a database address", hint=hint) from error
+    if parsed.drivername not in _SCHEMES:
+        raise SettingsInvalid(f"store.url has the scheme {parsed.drivername!r}", hint=hint)
+    return parsed
+
+
+def sqlite_file(url: URL) -> Path | None:
+    """The file of a SQLite store; None for PostgreSQL and for a store in memory."""
+    if not url.drivername.startswith("sqlite") or not url.database or url.database == ":memory:":
+        return None
+    return Path(url.database)
+
+
+def make_engine(url: URL) -> AsyncEngine:
+    """Open an engine; no connection is made yet.
+
+    Raises:
+        DataDirBroken: the folder of the SQLite file cannot be made.
+    """
+    if (file := sqlite_file(url)) is not None:
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataDirBroken(
+                f"no folder for the store at {file}: {error}", hint="make it writable, or name another in store.url"
+            ) from error
+        engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    else:
+        engine = create_async_engine(url, pool_pre_ping=not url.drivername.startswith("sqlite"))
+    if url.drivername.startswith("sqlite"):
+        event.listen(engine.sync_engine, "connect", _sqlite_connect)
+        event.listen(engine.sync_engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # we begin ourselves; the driver would begin late, and deferred
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA synchronous=NORMAL")  # WAL: a power cut may lose the last commits, never the file
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("meta_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+class Database:
+    """Transactions on one engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.engine = engine
+        self._writer = engine.execution_options(meta_write=True)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncGenerator[AsyncSession]:
+        """A session for reading.
+
+        Raises:
+            ServiceUnavailable: the database does not answer.
+        """
+        with _unavailable():
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncGenerator[AsyncSession]:
+        """A session in a write transaction, committed at the end, rolled back on an error.
+
+        Raises:
+            ServiceUnavailable: the database does not answer, or stays locked beyond the busy time-out.
+        """
+        with _unavailable():
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                yield session
+
+    async def use_wal(self) -> None:
+        """Switch a SQLite file to write-ahead logging, which it remembers; no other connection may be open.
+
+        Raises:
+            DataDirBroken: the file is no database.
+        """
+        with _unavailable():
+            async with self.engine.connect() as connection:
+                raw = (await connection.get_raw_connection()).driver_connection
+                assert isinstance(raw, aiosqlite.Connection)
+                await (await raw.execute("PRAGMA journal_mode=WAL")).close()  # not allowed inside a transaction
+
+    async def insert_missing(self, session: AsyncSession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> int:
+        """Insert what is not there yet; rows whose key or unique columns exist stay as they are.
+
+        Returns:
+            How many rows were inserted.
+        """
+        if not rows:
+            return 0
+        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        result = await session.exec(insert(table).values(list(rows)).on_conflict_do_nothing())
+        return int(result.rowcount)
+
+
+@contextmanager
+def _unavailable() -> Generator[None]:
+    """Say what a failing database means, in the words of the error tree."""
+    hint = "check store.url, and that the database server runs"
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise ServiceUnavailable(f"the store does not answer: {error.orig}", hint=hint) from error
+    except DBAPIError as error:
+        if "not a database" in str(error.orig):
+            raise DataDirBroken(
+                f"the store's file is damaged: {error.orig}", hint="restore it, or move it away: a new one is made"
+            ) from error
+        if error.connection_invalidated:
+            raise ServiceUnavailable(f"the store went away: {error.orig}", hint=hint) from error
+        raise
+    except ConnectionError as error:  # asyncpg lets the socket's own error through while connecting
+        raise ServiceUnavailable(f"the store does not answer: {error}", hint=hint) from error

@@ -1,0 +1,123 @@
+"""Writes lineage as activities report it; implements `workers.ports.Recorder`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from meta.store.database import Database
+from meta.store.fold import fold_ended, fold_submitted
+from meta.store.runs import Runs
+from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow
+from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.naming import RunKey
+from workflows.outcome import EngineRunRef, Outcome
+
+_CHUNK = 500  # rows of one insert; both databases limit the number of parameters
+
+
+class LineageRecorder:
+    """Every call is idempotent and may come late: see `meta.store.fold`."""
+
+    def __init__(self, database: Database, runs: Runs) -> None:
+        self._database = database
+        self._runs = runs
+
+    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
+        """An engine run was adopted for this attempt; the step is running."""
+        async with self._database.write() as session:
+            await self._fold(
+                session, workflow, key, at, lambda step: fold_submitted(step, key.step, ref, key.attempt, at)
+            )
+            row = await self._engine_run(session, key, ref)
+            row.submitted_at = row.submitted_at or at
+
+    async def attempt_ended(
+        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+    ) -> None:
+        """The engine run ended: its outcome, nodes and artifacts."""
+        async with self._database.write() as session:
+            await self._fold(
+                session,
+                workflow,
+                key,
+                at,
+                lambda step: fold_ended(step, key.step, ref, key.attempt, outcome=outcome, at=at),
+            )
+            row = await self._engine_run(session, key, ref)
+            if row.ended_at is not None:
+                return  # told before; the first telling had the results at hand
+            row.ended_at = outcome.finished_at or at
+            row.succeeded = outcome.succeeded
+            row.failure = outcome.failure.value if outcome.failure else None
+            row.message = outcome.message
+            row.outputs = outcome.outputs
+            identity = _identity(key)
+            nodes: list[dict[str, Any]] = [
+                {
+                    **identity,
+                    **node.model_dump(include={"id", "name", "type", "phase", "cached", "started_at", "finished_at"}),
+                    "node": node.model_dump(mode="json"),
+                }
+                for node in outcome.nodes
+            ]
+            for at_row in range(0, len(nodes), _CHUNK):
+                await self._database.insert_missing(session, NodeRow, nodes[at_row : at_row + _CHUNK])
+            artifacts: list[dict[str, Any]] = [
+                {
+                    **identity,
+                    "name": name,
+                    **artifact.model_dump(include={"uri", "sha256", "size", "type"}),
+                    "details": artifact.metadata,
+                }
+                for name, artifact in outcome.artifacts.items()
+            ]
+            await self._database.insert_missing(session, ArtifactRow, artifacts)
+
+    async def snapshot(self, snapshot: RunSnapshot) -> None:
+        """The whole state of a meta-run, as its workflow sees it; it wins over what attempts wrote."""
+        await self._runs.snapshot(snapshot)
+
+    async def _fold(
+        self,
+        session: AsyncSession,
+        workflow: str,
+        key: RunKey,
+        at: datetime,
+        fold: Callable[[StepSnapshot | None], StepSnapshot],
+    ) -> None:
+        """Fold news about one step into its run, which may not be written down yet."""
+
+        def into(run: RunSnapshot) -> RunSnapshot:
+            if run.state.ended:
+                return run
+            known = next((step for step in run.steps if step.name == key.step), None)
+            news = fold(known)
+            steps = [news if step is known else step for step in run.steps] + ([] if known else [news])
+            return run.model_copy(update={"steps": steps})
+
+        blank = RunSnapshot(id=key.meta_run, workflow=workflow, bundle_digest="", started_at=at)
+        await self._runs.change(session, blank, into)
+
+    async def _engine_run(self, session: AsyncSession, key: RunKey, ref: EngineRunRef) -> EngineRunRow:
+        values = {
+            **_identity(key),
+            "engine": ref.engine,
+            "kind": ref.kind.value,
+            "name": ref.name,
+            "uid": ref.uid,
+            "ref": ref.model_dump(mode="json"),
+            "message": "",
+            "outputs": {},
+        }
+        await self._database.insert_missing(session, EngineRunRow, [values])
+        row = await session.get(EngineRunRow, (key.meta_run, key.step, key.index, key.attempt))
+        assert row is not None  # inserted above
+        return row
+
+
+def _identity(key: RunKey) -> dict[str, Any]:
+    return {"run_id": key.meta_run, "step": key.step, "index": key.index, "attempt": key.attempt}

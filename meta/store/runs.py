@@ -1,0 +1,243 @@
+"""Meta-runs and their steps: what the API reads, and the one way to change them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlmodel import and_, col, or_, select
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from meta.store.database import Database
+from meta.store.fold import fold_gone, fold_run
+from meta.store.tables import ArtifactEdgeRow, RunRow, StepRow
+from workflows.errors import InvalidInput, NotFound
+from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.outcome import RunState
+from workflows.spec.models import MetaWorkflow
+
+_ARTIFACT = re.compile(r"steps\.([a-z][a-z0-9_]*)\.artifacts\.([a-z][a-z0-9_]*)")
+_CHUNK = 500  # of a list of ids in one query; both databases limit the number of parameters
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedRun:
+    """What a start request came to earlier."""
+
+    run_id: str
+    inputs_digest: str
+    bundle_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    runs: list[RunSnapshot]
+    next_token: str
+
+
+class Runs:
+    """Meta-runs by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
+        """Write a run that Temporal has accepted. A repeat, or a worker that was quicker, is fine."""
+
+        def fill(row: RunRow) -> None:
+            row.inputs_digest = row.inputs_digest or inputs_digest
+
+        async with self._database.write() as session:
+            await self.change(session, snapshot, lambda known: fold_run(known, snapshot), fill)
+            await self._database.insert_missing(session, ArtifactEdgeRow, edges(snapshot.id, definition))
+
+    async def snapshot(self, snapshot: RunSnapshot) -> None:
+        """Take what a workflow says about its run."""
+        async with self._database.write() as session:
+            await self.change(session, snapshot, lambda known: fold_run(known, snapshot))
+
+    async def gone(self, run_id: str, state: RunState, message: str, at: datetime) -> None:
+        """Temporal ended the run without a last word from its workflow."""
+        async with self._database.write() as session:
+            if await session.get(RunRow, run_id) is not None:
+                blank = RunSnapshot(id=run_id, workflow="", bundle_digest="")
+                await self.change(session, blank, lambda known: fold_gone(known, state, message, at))
+
+    async def change(
+        self,
+        session: AsyncSession,
+        blank: RunSnapshot,
+        fold: Callable[[RunSnapshot], RunSnapshot],
+        fill: Callable[[RunRow], None] | None = None,
+    ) -> None:
+        """Fold news into a run and its steps inside a write transaction; the revision rises if they changed.
+
+        Args:
+            session: of `Database.write`.
+            blank: the run to write down first when it is not there yet; its steps are left out.
+            fold: from what is known to what is known now.
+            fill: sets columns that are no part of a snapshot.
+        """
+        start = blank.model_copy(update={"steps": [], "state": RunState.RUNNING})
+        await self._database.insert_missing(session, RunRow, [_run_values(start)])
+        row = await session.get(RunRow, blank.id, with_for_update=True)
+        assert row is not None  # inserted above, and rows are never deleted
+        steps = {
+            step.name: step for step in (await session.exec(select(StepRow).where(StepRow.run_id == row.id))).all()
+        }
+        known = _snapshot(row, steps.values())
+        news = fold(known)
+        if fill is not None:
+            fill(row)
+        if news == known:
+            return
+        for name, value in _run_values(news).items():
+            if name not in ("id", "revision", "created_at", "inputs_digest"):
+                setattr(row, name, value)
+        row.revision += 1
+        for position, step in enumerate(news.steps):
+            values = _step_values(row.id, step, position)
+            if (existing := steps.get(step.name)) is None:
+                session.add(StepRow(**values))
+            else:
+                for name, value in values.items():
+                    setattr(existing, name, value)
+
+    async def get(self, run_id: str) -> RunSnapshot:
+        """One run with its steps.
+
+        Raises:
+            NotFound: the store has no such run.
+        """
+        found = await self.get_many([run_id])
+        if not found:
+            raise NotFound(f"no run {run_id!r}", hint="`meta list` shows the runs there are")
+        return found[run_id][1]
+
+    async def get_many(self, run_ids: Collection[str]) -> dict[str, tuple[int, RunSnapshot]]:
+        """Runs with their steps, and each one's revision; ids that are not there are left out."""
+        found: dict[str, tuple[int, RunSnapshot]] = {}
+        async with self._database.read() as session:
+            for ids in _chunks(run_ids):
+                rows = (await session.exec(select(RunRow).where(col(RunRow.id).in_(ids)))).all()
+                steps: dict[str, list[StepRow]] = {}
+                for step in (await session.exec(select(StepRow).where(col(StepRow.run_id).in_(ids)))).all():
+                    steps.setdefault(step.run_id, []).append(step)
+                found |= {row.id: (row.revision, _snapshot(row, steps.get(row.id, []))) for row in rows}
+        return found
+
+    async def revisions(self, run_ids: Collection[str]) -> dict[str, int]:
+        """The revision of each run, which rises with every change; cheap enough to ask several times a second."""
+        found: dict[str, int] = {}
+        async with self._database.read() as session:
+            for ids in _chunks(run_ids):
+                rows = await session.exec(select(RunRow.id, RunRow.revision).where(col(RunRow.id).in_(ids)))
+                found |= dict(rows.all())
+        return found
+
+    async def requested(self, workflow: str, request_id: str) -> RequestedRun | None:
+        """The run that a request id of a workflow started, if the store knows it."""
+        query = select(RunRow).where(RunRow.workflow == workflow, RunRow.request_id == request_id)
+        async with self._database.read() as session:
+            row = (await session.exec(query)).first()
+        return RequestedRun(row.id, row.inputs_digest, row.bundle_digest) if row and row.inputs_digest else None
+
+    async def list(
+        self, *, workflow: str = "", state: RunState | None = None, size: int = 50, token: str = ""
+    ) -> RunPage:
+        """Runs without steps, newest first.
+
+        Raises:
+            InvalidInput: the token is not one that an earlier page gave.
+        """
+        query = select(RunRow).order_by(col(RunRow.created_at).desc(), col(RunRow.id).desc()).limit(size + 1)
+        if workflow:
+            query = query.where(RunRow.workflow == workflow)
+        if state is not None:
+            query = query.where(RunRow.state == state.value)
+        if token:
+            at, run_id = _read_token(token)
+            older = and_(col(RunRow.created_at) == at, col(RunRow.id) < run_id)
+            query = query.where(or_(col(RunRow.created_at) < at, older))
+        async with self._database.read() as session:
+            rows = list((await session.exec(query)).all())
+        more = len(rows) > size
+        rows = rows[:size]
+        return RunPage([_snapshot(row, []) for row in rows], _token(rows[-1]) if more else "")
+
+    async def unended(self, limit: int = 1000) -> list[str]:
+        """Ids of runs that have not ended as far as the store knows, oldest first."""
+        query = select(RunRow.id).where(RunRow.state == RunState.RUNNING.value).order_by(col(RunRow.created_at))
+        async with self._database.read() as session:
+            return list((await session.exec(query.limit(limit))).all())
+
+
+def edges(run_id: str, definition: MetaWorkflow) -> list[dict[str, str]]:
+    """Which step reads which artifact of which, as the definition says."""
+    return [
+        {"run_id": run_id, "consumer": name, "input": key, "producer": found[1], "artifact": found[2]}
+        for name, step in definition.steps.items()
+        for key, value in step.artifacts.items()
+        if (found := _ARTIFACT.search(value))
+    ]
+
+
+def _run_values(run: RunSnapshot) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "request_id": run.request_id or None,
+        "bundle_digest": run.bundle_digest,
+        "inputs_digest": "",
+        "state": run.state.value,
+        "revision": 1,
+        "snapshot": run.model_dump(mode="json", exclude={"steps"}),
+        "created_at": run.started_at or datetime.now(UTC),
+        "finished_at": run.finished_at,
+    }
+
+
+def _step_values(run_id: str, step: StepSnapshot, position: int) -> dict[str, Any]:
+    return {
+        "run_id": run_id,
+        "name": step.name,
+        "position": position,
+        "engine": step.engine,
+        "state": step.state.value,
+        "attempt": step.attempt,
+        "snapshot": step.model_dump(mode="json"),
+    }
+
+
+def _snapshot(row: RunRow, steps: Collection[StepRow]) -> RunSnapshot:
+    ordered = sorted(steps, key=lambda step: step.position)
+    run = RunSnapshot.model_validate(row.snapshot)
+    return run.model_copy(update={"steps": [StepSnapshot.model_validate(step.snapshot) for step in ordered]})
+
+
+def _chunks(ids: Collection[str]) -> list[Sequence[str]]:
+    listed = list(ids)
+    return [listed[at : at + _CHUNK] for at in range(0, len(listed), _CHUNK)]
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _token(row: RunRow) -> str:
+    micros = (row.created_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{micros}/{row.id}".encode()).decode()
+
+
+def _read_token(token: str) -> tuple[datetime, str]:
+    try:
+        micros, _, run_id = base64.urlsafe_b64decode(token.encode()).decode().partition("/")
+        return _EPOCH + timedelta(microseconds=int(micros)), run_id
+    except (binascii.Error, ValueError, OverflowError) as error:
+        raise InvalidInput(
+            "the page token is not one of ours", hint="take next_page_token of the page before"
+        ) from error

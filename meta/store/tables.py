@@ -1,0 +1,164 @@
+"""The tables. A change here needs a migration in `meta/store/migrations/versions`; a test compares the two.
+
+What a person searches by is a column; what is only shown stays JSON, in the form of `workflows.messages`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from sqlalchemy import JSON, BigInteger, Index, Text, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from meta.store.types import UtcDateTime
+from workflows.values import JsonObject
+
+_RUN = "meta_runs.id"
+
+
+class BundleRow(SQLModel, table=True):
+    """A definition with its files, once for each digest."""
+
+    __tablename__: ClassVar[str] = "bundles"  # pyright: ignore[reportIncompatibleVariableOverride] -- SQLModel's own way
+
+    digest: str = Field(primary_key=True)
+    workflow: str = Field(index=True)
+    definition: JsonObject = Field(sa_type=JSON)
+    files: dict[str, str] = Field(sa_type=JSON)
+    source: str = Field(sa_type=Text)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class DefinitionRow(SQLModel, table=True):
+    """A published version of a meta-workflow. The newest version of a name is what starts by name run."""
+
+    __tablename__: ClassVar[str] = "definitions"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    name: str = Field(primary_key=True)
+    version: int = Field(primary_key=True)
+    description: str = Field(sa_type=Text)
+    bundle_digest: str = Field(foreign_key="bundles.digest")
+    published_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class RunRow(SQLModel, table=True):
+    """A meta-run. `revision` rises with every change to it or its steps; `snapshot` is a RunSnapshot without steps."""
+
+    __tablename__: ClassVar[str] = "meta_runs"  # pyright: ignore[reportIncompatibleVariableOverride]
+    __table_args__ = (
+        UniqueConstraint("workflow", "request_id", name="uq_meta_runs_request"),
+        Index("ix_meta_runs_newest", "created_at", "id"),
+        Index("ix_meta_runs_state", "state", "created_at"),
+        Index("ix_meta_runs_workflow", "workflow", "created_at"),
+    )
+
+    id: str = Field(primary_key=True)
+    workflow: str
+    request_id: str | None = None
+    inputs_digest: str = ""
+    bundle_digest: str = ""
+    state: str
+    revision: int = 1
+    snapshot: JsonObject = Field(sa_type=JSON)
+    created_at: datetime = Field(sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class StepRow(SQLModel, table=True):
+    """A step of a meta-run; `snapshot` is a StepSnapshot. `position` keeps the definition's order."""
+
+    __tablename__: ClassVar[str] = "steps"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    name: str = Field(primary_key=True)
+    position: int
+    engine: str
+    state: str = Field(index=True)
+    attempt: int
+    snapshot: JsonObject = Field(sa_type=JSON)
+
+
+class EngineRunRow(SQLModel, table=True):
+    """The engine run that was adopted for one attempt, and what it came to."""
+
+    __tablename__: ClassVar[str] = "engine_runs"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    engine: str
+    kind: str
+    name: str = Field(index=True)
+    uid: str = Field(index=True)
+    ref: JsonObject = Field(sa_type=JSON)
+    submitted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    succeeded: bool | None = None
+    failure: str | None = None
+    message: str = Field(default="", sa_type=Text)
+    outputs: JsonObject = Field(default_factory=dict, sa_type=JSON)
+
+
+class NodeRow(SQLModel, table=True):
+    """A pod or task inside an engine run, with the engine's own words and times."""
+
+    __tablename__: ClassVar[str] = "nodes"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    id: str = Field(primary_key=True)
+    name: str
+    type: str
+    phase: str
+    cached: bool
+    started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    node: JsonObject = Field(sa_type=JSON)
+
+
+class ArtifactRow(SQLModel, table=True):
+    """An object that an attempt wrote."""
+
+    __tablename__: ClassVar[str] = "artifacts"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    name: str = Field(primary_key=True)
+    uri: str = Field(sa_type=Text)
+    sha256: str | None = Field(default=None, index=True)
+    size: int | None = Field(default=None, sa_type=BigInteger)
+    type: str
+    details: JsonObject = Field(sa_type=JSON)
+
+
+class ArtifactEdgeRow(SQLModel, table=True):
+    """A step reads an artifact of another: what the definition says, known before anything has run."""
+
+    __tablename__: ClassVar[str] = "artifact_edges"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    consumer: str = Field(primary_key=True)
+    input: str = Field(primary_key=True)
+    producer: str
+    artifact: str
+
+
+class TriggerEventRow(SQLModel, table=True):
+    """A message that asked for a run, by its identity; kept beyond Temporal's retention, so that late copies show."""
+
+    __tablename__: ClassVar[str] = "trigger_events"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    id: str = Field(primary_key=True)
+    source: str
+    subject: str
+    workflow: str = Field(index=True)
+    run_id: str | None = Field(default=None, index=True)
+    outcome: str
+    reason: str = Field(default="", sa_type=Text)
+    received_at: datetime = Field(sa_type=UtcDateTime)
