@@ -150,6 +150,15 @@ def test_a_model_is_staged_under_its_digest_tried_over_http_and_promoted(
     assert pointers[0]["key"] == f"registry/digits/{version}/model.joblib"
 
 
+def test_the_first_promotion_bears_the_folder_that_kubernetes_mounts_for_a_file_that_is_not_there(
+    steps: Steps, tmp_path: Path
+) -> None:
+    (tmp_path / "previous.json").mkdir()
+    done = steps.template(tmp_path, "deploy.yaml", "promote", parameters={"version": "first", "accuracy": "0.95"})
+    assert done.code == 0, done.log
+    assert json.loads(done.artifacts["current"].read_text())["previous"] is None
+
+
 def test_a_model_that_answers_badly_is_not_promoted(steps: Steps, model: Path, dataset: Path, tmp_path: Path) -> None:
     done = steps.template(
         tmp_path,
