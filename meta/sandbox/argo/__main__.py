@@ -1,0 +1,71 @@
+"""`python -m meta.sandbox.argo`: the sandbox Argo server as a process."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+import uvicorn
+from pydantic import SecretStr
+
+from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.settings import ArgoSandboxSettings
+from workflows.errors import MetaError
+
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT.
+
+    Returns:
+        The exit code: 0, 2 for bad settings, 1 when the server could not start.
+    """
+    parser = argparse.ArgumentParser(prog="python -m meta.sandbox.argo", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=2746)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--s3-endpoint", required=True, help="URL of the S3 server, with http:// or https://")
+    parser.add_argument("--s3-bucket", required=True)
+    parser.add_argument("--images", type=Path, action="append", default=[])
+    parser.add_argument("--environments", type=Path, required=True, help="folder of the cached Python environments")
+    parser.add_argument("--namespace", default="argo")
+    parser.add_argument("--max-concurrent-pods", type=int, default=8)
+    parser.add_argument("--token", default=None, help="bearer token that requests must bear")
+    options = parser.parse_args(arguments)
+    missing = [key for key in _KEYS if not os.environ.get(key)]
+    if missing:
+        parser.error(f"{' and '.join(missing)} must be set in the environment: the S3 server's credentials")
+    if "://" not in options.s3_endpoint:
+        parser.error(f"--s3-endpoint {options.s3_endpoint}: give a URL with its scheme, as http://127.0.0.1:8333")
+    if options.max_concurrent_pods < 1:
+        parser.error("--max-concurrent-pods must be 1 or more")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = ArgoSandboxSettings(
+        data_dir=options.data_dir.absolute(),
+        s3_endpoint=options.s3_endpoint,
+        s3_bucket=options.s3_bucket,
+        access_key_id=SecretStr(os.environ[_KEYS[0]]),
+        secret_access_key=SecretStr(os.environ[_KEYS[1]]),
+        images=tuple(options.images),
+        environments=options.environments.absolute(),
+        namespace=options.namespace,
+        max_concurrent_pods=options.max_concurrent_pods,
+        token=SecretStr(options.token) if options.token else None,
+    )
+    try:
+        app = create_app(settings)
+    except MetaError as error:
+        print(error, file=sys.stderr)
+        return 2
+    config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
+    server = uvicorn.Server(config)
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

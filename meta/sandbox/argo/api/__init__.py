@@ -1,0 +1,1 @@
+"""The REST API of the Argo server: routes, errors, selectors, streams."""

@@ -1,0 +1,102 @@
+"""The server as a Starlette application; its lifespan runs the controller."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from meta.sandbox.argo.api import info, streams, workflows
+from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
+from meta.sandbox.argo.api.request import Server
+from meta.sandbox.argo.controller import Controller
+from meta.sandbox.argo.pods.artifacts import ArtifactRepository
+from meta.sandbox.argo.pods.runner import PodRunner
+from meta.sandbox.argo.settings import ArgoSandboxSettings
+from meta.sandbox.argo.state.store import Store
+from meta.sandbox.environments import EnvironmentCache
+from meta.sandbox.images import ImageTable
+
+_WORKFLOWS = "/api/v1/workflows/{namespace}"
+_VERBS = {
+    "terminate": workflows.terminate,
+    "stop": workflows.stop,
+    "retry": workflows.retry,
+    "suspend": workflows.suspend,
+    "resume": workflows.resume,
+}
+
+
+def create_app(settings: ArgoSandboxSettings) -> Starlette:
+    """Make the application.
+
+    Raises:
+        SettingsInvalid: an images table is missing or wrong.
+    """
+    images = ImageTable.load(settings.images)
+    repository = ArtifactRepository(
+        settings.s3_endpoint,
+        settings.s3_bucket,
+        settings.access_key_id.get_secret_value(),
+        settings.secret_access_key.get_secret_value(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        store = Store(settings.data_dir / "argo.db")
+        runner = PodRunner(images, EnvironmentCache(settings.environments), repository)
+        controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods)
+        app.state.server = Server(store, controller, images, repository, settings.namespace)
+        controller.start()
+        try:
+            yield
+        finally:
+            await controller.close()
+            store.close()
+
+    routes = [
+        Route("/api/v1/version", info.version),
+        Route("/api/v1/info", info.info),
+        Route("/api/v1/userinfo", info.user_info),
+        Route("/api/v1/archived-workflows", info.empty_archive),
+        Route("/api/v1/archived-workflows/{uid}", info.no_archive),
+        Route(_WORKFLOWS, workflows.create, methods=["POST"]),
+        Route(_WORKFLOWS, workflows.list_all),
+        Route(f"{_WORKFLOWS}/{{name}}", workflows.get),
+        Route(f"{_WORKFLOWS}/{{name}}", workflows.delete, methods=["DELETE"]),
+        *(Route(f"{_WORKFLOWS}/{{name}}/{verb}", action, methods=["PUT"]) for verb, action in _VERBS.items()),
+        Route(f"{_WORKFLOWS}/{{name}}/log", streams.logs),
+        Route(f"{_WORKFLOWS}/{{name}}/{{pod}}/log", streams.logs),
+        Route("/api/v1/workflow-events/{namespace}", streams.watch),
+        Route("/api/v1/{rest:path}", info.unimplemented, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+    ]
+    token = settings.token.get_secret_value() if settings.token else None
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(_BearerToken, token=token)] if token else [],
+        exception_handlers={ApiError: on_api_error, 404: on_unknown_route, Exception: on_fault},
+    )
+
+
+class _BearerToken:
+    """Lets only requests with the token through (server/auth)."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app, self._expected = app, f"Bearer {token}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            given = Request(scope).headers.get("authorization", "")
+            if not secrets.compare_digest(given.encode(), self._expected.encode()):
+                error = ApiError(Code.UNAUTHENTICATED, "token not valid. see the server's --token")
+                await error.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

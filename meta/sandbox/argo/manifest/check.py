@@ -1,0 +1,272 @@
+"""What the real server checks before it takes a workflow (workflow/validate/validate.go), in its words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from hera.workflows import models as m
+
+from meta.sandbox.argo.manifest.read import ManifestError
+from meta.sandbox.argo.operator.arguments import has_location
+from meta.sandbox.argo.operator.depends import DependsError, dependencies, depends_logic
+from meta.sandbox.argo.operator.retries import POLICIES
+from meta.sandbox.argo.operator.tags import find_tags
+from meta.sandbox.argo.operator.when import WhenError, evaluate_when
+
+_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
+_FIXED_TAGS = frozenset(
+    {"item", "pod.name", "node.name", "steps.name", "tasks.name", "retries", "workflow.name", "workflow.namespace",
+     "workflow.uid", "workflow.mainEntrypoint", "workflow.serviceAccountName", "workflow.parameters",
+     "workflow.parameters.json", "workflow.labels", "workflow.labels.json", "workflow.annotations",
+     "workflow.annotations.json", "workflow.creationTimestamp", "workflow.creationTimestamp.RFC3339",
+     "workflow.creationTimestamp.s", "workflow.priority", "workflow.status", "workflow.failures",
+     "workflow.duration"}
+)  # fmt: skip
+_OPEN_TAGS = ("item.", "lastRetry.", "workflow.outputs.", "workflow.labels.", "workflow.annotations.")
+
+
+def check_spec(spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]) -> None:
+    """Check a whole spec.
+
+    Args:
+        spec: the parsed spec.
+        has_entrypoint: whether an image's own command is known.
+
+    Raises:
+        ManifestError: the first thing that is wrong, with its place.
+    """
+    templates = spec.templates or []
+    _unique("spec.templates", (t.name for t in templates))
+    by_name = {t.name or "": t for t in templates}
+    if not spec.entrypoint:
+        raise ManifestError("spec.entrypoint is required")
+    for parameter in (spec.arguments.parameters if spec.arguments else None) or []:
+        if parameter.value is None:
+            raise ManifestError(f"spec.arguments.{parameter.name}.value or its valueFrom is required")
+        if parameter.enum and parameter.value not in parameter.enum:
+            raise ManifestError(
+                f"spec.arguments.{parameter.name}.value should be present in spec.arguments.{parameter.name}.enum list"
+            )
+    for artifact in (spec.arguments.artifacts if spec.arguments else None) or []:
+        if not has_location(artifact):
+            raise ManifestError(f"spec.arguments.{artifact.name}.from, artifact location, or key is required")
+    for place, name in (("entrypoint", spec.entrypoint), ("onExit", spec.on_exit)):
+        if name is not None:
+            _check_call(f"spec.{place}", name, spec.arguments, by_name, every=False)
+    _check_volumes("spec.volumes", spec.volumes)
+    _check_retry("spec", spec.retry_strategy)
+    for template in templates:
+        _check_template(template, spec, by_name, has_entrypoint)
+
+
+def _unique(place: str, names: Iterable[str | None]) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if not name:
+            raise ManifestError(f"{place}[{index}].name is required")
+        if not _NAME.fullmatch(name):
+            raise ManifestError(f"{place}[{index}].name: '{name}' is invalid: use letters, digits and '-'")
+        if name in seen:
+            raise ManifestError(f"{place}[{index}].name '{name}' is not unique")
+        seen.add(name)
+
+
+def _check_template(
+    template: m.Template, spec: m.WorkflowSpec, templates: Mapping[str, m.Template],
+    has_entrypoint: Callable[[str], bool],
+) -> None:  # fmt: skip
+    place = f"templates.{template.name}"
+    kinds = [k for k in ("container", "script", "steps", "dag") if getattr(template, k) is not None]
+    if len(kinds) != 1:
+        what = "template type unspecified" if not kinds else "multiple template types specified"
+        raise ManifestError(f"{place} {what}. choose one of: container, script, steps, dag")
+    leaf = kinds[0] in {"container", "script"}
+    if leaf:
+        _check_container(place, kinds[0], template, spec, has_entrypoint)
+    elif template.active_deadline_seconds is not None:
+        raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
+    _check_volumes(f"{place}.volumes", template.volumes)
+    _check_retry(place, template.retry_strategy)
+    _check_values(place, template, leaf=leaf)
+    scope = _scope(template, spec)
+    siblings: set[str] = set()
+    if template.steps is not None:
+        groups = [list(group.root) for group in template.steps]
+        steps = [step for group in groups for step in group]
+        _unique(f"{place}.steps", (step.name for step in steps))
+        siblings = {f"steps.{step.name}" for step in steps}
+        for step in steps:
+            _check_use(f"{place}.steps.{step.name}", step, templates)
+    elif template.dag is not None:
+        _check_dag(place, template.dag, templates)
+        siblings = {f"tasks.{task.name}" for task in template.dag.tasks}
+    _check_tags(place, template, scope, siblings)
+
+
+def _check_container(
+    place: str, kind: str, template: m.Template, spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]
+) -> None:
+    container = template.container or template.script
+    if container is None or not container.image:
+        raise ManifestError(f"{place}.{kind}.image may not be empty")
+    if not container.command and not find_tags(container.image) and not has_entrypoint(container.image):
+        raise ManifestError(
+            f"{place}.{kind}.command must be specified: image {container.image} is not in the sandbox's images table "
+            "with a command, and there is no registry to ask"
+        )
+    volumes = {volume.name for volume in [*(spec.volumes or []), *(template.volumes or [])]}
+    for index, mount in enumerate(container.volume_mounts or []):
+        if mount.name not in volumes:
+            raise ManifestError(f"{place}.{kind}.volumeMounts[{index}].name: volume '{mount.name}' not found")
+    seconds = template.active_deadline_seconds
+    text = "1" if seconds is None else str(seconds.root)
+    if not find_tags(text) and (not text.isdigit() or int(text) == 0):
+        raise ManifestError(f"{place}.activeDeadlineSeconds must be a positive integer > 0 or an argo variable")
+    if template.script is not None and template.script.args:
+        raise ManifestError(f"{place}.script.args is not supported: the script's path is the only argument")
+
+
+def _check_volumes(place: str, volumes: list[m.Volume] | None) -> None:
+    for volume in volumes or []:
+        if volume.empty_dir is None:
+            raise ManifestError(f"{place}[{volume.name}]: only emptyDir is supported by the sandbox")
+
+
+def _check_retry(place: str, strategy: m.RetryStrategy | None) -> None:
+    if strategy is None:
+        return
+    if strategy.retry_policy is not None and strategy.retry_policy not in POLICIES:
+        raise ManifestError(f"{place}: {strategy.retry_policy} is not a valid RetryPolicy")
+    if strategy.backoff is not None and not strategy.backoff.duration:
+        raise ManifestError(f"{place}.retryStrategy: no base duration specified for retryStrategy")
+
+
+def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
+    inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
+    for parameter in inputs.parameters or []:
+        if parameter.value_from is not None:
+            raise ManifestError(f"{place}.inputs.parameters.{parameter.name}.valueFrom is not supported by the sandbox")
+    for artifact in inputs.artifacts or []:
+        if artifact.from_:
+            raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.from not valid in inputs")
+        if leaf != bool(artifact.path):
+            verb = "must be specified" if leaf else "only valid"
+            raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.path {verb} in container/script templates")
+    for parameter in outputs.parameters or []:
+        source = parameter.value_from or m.ValueFrom()
+        wanted, found = ("path", source.path) if leaf else ("parameter", source.parameter)
+        if not found:
+            raise ManifestError(f"{place}.outputs.parameters.{parameter.name}.{wanted} must be specified")
+    for artifact in outputs.artifacts or []:
+        wanted, found = ("path", artifact.path) if leaf else ("from", artifact.from_)
+        if not found:
+            raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{wanted} must be specified")
+        if artifact.raw is not None:
+            raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.raw is not valid in outputs")
+
+
+def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Mapping[str, m.Template]) -> None:
+    if call.with_items and call.with_param:
+        raise ManifestError(f"{place} only one of withItems, withParam, withSequence can be specified")
+    _check_call(place, call.template or "", call.arguments, templates)
+    if call.when and not find_tags(call.when):
+        try:
+            evaluate_when(call.when)
+        except WhenError as error:
+            raise ManifestError(f"{place} {error}") from error
+
+
+def _check_call(
+    place: str, name: str, arguments: m.Arguments | None, templates: Mapping[str, m.Template], *, every: bool = True
+) -> None:
+    """A template that exists, with every input it needs; `every`: and no argument left over without a value."""
+    if name not in templates:
+        raise ManifestError(f"{place} template name '{name}' undefined")
+    arguments, inputs = arguments or m.Arguments(), templates[name].inputs or m.Inputs()
+    given = {p.name for p in arguments.parameters or [] if p.value is not None}
+    for parameter in inputs.parameters or []:
+        if parameter.name not in given and parameter.value is None and parameter.default is None:
+            raise ManifestError(f"{place} inputs.parameters.{parameter.name} was not supplied")
+    given = {a.name for a in arguments.artifacts or []}
+    for artifact in inputs.artifacts or []:
+        if artifact.name not in given and not artifact.optional and not has_location(artifact):
+            raise ManifestError(f"{place} inputs.artifacts.{artifact.name} was not supplied")
+    for artifact in (arguments.artifacts or []) if every else []:
+        if not artifact.from_ and not has_location(artifact):
+            raise ManifestError(
+                f"{place} arguments.artifacts.{artifact.name}.from, artifact location, or key is required"
+            )
+    for parameter in (arguments.parameters or []) if every else []:
+        if parameter.value is None:
+            raise ManifestError(f"{place} arguments.parameters.{parameter.name}.value is required")
+
+
+def _check_dag(place: str, dag: m.DAGTemplate, templates: Mapping[str, m.Template]) -> None:
+    if not dag.tasks:
+        raise ManifestError(f"{place} must have at least one task")
+    _unique(f"{place}.tasks", (task.name for task in dag.tasks))
+    tasks = {task.name: task for task in dag.tasks}
+    uses_depends = any(task.depends for task in dag.tasks)
+    needs: dict[str, list[str]] = {}
+    for task in dag.tasks:
+        if uses_depends and task.dependencies:
+            raise ManifestError(f"{place} cannot use both 'depends' and 'dependencies' in the same DAG template")
+        if uses_depends and task.continue_on:
+            raise ManifestError(
+                f"{place} cannot use 'continueOn' when using 'depends'. "
+                "Instead use 'dep-task.Failed'/'dep-task.Errored'"
+            )
+        try:
+            needs[task.name] = dependencies(depends_logic(task, tasks))
+        except DependsError as error:
+            raise ManifestError(f"{place}.tasks.{task.name} {error}") from error
+        for need in needs[task.name]:
+            if need not in tasks:
+                raise ManifestError(f"{place}.tasks.{task.name} dependency '{need}' not defined")
+        _check_use(f"{place}.tasks.{task.name}", task, templates)
+    for target in (dag.target or "").split():
+        if target not in tasks:
+            raise ManifestError(f"{place}.targets: target '{target}' is not defined")
+    _check_cycles(place, needs)
+
+
+def _check_cycles(place: str, needs: Mapping[str, list[str]]) -> None:
+    done: set[str] = set()
+    for start in needs:
+        path: list[str] = []
+        stack: list[tuple[str, bool]] = [(start, True)]
+        while stack:
+            name, entering = stack.pop()
+            if not entering:
+                path.pop()
+                done.add(name)
+            elif name in path:
+                raise ManifestError(
+                    f"{place} dependency cycle detected: {'->'.join([*path[path.index(name) :], name])}"
+                )
+            elif name not in done:
+                path.append(name)
+                stack.append((name, False))
+                stack.extend((need, True) for need in needs[name])
+
+
+def _scope(template: m.Template, spec: m.WorkflowSpec) -> set[str]:
+    inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
+    known = {f"workflow.parameters.{p.name}" for p in (spec.arguments.parameters if spec.arguments else None) or []}
+    known |= {f"inputs.parameters.{p.name}" for p in inputs.parameters or []}
+    for artifact in inputs.artifacts or []:
+        known |= {f"inputs.artifacts.{artifact.name}", f"inputs.artifacts.{artifact.name}.path"}
+    known |= {f"outputs.artifacts.{a.name}.path" for a in outputs.artifacts or []}
+    known |= {f"outputs.parameters.{p.name}.path" for p in outputs.parameters or []}
+    return known
+
+
+def _check_tags(place: str, template: m.Template, known: set[str], siblings: set[str]) -> None:
+    for tag in find_tags(template.model_dump_json(by_alias=True, exclude_none=True)):
+        if tag.startswith("="):
+            raise ManifestError(f"{place}: expression tags ({{{{={tag[1:]}}}}}) are not supported by the sandbox")
+        sibling = ".".join(tag.split(".")[:2])
+        if tag in known or tag in _FIXED_TAGS or tag.startswith(_OPEN_TAGS) or sibling in siblings:
+            continue
+        raise ManifestError(f"{place}: failed to resolve {{{{{tag}}}}}")

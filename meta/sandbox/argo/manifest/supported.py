@@ -1,0 +1,132 @@
+"""Which fields of a manifest the sandbox implements. Everything else is refused by name, nothing is ignored.
+
+Three kinds of fields: those that work (a nested table, or `USED`), those that steer only a cluster's scheduling and
+mean nothing on one machine (`NO_EFFECT`: accepted, so that a manifest for a cluster runs unchanged, and named in the
+workflow's condition `SpecWarning`), and the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import cast
+
+from pydantic import JsonValue
+
+from meta.sandbox.argo.manifest.read import ManifestError
+from meta.sandbox.argo.state.status import JsonObject
+
+
+class Mark(Enum):
+    USED = "used"
+    NO_EFFECT = "no effect here"
+
+
+USED, NO_EFFECT = Mark.USED, Mark.NO_EFFECT
+_Table = Mapping[str, object]
+
+_SECRET = {"name": USED, "key": USED, "optional": USED}
+_S3 = {
+    "endpoint": USED, "bucket": USED, "insecure": USED, "key": USED, "region": USED,
+    "accessKeySecret": _SECRET, "secretKeySecret": _SECRET,  # the server's own credentials are used
+}  # fmt: skip
+_ARTIFACT = {
+    "name": USED, "path": USED, "from": USED, "s3": _S3, "raw": {"data": USED}, "optional": USED, "mode": USED,
+    "archive": {"none": {}, "tar": {"compressionLevel": USED}}, "globalName": USED,
+}  # fmt: skip
+_PARAMETER = {
+    "name": USED, "value": USED, "default": USED, "description": USED, "enum": USED, "globalName": USED,
+    "valueFrom": {"path": USED, "parameter": USED, "default": USED},
+}  # fmt: skip
+_VALUES = {"parameters": _PARAMETER, "artifacts": _ARTIFACT}
+_POD_SCHEDULING = {
+    key: NO_EFFECT
+    for key in (
+        "serviceAccountName", "automountServiceAccountToken", "nodeSelector", "tolerations", "affinity",
+        "schedulerName", "securityContext",
+    )
+}  # fmt: skip
+_CONTAINER = {
+    "image": USED, "command": USED, "args": USED, "workingDir": USED, "env": {"name": USED, "value": USED},
+    "volumeMounts": {"name": USED, "mountPath": USED, "readOnly": NO_EFFECT}, "name": USED,
+    "imagePullPolicy": NO_EFFECT, "resources": NO_EFFECT, "ports": NO_EFFECT, "securityContext": NO_EFFECT,
+}  # fmt: skip
+_RETRY = {
+    "limit": USED, "retryPolicy": USED,
+    "backoff": {"duration": USED, "factor": USED, "maxDuration": USED, "cap": USED},
+}  # fmt: skip
+_VOLUME = {"name": USED, "emptyDir": {"medium": NO_EFFECT, "sizeLimit": NO_EFFECT}}
+_CALL = {
+    "name": USED, "template": USED, "arguments": _VALUES, "when": USED, "withItems": USED, "withParam": USED,
+    "continueOn": {"error": USED, "failed": USED},
+}  # fmt: skip
+_TASK = {**_CALL, "dependencies": USED, "depends": USED}
+_TEMPLATE = {
+    **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
+    "script": {**_CONTAINER, "source": USED}, "steps": _CALL, "dag": {"failFast": USED, "target": USED, "tasks": _TASK},
+    "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
+    "metadata": {"labels": NO_EFFECT, "annotations": NO_EFFECT},
+}  # fmt: skip
+_SPEC = {
+    **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
+    "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED,
+    "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
+    "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": NO_EFFECT, "podPriorityClassName": NO_EFFECT,
+    "podMetadata": NO_EFFECT, "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT,
+}  # fmt: skip
+_METADATA = {
+    "name": USED, "generateName": USED, "namespace": USED, "labels": USED, "annotations": USED,
+    # what the API server overwrites on create, whatever the client sends
+    "creationTimestamp": USED, "uid": USED, "generation": USED, "managedFields": USED, "selfLink": USED,
+}  # fmt: skip
+_WORKFLOW = {"apiVersion": USED, "kind": USED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+
+
+def check_fields(manifest: JsonObject) -> list[str]:
+    """Walk a whole manifest.
+
+    Returns:
+        The places of fields that are accepted without effect here.
+
+    Raises:
+        ManifestError: fields that are not implemented, all of them by place.
+    """
+    refused: list[str] = []
+    without_effect: list[str] = []
+    for place, mark in _walk(manifest, _WORKFLOW, ""):
+        (refused if mark is None else without_effect).append(place)
+    if refused:
+        verb = "is" if len(refused) == 1 else "are"
+        raise ManifestError(
+            f"{', '.join(refused)} {verb} not supported by the sandbox; "
+            "take it out of the manifest, or run it on a real Argo Workflows server"
+        )
+    return without_effect
+
+
+def _walk(value: JsonValue, table: object, place: str) -> Iterator[tuple[str, Mark | None]]:
+    if table is USED or _unset(value):
+        return
+    if table is NO_EFFECT:
+        yield place, NO_EFFECT
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _walk(item, table, f"{place}{_index(index, item)}")
+    elif isinstance(value, dict):
+        known = cast("_Table", table)
+        for key, item in value.items():
+            inner = f"{place}.{key}" if place else key
+            if key in known:
+                yield from _walk(item, known[key], inner)
+            elif item == {} or not _unset(item):  # an empty object can be a choice, as in `suspend: {}`
+                yield inner, None
+
+
+def _index(index: int, item: JsonValue) -> str:
+    name = item.get("name") if isinstance(item, dict) else None
+    return f"[{name}]" if isinstance(name, str) else f"[{index}]"
+
+
+def _unset(value: JsonValue) -> bool:
+    """Go's zero values: clients that marshal whole objects send them for fields that nobody set."""
+    return value in (None, False, "", 0, [], {})

@@ -1,0 +1,77 @@
+"""A template with its arguments: defaults, what was given, then every tag replaced (common.ProcessArgs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hera.workflows import models as m
+
+from meta.sandbox.argo.operator.context import OperationError
+from meta.sandbox.argo.operator.tags import replace, replace_string
+
+
+def process_arguments(
+    template: m.Template, arguments: m.Arguments | None, values: Mapping[str, str | None]
+) -> m.Template:
+    """Give a template its inputs and replace its tags; tags of steps and tasks stay for later.
+
+    Raises:
+        OperationError: an input was not supplied.
+    """
+    template = template.model_copy(deep=True)
+    arguments = arguments or m.Arguments()
+    inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
+    local: dict[str, str | None] = dict(values)
+    given = {p.name: p.value for p in arguments.parameters or [] if p.value is not None}
+    for parameter in inputs.parameters or []:
+        value = given.get(parameter.name, parameter.value if parameter.value is not None else parameter.default)
+        if value is None:
+            raise OperationError(f"inputs.parameters.{parameter.name} was not supplied")
+        parameter.value = replace_string(value, values) if parameter.name not in given else value
+        if parameter.enum and parameter.value not in parameter.enum:
+            raise OperationError(
+                f"inputs.parameters.{parameter.name}: value '{parameter.value}' is not in the enum {parameter.enum}"
+            )
+        local[f"inputs.parameters.{parameter.name}"] = parameter.value
+    if inputs.artifacts:
+        inputs.artifacts = _artifacts(inputs.artifacts, arguments)
+    for kind, artifacts in (("inputs", inputs.artifacts), ("outputs", outputs.artifacts)):
+        for artifact in artifacts or []:
+            if artifact.path:
+                local[f"{kind}.artifacts.{artifact.name}.path"] = artifact.path
+    for parameter in outputs.parameters or []:
+        if parameter.value_from and parameter.value_from.path:
+            local[f"outputs.parameters.{parameter.name}.path"] = parameter.value_from.path
+    kept = [(p.name, p.value) for p in inputs.parameters or []]
+    processed = replace(template, local)
+    for parameter, (_, value) in zip((processed.inputs or m.Inputs()).parameters or [], kept, strict=True):
+        parameter.value = value  # a value is data: tags inside it are not replaced twice
+    return processed
+
+
+def _artifacts(wanted: list[m.Artifact], arguments: m.Arguments) -> list[m.Artifact]:
+    given = {a.name: a for a in arguments.artifacts or []}
+    result: list[m.Artifact] = []
+    for artifact in wanted:
+        argument = given.get(artifact.name)
+        if argument is None:
+            if not has_location(artifact) and not artifact.optional:
+                raise OperationError(f"inputs.artifacts.{artifact.name} was not supplied")
+            result.append(artifact)
+            continue
+        if not has_location(argument) and not artifact.optional:
+            raise OperationError(f"inputs.artifacts.{artifact.name} missing location information")
+        update: dict[str, object] = {
+            "path": artifact.path,
+            "mode": artifact.mode,
+            "optional": artifact.optional,
+            "global_name": None,
+        }
+        if argument.archive is None:
+            update["archive"] = artifact.archive
+        result.append(argument.model_copy(update=update))
+    return result
+
+
+def has_location(artifact: m.Artifact) -> bool:
+    return artifact.raw is not None or (artifact.s3 is not None and bool(artifact.s3.key))

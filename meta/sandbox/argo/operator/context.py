@@ -1,0 +1,96 @@
+"""What one pass of the operator works with and what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from hera.workflows import models as m
+
+from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.state.status import NodeFlag, NodeStatus
+from meta.sandbox.argo.state.workflow import Workflow
+
+ON_EXIT = ".onExit"
+
+
+class OperationError(Exception):
+    """A template cannot be run; the message goes into the node's status."""
+
+
+@dataclass(frozen=True, slots=True)
+class PodRequest:
+    """A pod that should run, or be running.
+
+    Attributes:
+        template: with every tag replaced.
+        include_result: whether standard output is kept as `outputs.result`.
+    """
+
+    node_id: str
+    pod_name: str
+    template: m.Template
+    include_result: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One use of a template: by the workflow, a step, a task or an exit handler."""
+
+    node_name: str
+    template: str
+    arguments: m.Arguments | None = None
+    boundary_id: str = ""
+    caller: tuple[str, str] | None = None  # ("steps", its name) or ("tasks", its name)
+    on_exit: bool = False
+    flag: NodeFlag | None = None
+
+
+class Execute(Protocol):
+    def __call__(self, context: Context, call: Call) -> NodeStatus: ...
+
+
+@dataclass
+class Context:
+    """One pass over one workflow.
+
+    Attributes:
+        now: the time of the pass, whole seconds.
+        values: what tags `workflow.*` stand for.
+        pods: the pods that should exist, by node id.
+        kills: running pods that must end, by node id, with the message for their nodes.
+        wake_at: when to pass again, whatever happens until then.
+    """
+
+    workflow: Workflow
+    now: datetime
+    execute: Execute
+    values: dict[str, str | None] = field(default_factory=dict[str, str | None])
+    pods: dict[str, PodRequest] = field(default_factory=dict[str, PodRequest])
+    kills: dict[str, str] = field(default_factory=dict[str, str])
+    wake_at: datetime | None = None
+    depth: int = 0
+    nodes: Nodes = field(init=False)
+    _templates: dict[str, m.Template] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.nodes = Nodes(self.workflow, self.now)
+        self._templates = {t.name: t for t in self.workflow.spec.templates or [] if t.name}
+
+    def template(self, name: str) -> m.Template:
+        """A template by name.
+
+        Raises:
+            OperationError: there is none.
+        """
+        if name not in self._templates:
+            raise OperationError(f"template name '{name}' undefined")
+        return self._templates[name]
+
+    def wake(self, at: datetime) -> None:
+        self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
+
+
+Clock = Callable[[], datetime]

@@ -1,0 +1,138 @@
+"""One use of a template: its arguments, its retries, and by its type a pod, steps or a DAG (executeTemplate)."""
+
+from __future__ import annotations
+
+import re
+
+from hera.workflows import models as m
+
+from meta.sandbox.argo.operator import dag, retries, steps
+from meta.sandbox.argo.operator.arguments import process_arguments
+from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
+from meta.sandbox.argo.operator.tags import SubstitutionError, replace
+from meta.sandbox.argo.state.names import pod_name
+from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
+
+MAX_DEPTH = 100
+_SUFFIX = re.compile(r"(\([^()]*\)|\[\d+\])+$")
+
+
+def execute(context: Context, call: Call) -> NodeStatus:
+    """Bring one use of a template as far as it goes now.
+
+    Raises:
+        OperationError: it cannot run; its node, if there is one, is in phase Error already.
+    """
+    context.depth += 1
+    try:
+        if context.depth > MAX_DEPTH:
+            raise OperationError("max stack depth exceeded: templates call each other without end")
+        return _execute(context, call)
+    except (OperationError, SubstitutionError) as error:
+        node = context.nodes.get(call.node_name)
+        if node is None:
+            context.nodes.start(
+                call.node_name, NodeType.SKIPPED, phase=Phase.ERROR, boundary_id=call.boundary_id,
+                template=call.template, flag=call.flag, message=str(error),
+            )  # fmt: skip
+        elif not node.fulfilled:
+            context.nodes.mark(node, Phase.ERROR, str(error))
+        raise OperationError(str(error)) from error
+    finally:
+        context.depth -= 1
+
+
+def _execute(context: Context, call: Call) -> NodeStatus:
+    node = context.nodes.get(call.node_name)
+    if node is not None and node.fulfilled:
+        return node
+    template = context.template(call.template)
+    strategy = template.retry_strategy or context.workflow.spec.retry_strategy
+    values: dict[str, str | None] = {**context.values, "node.name": call.node_name}
+    if call.caller is not None:
+        values[f"{call.caller[0]}.name"] = call.caller[1]
+    if is_pod(template) and strategy is None:
+        values["pod.name"] = pod_name(context.workflow.name, call.node_name, call.template)
+    template = process_arguments(template, call.arguments, values)
+    if strategy is None:
+        return _dispatch(context, call, template)
+    return _with_retries(context, call, template, strategy)
+
+
+def _with_retries(context: Context, call: Call, template: m.Template, strategy: m.RetryStrategy) -> NodeStatus:
+    nodes = context.nodes
+    parent = nodes.get(call.node_name)
+    if parent is None:
+        parent = nodes.start(
+            call.node_name, NodeType.RETRY, phase=Phase.RUNNING, boundary_id=call.boundary_id,
+            template=call.template, inputs=template.inputs, flag=call.flag,
+        )  # fmt: skip
+    while True:
+        attempts = nodes.retries(parent)
+        last = attempts[-1] if attempts else None
+        if last is not None and last.fulfilled:
+            if not retries.assess(context, parent, attempts, strategy, on_exit=is_on_exit(call.node_name)):
+                return parent
+            last = None
+        number = len(attempts) - 1 if last is not None else len(attempts)
+        name = f"{call.node_name}({number})"
+        values = {"retries": str(number), **retries.last_retry(attempts[:number])}
+        if is_pod(template):
+            values["pod.name"] = pod_name(context.workflow.name, name, call.template)
+        nodes.connect(call.node_name, name)
+        flag = NodeFlag(retried=True, hooked=call.flag.hooked if call.flag else None)
+        attempt = Call(name, call.template, None, call.boundary_id, call.caller, call.on_exit, flag)
+        if not _dispatch(context, attempt, replace(template, values)).fulfilled:
+            return parent
+
+
+def _dispatch(context: Context, call: Call, template: m.Template) -> NodeStatus:
+    if template.steps is not None:
+        return steps.run_steps(context, call, template)
+    if template.dag is not None:
+        return dag.run_dag(context, call, template)
+    return _pod(context, call, template)
+
+
+def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
+    node = context.nodes.get(call.node_name)
+    if node is None:
+        node = context.nodes.start(
+            call.node_name, NodeType.POD, phase=Phase.PENDING, boundary_id=call.boundary_id,
+            template=call.template, inputs=template.inputs, flag=call.flag,
+        )  # fmt: skip
+        if not context.workflow.shutdown.allows(on_exit=is_on_exit(call.node_name)):
+            context.nodes.mark(node, Phase.FAILED, shutdown_message(context))
+    if not node.fulfilled:
+        context.pods[node.id] = PodRequest(
+            node.id,
+            pod_name(context.workflow.name, call.node_name, call.template),
+            template,
+            _wants_result(context, call),
+        )
+    return node
+
+
+def is_pod(template: m.Template) -> bool:
+    return template.container is not None or template.script is not None
+
+
+def is_on_exit(node_name: str) -> bool:
+    """Whether a node belongs to an exit handler, which a stop lets run."""
+    return ON_EXIT in node_name
+
+
+def shutdown_message(context: Context) -> str:
+    """What the real controller writes, with its two spaces."""
+    return f"workflow shutdown with strategy:  {context.workflow.shutdown}"
+
+
+def _wants_result(context: Context, call: Call) -> bool:
+    """Whether the calling template reads `outputs.result`: the real executor keeps it only then."""
+    boundary = context.nodes.by_id(call.boundary_id)
+    if boundary is None or boundary.template_name is None:
+        return False
+    name = _SUFFIX.sub("", call.node_name).rsplit(".", 1)[-1]
+    parent = context.template(boundary.template_name)
+    kind = "tasks" if parent.dag is not None else "steps"
+    return f"{kind}.{name}.outputs.result" in parent.model_dump_json(by_alias=True, exclude_none=True)

@@ -1,0 +1,60 @@
+"""`withItems` and `withParam`: one step or task becomes several (processItem, expandStep, expandTask)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TypeVar, cast
+
+from hera.workflows import models as m
+from pydantic import JsonValue
+
+from meta.sandbox.argo.operator.context import OperationError
+from meta.sandbox.argo.operator.tags import replace
+
+CallT = TypeVar("CallT", m.WorkflowStep, m.DAGTask)
+
+
+def expands(call: m.WorkflowStep | m.DAGTask) -> bool:
+    return bool(call.with_items) or bool(call.with_param)
+
+
+def expand(call: CallT, values: Mapping[str, str | None]) -> list[CallT]:
+    """A copy per item, named `name(index:item)`, with `{{item}}` replaced.
+
+    Raises:
+        OperationError: `withParam` is not a JSON list.
+    """
+    bare = call.model_copy(update={"with_items": None, "with_param": None})
+    result: list[CallT] = []
+    for index, item in enumerate(_items(call)):
+        local: dict[str, str | None] = {**values, "item": _text(item)}
+        label = _text(item)
+        if isinstance(item, dict):
+            local |= {f"item.{key}": _text(value) for key, value in item.items()}
+            label = ",".join(sorted(f"{key}:{_text(value)}" for key, value in item.items()))
+        elif isinstance(item, list):
+            label = f"[{' '.join(_text(part) for part in item)}]"
+        copy = replace(bare, local)
+        copy.name = f"{call.name}({index}:{label.replace('(', '').replace(')', '')})"
+        result.append(copy)
+    return result
+
+
+def _items(call: m.WorkflowStep | m.DAGTask) -> list[JsonValue]:
+    if call.with_items:
+        return [cast("JsonValue", item.model_dump(mode="json")) for item in call.with_items]
+    text = call.with_param or ""
+    try:
+        items = cast("JsonValue", json.loads(text))
+    except json.JSONDecodeError as error:
+        raise OperationError(f"withParam value could not be parsed as a JSON list: {text.strip()}: {error}") from error
+    if not isinstance(items, list):
+        raise OperationError(f"withParam value could not be parsed as a JSON list: {text.strip()}")
+    return items
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, separators=(",", ":"))

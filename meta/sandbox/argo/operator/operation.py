@@ -1,0 +1,179 @@
+"""One pass over a workflow: the controller's `operate` (controller/operator.go)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from hera.workflows import models as m
+
+from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
+from meta.sandbox.argo.operator.execute import execute, is_on_exit, shutdown_message
+from meta.sandbox.argo.operator.global_outputs import export_outputs
+from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
+from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
+
+DEADLINE = "Step exceeded its deadline"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a pass asks the controller to do."""
+
+    pods: dict[str, PodRequest] = field(default_factory=dict[str, PodRequest])
+    kills: dict[str, str] = field(default_factory=dict[str, str])
+    wake_at: datetime | None = None
+
+
+def operate(workflow: Workflow, now: datetime) -> Outcome:
+    """Bring a workflow as far as it goes now; changes its status in place."""
+    status = workflow.status
+    if status.phase.completed:
+        return Outcome()
+    context = Context(workflow, now, execute, global_values(workflow))
+    deadline = _deadline(workflow)
+    if deadline is not None and now < deadline:
+        context.wake(deadline)
+    _control(context, overdue=deadline is not None and now >= deadline)
+    if not context.kills:  # pods on their way out come first: a workflow ends after its processes
+        _advance(context)
+    context.nodes.update_progress()
+    running = any(n.type is NodeType.POD and n.phase is Phase.RUNNING for n in context.nodes.all())
+    if status.phase is not Phase.UNKNOWN:
+        status.set_condition("PodRunning", "True" if running else "False")
+    return Outcome(context.pods, context.kills, context.wake_at)
+
+
+def _advance(context: Context) -> None:
+    workflow = context.workflow
+    if workflow.status.phase is Phase.UNKNOWN:
+        mark_workflow(workflow, Phase.RUNNING, context.now)
+        workflow.metadata.annotations.setdefault(ANNOTATION_POD_NAMES, "v2")
+        if (deadline := _deadline(workflow)) is not None:
+            context.wake(deadline)
+    spec = workflow.spec
+    if spec.suspend:
+        return
+    try:
+        root = context.execute(context, Call(workflow.name, spec.entrypoint or "", spec.arguments))
+    except OperationError as error:
+        mark_workflow(workflow, Phase.ERROR, context.now, f"error in entry template execution: {error}")
+        return
+    if not root.fulfilled:
+        return
+    phase = Phase.SUCCEEDED if root.phase in {Phase.SKIPPED, Phase.OMITTED} else root.phase
+    message = root.message
+    if root.phase.unsuccessful and workflow.shutdown is not Shutdown.NONE:
+        message = f"Stopped with strategy '{workflow.shutdown}'"
+    if spec.on_exit:
+        exit_node = _exit_handler(context, spec.on_exit, phase)
+        if exit_node is not None:
+            if not exit_node.fulfilled:
+                return
+            if phase is Phase.SUCCEEDED and exit_node.phase.unsuccessful:
+                phase, message = exit_node.phase, exit_node.message
+    mark_workflow(workflow, phase, context.now, message)
+
+
+def _exit_handler(context: Context, template: str, phase: Phase) -> NodeStatus | None:
+    workflow = context.workflow
+    name = workflow.name + ON_EXIT
+    if context.nodes.get(name) is None and not workflow.shutdown.allows(on_exit=True):
+        return None
+    failures = [
+        {
+            "displayName": n.display_name,
+            "message": n.message or "",
+            "templateName": n.template_name or "",
+            "phase": str(n.phase),
+            "finishedAt": k8s_time(n.finished_at) if n.finished_at else None,
+        }
+        for n in context.nodes.all()
+        if n.phase.unsuccessful and ON_EXIT not in n.name
+    ]
+    context.values["workflow.status"] = str(phase)
+    context.values["workflow.failures"] = json.dumps(failures)
+    started = workflow.status.started_at or context.now
+    context.values["workflow.duration"] = f"{(context.now - started).total_seconds():f}"
+    call = Call(name, template, workflow.spec.arguments, on_exit=True, flag=NodeFlag(hooked=True))
+    try:
+        return context.execute(context, call)
+    except OperationError:
+        return context.nodes.get(name)  # in phase Error, with the reason
+
+
+def _control(context: Context, *, overdue: bool) -> None:
+    """Shutdown and the workflow's deadline, for pods that exist (applyExecutionControl)."""
+    shutdown = context.workflow.shutdown
+    for node in context.nodes.all():
+        if node.type is not NodeType.POD or node.fulfilled:
+            continue
+        on_exit = is_on_exit(node.name)
+        if not shutdown.allows(on_exit=on_exit):
+            message = shutdown_message(context)
+        elif overdue and not on_exit:
+            message = DEADLINE
+        else:
+            continue
+        if node.phase is Phase.PENDING:
+            context.nodes.mark(node, Phase.FAILED, message)
+        else:
+            context.kills[node.id] = message
+
+
+def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Phase, message: str | None,
+               outputs: m.Outputs | None) -> None:  # fmt: skip
+    """Write the end of a pod into its node, and its global outputs into the workflow."""
+    context = Context(workflow, now, execute)
+    node.outputs = outputs
+    context.nodes.mark(node, phase, message or "")
+    export_outputs(context, outputs)
+
+
+def _deadline(workflow: Workflow) -> datetime | None:
+    seconds, started = workflow.spec.active_deadline_seconds, workflow.status.started_at
+    return None if seconds is None or started is None else started + timedelta(seconds=seconds)
+
+
+def mark_workflow(workflow: Workflow, phase: Phase, now: datetime, message: str | None = None) -> None:
+    """Set the workflow's phase, its labels, times and conditions (markWorkflowPhase)."""
+    status, labels = workflow.status, workflow.metadata.labels
+    status.phase = phase
+    status.message = message or None
+    labels[LABEL_PHASE] = str(phase)
+    labels.setdefault(LABEL_COMPLETED, "false")
+    if status.started_at is None:
+        status.started_at = now
+    if phase.completed:
+        status.finished_at = now
+        labels[LABEL_COMPLETED] = "true"
+        status.set_condition("Completed", "True")
+
+
+def global_values(workflow: Workflow) -> dict[str, str | None]:
+    """What the tags `workflow.*` stand for (setGlobalParameters)."""
+    meta, spec = workflow.metadata, workflow.spec
+    values: dict[str, str | None] = {
+        "workflow.name": meta.name,
+        "workflow.namespace": meta.namespace,
+        "workflow.uid": meta.uid,
+        "workflow.mainEntrypoint": spec.entrypoint,
+        "workflow.serviceAccountName": spec.service_account_name or "default",
+        "workflow.creationTimestamp": k8s_time(meta.created),
+        "workflow.creationTimestamp.RFC3339": k8s_time(meta.created),
+        "workflow.creationTimestamp.s": str(int(meta.created.timestamp())),
+    }
+    if spec.priority is not None:
+        values["workflow.priority"] = str(spec.priority)
+    parameters = (spec.arguments.parameters if spec.arguments else None) or []
+    listed = json.dumps([{"name": p.name, "value": p.value} for p in parameters], separators=(",", ":"))
+    values["workflow.parameters"] = values["workflow.parameters.json"] = listed
+    for parameter in parameters:
+        values[f"workflow.parameters.{parameter.name}"] = parameter.value
+    for kind, entries in (("labels", meta.labels), ("annotations", meta.annotations)):
+        values[f"workflow.{kind}"] = values[f"workflow.{kind}.json"] = json.dumps(entries, separators=(",", ":"))
+        values |= {f"workflow.{kind}.{key}": value for key, value in entries.items()}
+    for parameter in (workflow.status.outputs.parameters if workflow.status.outputs else None) or []:
+        values[f"workflow.outputs.parameters.{parameter.name}"] = parameter.value
+    return values

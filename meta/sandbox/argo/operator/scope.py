@@ -1,0 +1,157 @@
+"""What the tags inside a steps or dag template can see: inputs, and the outputs of what ran before (scope.go)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import cast
+
+from hera.workflows import models as m
+from pydantic import JsonValue
+
+from meta.sandbox.argo.operator.context import Context, OperationError
+from meta.sandbox.argo.operator.tags import find_tags
+from meta.sandbox.argo.state.status import NodeStatus, NodeType, Phase, k8s_time
+
+_INDEX = re.compile(r"\((\d+):")
+
+
+class Scope:
+    """Values and artifacts by tag."""
+
+    def __init__(self, context: Context, template: m.Template) -> None:
+        self._context = context
+        self.values: dict[str, str | None] = dict(context.values)
+        self.artifacts: dict[str, m.Artifact] = {}
+        inputs = template.inputs or m.Inputs()
+        for parameter in inputs.parameters or []:
+            self.values[f"inputs.parameters.{parameter.name}"] = parameter.value
+        for artifact in inputs.artifacts or []:
+            self.artifacts[f"inputs.artifacts.{artifact.name}"] = artifact
+        outputs = context.workflow.status.outputs or m.Outputs()
+        for artifact in outputs.artifacts or []:
+            self.artifacts[f"workflow.outputs.artifacts.{artifact.name}"] = artifact
+
+    def add_node(self, prefix: str, node: NodeStatus, template: m.Template | None) -> None:
+        """See a step or task under `prefix` (`steps.name`): its times, phase and outputs."""
+        if node.type is NodeType.RETRY and (attempts := self._context.nodes.retries(node)):
+            node = attempts[-1]
+        self.values[f"{prefix}.id"] = node.id
+        self.values[f"{prefix}.status"] = str(node.phase)
+        if node.started_at:
+            self.values[f"{prefix}.startedAt"] = k8s_time(node.started_at)
+        if node.finished_at:
+            self.values[f"{prefix}.finishedAt"] = k8s_time(node.finished_at)
+        outputs = node.outputs
+        if outputs is None:
+            if node.phase in {Phase.SKIPPED, Phase.OMITTED} and template is not None and template.outputs is not None:
+                for parameter in template.outputs.parameters or []:
+                    source = parameter.value_from
+                    self.values[f"{prefix}.outputs.parameters.{parameter.name}"] = source.default if source else None
+            return
+        if outputs.result is not None:
+            self.values[f"{prefix}.outputs.result"] = outputs.result
+        if outputs.exit_code is not None:
+            self.values[f"{prefix}.exitCode"] = outputs.exit_code
+        for parameter in outputs.parameters or []:
+            self.values[f"{prefix}.outputs.parameters.{parameter.name}"] = parameter.value
+        for artifact in outputs.artifacts or []:
+            self.artifacts[f"{prefix}.outputs.artifacts.{artifact.name}"] = artifact
+
+    def add_group(self, prefix: str, parts: Sequence[NodeStatus]) -> None:
+        """See the parts of an expanded step or task as JSON lists, in the order of the items."""
+        done = sorted(
+            (n for n in parts if n.phase is Phase.SUCCEEDED and not (n.node_flag and n.node_flag.retried)),
+            key=lambda node: int(found.group(1)) if (found := _INDEX.search(node.display_name)) else 0,
+        )
+        outputs = [node.outputs for node in done if node.outputs is not None]
+        names = [{p.name: p.value or "" for p in o.parameters} for o in outputs if o.parameters]
+        results = [_item(o.result) for o in outputs if o.result is not None]
+        self.values[f"{prefix}.outputs.result"] = json.dumps(results, separators=(",", ":"))
+        self.values[f"{prefix}.outputs.parameters"] = json.dumps(names, separators=(",", ":"))
+        for name in dict.fromkeys(key for entry in names for key in entry):
+            values = [entry[name] for entry in names if name in entry]
+            self.values[f"{prefix}.outputs.parameters.{name}"] = _json_list(values)
+
+    def artifact(self, reference: str) -> m.Artifact:
+        """The artifact that a `from` names.
+
+        Raises:
+            OperationError: there is none.
+        """
+        tags = find_tags(reference)
+        name = tags[0] if tags else reference.strip()
+        if name not in self.artifacts:
+            raise OperationError(f"Unable to resolve: {{{{{name}}}}}")
+        return self.artifacts[name]
+
+    def resolve_artifacts(self, arguments: m.Arguments | None) -> None:
+        """Put the artifacts that `from` names in the place of the references; drop optional ones that are absent."""
+        if arguments is None:
+            return
+        resolved: list[m.Artifact] = []
+        for artifact in arguments.artifacts or []:
+            if artifact.from_ is None:
+                resolved.append(artifact)
+                continue
+            try:
+                source = self.artifact(artifact.from_)
+            except OperationError:
+                if artifact.optional:
+                    continue
+                raise
+            resolved.append(source.model_copy(update={"name": artifact.name, "global_name": None}))
+        arguments.artifacts = resolved or None
+
+    def drop_absent(self, arguments: m.Arguments | None) -> None:
+        """Leave out arguments that only name an output that does not exist, so that the input's default applies."""
+        for parameter in (arguments.parameters if arguments else None) or []:
+            tags = find_tags(parameter.value or "")
+            if len(tags) == 1 and (parameter.value or "").strip() == f"{{{{{tags[0]}}}}}":
+                if tags[0] in self.values and self.values[tags[0]] is None:
+                    parameter.value = None
+
+    def outputs(self, template: m.Template) -> m.Outputs | None:
+        """The outputs of a steps or dag template.
+
+        Raises:
+            OperationError: one cannot be resolved and has no default.
+        """
+        declared = template.outputs
+        if declared is None or not (declared.parameters or declared.artifacts):
+            return None
+        parameters: list[m.Parameter] = []
+        for parameter in declared.parameters or []:
+            source = parameter.value_from or m.ValueFrom()
+            tags = find_tags(source.parameter or "")
+            name = tags[0] if tags else (source.parameter or "")
+            value = self.values.get(name)
+            value = source.default if value is None else value
+            if value is None:
+                raise OperationError(f"Unable to resolve: {{{{{name}}}}}")
+            parameters.append(parameter.model_copy(update={"value": value, "value_from": None}))
+        artifacts: list[m.Artifact] = []
+        for artifact in declared.artifacts or []:
+            try:
+                source_artifact = self.artifact(artifact.from_ or "")
+            except OperationError as error:
+                if artifact.optional:
+                    continue
+                raise OperationError(f"unable to resolve outputs from scope: {error}") from error
+            update = {"name": artifact.name, "global_name": artifact.global_name}
+            artifacts.append(source_artifact.model_copy(update=update))
+        return m.Outputs(parameters=parameters or None, artifacts=artifacts or None)
+
+
+def _item(text: str) -> JsonValue:
+    try:
+        return cast("JsonValue", json.loads(text))
+    except json.JSONDecodeError:
+        return text
+
+
+def _json_list(values: list[str]) -> str:
+    parsed = [_item(value) for value in values]
+    structured = all(isinstance(item, (dict, list)) for item in parsed)
+    return json.dumps(parsed if structured else values, separators=(",", ":"))

@@ -1,0 +1,66 @@
+"""Template tags, `{{name}}`, in JSON text (util/template/simple_template.go).
+
+Replacement works on the JSON of a whole object, as in the real controller, so a tag may stand in any string.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+_TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+class SubstitutionError(Exception):
+    """A tag cannot be replaced; it becomes the node's message."""
+
+
+def find_tags(text: str) -> list[str]:
+    """The names in all tags of a text, in order."""
+    return [match.group(1).strip() for match in _TAG.finditer(text)]
+
+
+def replace_text(text: str, values: Mapping[str, str | None], *, strict: tuple[str, ...] = ()) -> str:
+    """Replace the tags of a JSON text, quoting the values for JSON; unknown tags stay.
+
+    Args:
+        text: JSON.
+        values: by name; None is the output of a node that did not run and has no default.
+        strict: prefixes (`tasks`) whose tags must be known.
+
+    Raises:
+        SubstitutionError: a strict tag is unknown, or its value is None.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        tag = match.group(1).strip()
+        if tag in values:
+            value = values[tag]
+            if value is None:
+                raise SubstitutionError(
+                    f"unable to substitute {{{{{tag}}}}}: output is an absent optional "
+                    "(skipped/omitted node with no default)"
+                )
+            return json.dumps(value)[1:-1]
+        if tag.split(".", 1)[0] in strict and ".outputs.artifacts." not in tag:
+            raise SubstitutionError(f"failed to resolve {{{{{tag}}}}}")
+        return match.group(0)
+
+    return _TAG.sub(one, text)
+
+
+def replace(model: ModelT, values: Mapping[str, str | None], *, strict: tuple[str, ...] = ()) -> ModelT:
+    """A copy of an API object with its tags replaced."""
+    text = model.model_dump_json(by_alias=True, exclude_none=True)
+    return type(model).model_validate_json(replace_text(text, values, strict=strict))
+
+
+def replace_string(text: str, values: Mapping[str, str | None], *, strict: tuple[str, ...] = ()) -> str:
+    """Replace the tags of a plain string."""
+    result: object = json.loads(replace_text(json.dumps(text), values, strict=strict))
+    return str(result)

@@ -1,0 +1,1 @@
+"""Pods as local processes: folders, paths, artifacts, environment, logs."""

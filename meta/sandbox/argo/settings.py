@@ -1,0 +1,35 @@
+"""What the sandbox Argo server is started with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+
+class ArgoSandboxSettings(BaseModel):
+    """Settings of one server.
+
+    Attributes:
+        data_dir: database and pods' folders; made if it is not there.
+        s3_endpoint: URL of the default artifact store, with its scheme.
+        s3_bucket: bucket of the default artifact store; it must exist.
+        images: images tables (`meta/sandbox/images.py`).
+        environments: folder of the cached Python environments.
+        namespace: the only namespace, as of an Argo installed with `--namespaced`.
+        max_concurrent_pods: pods that run at once; others are Pending.
+        token: a bearer token that every request must bear; None for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data_dir: Path
+    s3_endpoint: str
+    s3_bucket: str
+    access_key_id: SecretStr
+    secret_access_key: SecretStr
+    images: tuple[Path, ...] = ()
+    environments: Path
+    namespace: str = "argo"
+    max_concurrent_pods: int = 8
+    token: SecretStr | None = None

@@ -1,0 +1,1 @@
+"""What the server remembers: workflows with their statuses, and the events that tell of changes."""
