@@ -1,0 +1,196 @@
+"""The runs' life: the queue, the processes, terminate, retry, and what a restart of the server finds.
+
+States follow the real backend: a terminated run is CANCELING until its processes have ended, and then FAILED, because
+the backend maps the phase of its Argo Workflow (Failed) and knows no other end (resource_manager.go,
+ReportWorkflowResource).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from meta.sandbox.environments import EnvironmentCache
+from meta.sandbox.images import ImageTable
+from meta.sandbox.kfp import runs
+from meta.sandbox.kfp.errors import bad_request, internal, invalid_input
+from meta.sandbox.kfp.metadata_store import MetadataStore
+from meta.sandbox.kfp.objects import Objects
+from meta.sandbox.kfp.pipeline import CompiledPipeline, parse
+from meta.sandbox.kfp.pythons import Pythons
+from meta.sandbox.kfp.recorder import Recorder
+from meta.sandbox.kfp.runs import RunRecord, RunStore
+from meta.sandbox.kfp.session import Job, Session, end_leftover
+from meta.sandbox.kfp.settings import KfpSandboxSettings
+from workflows.errors import MetaError
+
+_LOG = logging.getLogger(__name__)
+_TERMINATED = "terminated on request"
+_SERVER_ENDED = "the sandbox server ended while the run was in progress, and its processes with it"
+
+
+class Controller:
+    """Starts what waits and ends what must end. One per server."""
+
+    def __init__(
+        self, settings: KfpSandboxSettings, store: RunStore, metadata: MetadataStore, images: ImageTable
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._metadata = metadata
+        self._images = images
+        self._objects = Objects(settings)
+        self._pythons = Pythons(EnvironmentCache(settings.environments_dir), images, settings.data_dir / "requirements")
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._closing = False
+
+    # -- from the API
+
+    def submit(self) -> None:
+        """Start as many waiting runs as there are free places."""
+        if self._closing:
+            return
+        for run in self._store.in_states(runs.PENDING):
+            if len(self._running) >= self._settings.max_concurrent_runs:
+                return
+            if run.id not in self._running:
+                task = asyncio.create_task(self._run(run.id), name=f"kfp-run-{run.id}")
+                self._running[run.id] = task
+                task.add_done_callback(lambda _, run_id=run.id: self._done(run_id))
+
+    def _done(self, run_id: str) -> None:
+        del self._running[run_id]
+        self.submit()
+
+    def terminate(self, run_id: str) -> None:
+        """End a run; it is CANCELING until its processes have ended.
+
+        Raises:
+            ApiError: there is no such run, or it has ended already.
+        """
+        run = self._store.get(run_id)
+        if run.state not in (runs.PENDING, runs.RUNNING):
+            raise invalid_input(f"Failed to terminate a run {run_id}. Row not found").wrap(
+                f"Failed to terminate run {run_id}"
+            )
+        run.state = runs.CANCELING  # the real server writes no line into the history here
+        self._store.save(run)
+        task = self._running.get(run_id)
+        if task is not None:
+            task.cancel()
+        else:  # it had not been started
+            run.move(runs.FAILED, _TERMINATED)
+            self._store.save(run)
+
+    def retry(self, run_id: str) -> None:
+        """Run a failed run again, in place: tasks that have succeeded keep their results.
+
+        Raises:
+            ApiError: there is no such run, or it has not failed.
+        """
+        run = self._store.get(run_id)
+        if run.state not in runs.TERMINAL:
+            raise bad_request(
+                f"Cannot claim run {run_id} for retry: not in a terminal state",
+                f'run is not in a terminal state: State="{run.state}"',
+            ).wrap(f"Failed to retry run {run_id}: could not claim database row before workflow operation")
+        if run.state == runs.SUCCEEDED:  # Argo: only a Failed or Error workflow can be retried
+            raise internal(f"Failed to retry run {run_id}", "workflow must be Failed/Error to retry")
+        run.attempt += 1
+        run.move(runs.PENDING)
+        self._store.save(run)
+        self.submit()
+
+    async def delete(self, run_id: str) -> None:
+        """Forget a run, ending it first. Its artifacts and its ML Metadata stay, as on a real server.
+
+        Raises:
+            ApiError: there is no such run.
+        """
+        self._store.get(run_id)
+        task = self._running.get(run_id)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        self._store.delete(run_id)
+
+    # -- the server's own life
+
+    def recover(self) -> None:
+        """After a start: end what an earlier server left behind, fail its runs truthfully, go on with the queue."""
+        for run in self._store.in_states(runs.RUNNING, runs.CANCELING):
+            if end_leftover(run.pgid, run.pgid_started):
+                _LOG.warning("ended the leftover processes of run %s", run.id)
+            reason = _TERMINATED if run.state == runs.CANCELING else _SERVER_ENDED
+            self._end(run, runs.FAILED, reason)
+        self.submit()
+
+    async def close(self) -> None:
+        """End all runs in progress; they are found and failed by the next start, as after a crash."""
+        self._closing = True
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- one run
+
+    async def _run(self, run_id: str) -> None:
+        run = self._store.get(run_id)
+        state, error = runs.FAILED, ""
+        try:
+            pipeline = parse(run.document, self._images)
+            pythons, own = await self._pythons.prepare(pipeline)
+            state, error = await self._attempt(run, pipeline, pythons, own)
+        except asyncio.CancelledError:
+            if self._closing:
+                self._end(run, runs.FAILED, _SERVER_ENDED)
+                raise
+            error = _TERMINATED
+        except MetaError as problem:
+            error = str(problem)
+        except Exception as problem:  # a bug of ours must not leave a run RUNNING for ever
+            _LOG.exception("run %s broke off", run_id)
+            error = f"the sandbox server failed: {type(problem).__name__}: {problem}"
+        self._end(run, state, error)
+
+    async def _attempt(
+        self, run: RunRecord, pipeline: CompiledPipeline, pythons: dict[str, str], own: Path
+    ) -> tuple[str, str]:
+        root = f"{(run.pipeline_root or self._settings.default_pipeline_root).rstrip('/')}/{pipeline.name}/{run.id}"
+        recorder = Recorder(self._store, self._metadata, run, pipeline, root)
+        folder = self._settings.data_dir / "runs" / run.id
+        cache_root = self._settings.data_dir / "cache" / pipeline.name  # the real cache is per pipeline name too
+        kept = {task.path: json.loads(task.kept) for task in self._store.tasks(run.id) if task.kept}
+        session = Session(folder, own, self._objects, recorder)
+        job = Job(
+            spec=pipeline.spec,
+            parameters=run.parameters,
+            pipeline_root=root,
+            cache_root=str(cache_root),
+            pythons=pythons,
+            finished=kept,
+        )
+        try:
+            run.pgid, run.pgid_started = await session.start(job)
+            run.move(runs.RUNNING)
+            self._store.save(run)
+            end = await session.follow()
+        finally:
+            await session.stop()
+        return end.state, end.error
+
+    def _end(self, run: RunRecord, state: str, error: str) -> None:
+        """The last word on an attempt: its processes have ended."""
+        run.pgid, run.pgid_started = 0, ""
+        run.storage_state = self._store.get(run.id).storage_state  # may have been archived meanwhile
+        with self._metadata.database.transaction():
+            run.move(state, error)
+            self._store.save(run)
+            if state == runs.FAILED:  # ML Metadata keeps them RUNNING: nobody is left who would write, as for a pod
+                for task in self._store.tasks(run.id):
+                    if task.state == runs.RUNNING:
+                        task.state, task.error, task.finished_at = runs.FAILED, error, run.finished_at
+                        self._store.save_task(task)

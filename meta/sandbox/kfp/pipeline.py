@@ -1,0 +1,246 @@
+"""A compiled pipeline: reading it, and refusing what this server cannot run, by name.
+
+The rules that the real server has (kubeflow/pipelines, template/v2_template.go) come with its own words; the rest is
+`unsupported`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+import yaml
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+from meta.sandbox.images import ImageTable
+from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
+from meta.sandbox.kfp.packages import Packages, UnknownOption, packages_of
+
+Json: TypeAlias = dict[str, Any]
+_IR: Any = pipeline_spec_pb2  # generated at run time: type checkers see no names in it
+
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_EXECUTOR_MODULE = "kfp.dsl.executor_main"
+_PARAMETER_KINDS: Mapping[str, tuple[type, ...]] = {
+    "NUMBER_INTEGER": (int, float),
+    "NUMBER_DOUBLE": (int, float),
+    "STRING": (str,),
+    "BOOLEAN": (bool,),
+    "LIST": (list,),
+    "STRUCT": (dict,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """One executor of a compiled pipeline.
+
+    Attributes:
+        label: its key in `deploymentSpec.executors`.
+        image: the container image; empty for an importer.
+        packages: what the component installs before it runs.
+    """
+
+    label: str
+    image: str
+    packages: Packages
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledPipeline:
+    """A checked pipeline.
+
+    Attributes:
+        spec: the IR as JSON (`PipelineSpec`), with protobuf's JSON names however it was written.
+        document: what the API gives back as `pipeline_spec`: the IR, or both documents when there is a platform spec.
+        name: `pipelineInfo.name`.
+        executors: the containers, by their order in the IR.
+    """
+
+    spec: Json
+    document: Json
+    name: str
+    executors: tuple[Executor, ...]
+
+    @property
+    def parameters(self) -> Mapping[str, Json]:
+        inputs: Json = self.spec.get("root", {}).get("inputDefinitions", {})
+        return cast("Mapping[str, Json]", inputs.get("parameters", {}))
+
+    def check_parameters(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Check run parameters against the declared ones and give integers their type.
+
+        Raises:
+            ApiError: a missing, unknown or wrongly typed parameter.
+        """
+        for name, declared in self.parameters.items():
+            if name not in given and "defaultValue" not in declared and not declared.get("isOptional", False):
+                raise invalid_input(
+                    f"parameter {name} is not optional, yet has neither default value nor user provided value"
+                )
+        checked: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in self.parameters:
+                raise invalid_input(
+                    f"parameter {name} is not declared by the pipeline {self.name}; it has: "
+                    f"{', '.join(sorted(self.parameters)) or 'none'}"
+                )
+            checked[name] = _typed(name, str(self.parameters[name].get("parameterType", "")), value)
+        return checked
+
+
+def _typed(name: str, kind: str, value: Any) -> Any:
+    expected = _PARAMETER_KINDS.get(kind)
+    if expected is None:
+        raise invalid_input(f"input parameter {name} requires type {kind or 'unspecified'}, which is not supported")
+    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
+        wanted = {"NUMBER_INTEGER": "double or integer", "NUMBER_DOUBLE": "double or integer"}.get(kind, kind.lower())
+        raise invalid_input(
+            f"input parameter {name} requires type {wanted}, but the parameter value is not of {wanted} value type"
+        )
+    if kind == "NUMBER_INTEGER" and isinstance(value, float):
+        if not value.is_integer():
+            raise invalid_input(f"input parameter {name} requires type integer, but the value is {value}")
+        return int(value)
+    return float(value) if kind == "NUMBER_DOUBLE" else value
+
+
+def read_package(text: str) -> Json:
+    """Read an uploaded package, as one or two YAML documents, into the form that `pipeline_spec` has.
+
+    Raises:
+        ApiError: it is no YAML, or no compiled pipeline.
+    """
+    try:
+        documents = [document for document in yaml.safe_load_all(text) if document is not None]
+    except yaml.YAMLError as error:
+        raise _bad_spec(f"unable to decode yaml document: {error}") from error
+    spec: Json | None = None
+    platform: Json | None = None
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        if "platforms" in document:
+            platform = cast("Json", document)
+        elif spec is not None:
+            raise _bad_spec("multiple pipeline specs provided")
+        else:
+            spec = cast("Json", document)
+    if spec is None:
+        raise _bad_spec("no pipeline spec is provided")
+    return spec if platform is None else {"pipeline_spec": spec, "platform_spec": platform}
+
+
+def parse(document: Json, images: ImageTable) -> CompiledPipeline:
+    """Check a `pipeline_spec` and say what it needs.
+
+    Args:
+        document: the IR, or `{"pipeline_spec": IR, "platform_spec": ...}` as the SDK sends it with a platform spec.
+        images: the images table.
+
+    Raises:
+        ApiError: it is not valid, or the sandbox cannot run it; the message names the field.
+    """
+    spec: Json = document
+    platform: Json = {}
+    if "pipeline_spec" in document:
+        unknown = sorted(set(document) - {"pipeline_spec", "platform_spec"})
+        if unknown:
+            raise _bad_spec(f'unknown field "{unknown[0]}" beside pipeline_spec')
+        spec = document["pipeline_spec"]
+        platform = document.get("platform_spec") or {}
+    _refuse_platform(platform)
+    try:
+        ir = json_format.MessageToDict(json_format.ParseDict(spec, _IR.PipelineSpec()))
+    except json_format.ParseError as error:
+        raise _bad_spec(str(error)) from error
+    version = str(ir.get("schemaVersion", ""))
+    root: Json = ir.get("root", {})
+    if version != "2.1.0":
+        raise _bad_spec(f"KFP only supports schema version 2.1.0, but the pipeline spec has version {version}")
+    name = str(ir.get("pipelineInfo", {}).get("name", ""))
+    if not name:
+        raise _bad_spec("name is empty")
+    if not _NAME.fullmatch(name):
+        raise _bad_spec(
+            "name should consist of lower case alphanumeric characters, '-' or '.', and must start and end with an "
+            "alphanumeric character"
+        )
+    if "dag" not in root:
+        raise _bad_spec("root component is empty")
+    for artifact in root.get("inputDefinitions", {}).get("artifacts", {}):
+        raise unsupported(
+            f"root.inputDefinitions.artifacts.{artifact}", "pass a URI parameter and import it with dsl.importer"
+        )
+    components = cast("dict[str, Json]", ir.get("components", {}))
+    for place, component in {"root": root, **{f"components.{key}": value for key, value in components.items()}}.items():
+        for task, task_spec in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
+            if "artifactIterator" in task_spec:
+                raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
+    executors = _executors(cast("Json", ir.get("deploymentSpec", {})), images)
+    return CompiledPipeline(spec=ir, document=document, name=name, executors=executors)
+
+
+def _executors(deployment: Json, images: ImageTable) -> tuple[Executor, ...]:
+    found: list[Executor] = []
+    for label, executor in cast("dict[str, Json]", deployment.get("executors", {})).items():
+        place = f"deploymentSpec.executors.{label}"
+        if "importer" in executor:
+            if executor["importer"].get("downloadToWorkspace"):
+                raise unsupported(f"{place}.importer.downloadToWorkspace", "there is no workspace volume")
+            continue
+        if "container" not in executor:
+            raise unsupported(f"{place}.{next(iter(executor), 'spec')}", "it runs containers and importers")
+        container: Json = executor["container"]
+        command = [str(part) for part in container.get("command", [])]
+        if not any(_EXECUTOR_MODULE in part for part in command):
+            raise unsupported(
+                f"{place}.container", "container components need containers; use Python components (@dsl.component)"
+            )
+        if "accelerator" in container.get("resources", {}):
+            raise unsupported(f"{place}.container.resources.accelerator", "it has no accelerators")
+        image = str(container.get("image", ""))
+        known = images.lookup(image)
+        if known is not None and known.requirements is None:
+            raise unsupported(
+                f"{place}.container.image", f'images."{image}" has no `requirements` in the images table; add some'
+            )
+        if known is None and "python" not in image:
+            raise unsupported(
+                f"{place}.container.image",
+                f'"{image}" is not in the images table, and nobody knows what is in it; add [images."{image}"] with '
+                "`requirements`",
+            )
+        try:
+            packages = packages_of(command)
+        except UnknownOption as error:
+            raise unsupported(f"{place}.container.command", f"pip install {error}") from error
+        found.append(Executor(label, image, packages))
+    return tuple(found)
+
+
+def _refuse_platform(platform: Json) -> None:
+    for name, config in cast("dict[str, Json]", platform.get("platforms", {})).items():
+        executors: Json = config.get("deploymentSpec", {}).get("executors", {})
+        for label, settings in executors.items():
+            if settings:
+                raise unsupported(
+                    f"platform_spec.platforms.{name}.deploymentSpec.executors.{label}.{next(iter(settings))}",
+                    "there is no Kubernetes",
+                )
+        rest = sorted(set(config) - {"deploymentSpec"})
+        if rest:
+            raise unsupported(f"platform_spec.platforms.{name}.{rest[0]}", "there is no Kubernetes")
+
+
+def _bad_spec(message: str) -> ApiError:
+    return invalid_input(f"Failed to create a new v2 pipeline spec: invalid v2 pipeline spec: {message}")
+
+
+def canonical(document: Json) -> str:
+    """The document as text for the store."""
+    return json.dumps(document, separators=(",", ":"))

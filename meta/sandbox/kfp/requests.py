@@ -1,0 +1,103 @@
+"""Request bodies, checked as protojson checks them: an unknown field is an error that names it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.requests import Request
+
+from meta.sandbox.kfp.errors import ApiError, Code
+
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ExperimentBody(_Body):
+    display_name: str = ""
+    description: str | None = None
+    namespace: str | None = None
+
+
+class PipelineBody(_Body):
+    name: str = ""
+    display_name: str | None = None
+    description: str | None = None
+    namespace: str | None = None
+
+
+class UrlBody(_Body):
+    pipeline_url: str = ""
+
+
+class VersionBody(_Body):
+    pipeline_id: str = ""
+    name: str = ""
+    display_name: str | None = None
+    description: str | None = None
+    package_url: UrlBody | None = None
+    code_source_url: str | None = None
+
+
+class RuntimeConfigBody(_Body):
+    parameters: dict[str, Any] | None = None
+    pipeline_root: str | None = None
+
+
+class VersionReferenceBody(_Body):
+    pipeline_id: str | None = None
+    pipeline_version_id: str | None = None
+
+
+class RunBody(_Body):
+    """A run as a client may send it. Fields that only the server sets are taken and not looked at, as it does."""
+
+    run_id: str | None = None
+    experiment_id: str | None = None
+    display_name: str | None = None
+    description: str | None = None
+    storage_state: str | None = None
+    pipeline_spec: dict[str, Any] | None = None
+    pipeline_version_reference: VersionReferenceBody | None = None
+    pipeline_version_id: str | None = None
+    runtime_config: RuntimeConfigBody | None = None
+    service_account: str | None = None
+    recurring_run_id: str | None = None
+    plugins_input: dict[str, Any] | None = None
+    plugins_output: dict[str, Any] | None = None
+    state: str | None = None
+    state_history: list[dict[str, Any]] | None = None
+    created_at: str | None = None
+    scheduled_at: str | None = None
+    finished_at: str | None = None
+    error: dict[str, Any] | None = None
+    run_details: dict[str, Any] | None = None
+
+
+async def read(request: Request, model: type[_T]) -> _T:
+    """Read a JSON body.
+
+    Raises:
+        ApiError: it is no JSON, or a field is unknown or of the wrong type.
+    """
+    raw = await request.body()
+    try:
+        document: object = json.loads(raw)
+    except ValueError as error:
+        raise _malformed(f"syntax error: {error}") from error
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"])
+        said = f'unknown field "{field}"' if first["type"] == "extra_forbidden" else f"{field}: {first['msg']}"
+        raise _malformed(said) from error
+
+
+def _malformed(message: str) -> ApiError:
+    text = f"proto: {message}"  # grpc-gateway answers before the server sees it, so without details
+    return ApiError(Code.INVALID_ARGUMENT, text, text)

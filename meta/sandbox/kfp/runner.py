@@ -1,0 +1,453 @@
+"""Runs one compiled pipeline with the official `kfp.local` runner and tells the server what happens.
+
+Runs under the run's own interpreter, so: standard library and kfp only, nothing of ours is imported.
+
+    python runner.py RUN_FOLDER
+
+`RUN_FOLDER/job.json` says what to run (see `session.py`). Events leave as JSON lines on the standard output that the
+process was started with; kfp's own output goes to `RUN_FOLDER/run.log`. Two events are questions, which the server
+answers with a file `RUN_FOLDER/replies/<number>.json`: `stage` (fetch these S3 objects) and `publish` (store these
+outputs). So the run needs no credentials.
+
+kfp.local has no call-backs. The hooks below wrap the functions through which its orchestrators pass each task, and
+change three things: artifacts have S3 URIs as on a cluster, each component runs under the interpreter of its image,
+and its `pip install` step is dropped, because the environment is ready.
+"""
+
+# pyright: basic
+# (kfp has no types, and its private parts are what the hooks take hold of)
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import traceback
+import uuid
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import json_format
+from kfp import dsl, local
+from kfp.local import (
+    cache,
+    executor_input_utils,
+    io,
+    pipeline_orchestrator,
+    status,
+    subprocess_task_handler,
+    task_dispatcher,
+)
+from kfp.local.orchestrator import dag_orchestrator, enhanced_dag_orchestrator, orchestrator_utils, task_executor
+from kfp.pipeline_spec import pipeline_spec_pb2
+
+REPLY_POLL_S = 0.02
+LOG_TAIL_LINES = 20
+ITERATION = re.compile(r"^(?P<loop>.+)-iteration-(?P<index>\d+)$")
+COMPONENT_MAIN = Path(__file__).with_name("component_main.py")
+
+
+class Channel:
+    """Events to the server, and its answers."""
+
+    def __init__(self, out: int, replies: Path) -> None:
+        self._out = os.fdopen(out, "w", encoding="utf-8")
+        self._replies = replies
+        self._lock = threading.Lock()
+        self._asked = 0
+
+    def tell(self, event: str, **fields: Any) -> None:
+        line = json.dumps({"event": event, **fields}, default=str)
+        with self._lock:
+            self._out.write(line + "\n")
+            self._out.flush()
+
+    def ask(self, event: str, **fields: Any) -> None:
+        """Ask the server and wait for its answer; the server ends us if it goes away.
+
+        Raises:
+            RuntimeError: the server could not do it; the message is the server's.
+        """
+        with self._lock:
+            self._asked += 1
+            number = self._asked
+        self.tell(event, reply=number, **fields)
+        answer = self._replies / f"{number}.json"
+        while not answer.exists():
+            time.sleep(REPLY_POLL_S)
+        error = json.loads(answer.read_text(encoding="utf-8")).get("error")
+        if error:
+            raise RuntimeError(error)
+
+
+class Scope(threading.local):
+    """What the current thread is doing. A task runs in one thread from its start to its end."""
+
+    dag: str = ""  # the DAG that is about to open its store
+    task: str = ""
+    name: str = ""  # the task's name, without an iteration's number
+    python: str = sys.executable
+    dispatched: bool = False
+    cache_key: str = ""
+    error: str = ""
+
+
+class Runner:
+    """One run: the hooks, and what they share."""
+
+    def __init__(self, folder: Path, job: dict[str, Any], channel: Channel) -> None:
+        self.folder = folder
+        self.job = job
+        self.channel = channel
+        self.scope = Scope()
+        self.seen: dict[str, set[str]] = {}  # the tasks of each DAG that were started
+        self.loops: set[str] = set()
+        self.lock = threading.Lock()
+        self.failures: list[str] = []
+        self.mount = folder / "s3"
+        self.components: Any = {}
+
+    # -- the whole run
+
+    def run(self) -> None:
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(self.folder / "local"),
+            workspace_root=str(self.folder / "workspace"),
+            raise_on_error=True,
+            enable_caching=True,
+            cache_root=self.job["cache_root"],
+        )
+        ir: Any = pipeline_spec_pb2
+        spec = json_format.ParseDict(self.job["spec"], ir.PipelineSpec())
+        self.components = dict(spec.components.items())
+        self.install_hooks()
+        self.scope.dag = "root"
+        self.channel.tell(
+            "dag_started", path="root", parent="", task="", component="", inputs=self.job["parameters"], display_name=""
+        )
+        try:
+            pipeline_orchestrator.run_local_pipeline(spec, self.job["parameters"])
+        except Exception as error:
+            self.channel.tell("finished", state="FAILED", error="; ".join(self.failures) or str(error))
+            traceback.print_exc(file=sys.stderr)
+        else:
+            self.channel.tell("finished", state="SUCCEEDED", error="")
+
+    def install_hooks(self) -> None:
+        self.hook(io, "IOStore", self.make_store_class)
+        self.hook(dag_orchestrator, "run_dag", self.around_dag)
+        self.hook(enhanced_dag_orchestrator, "run_enhanced_dag", self.around_dag)
+        self.hook(enhanced_dag_orchestrator, "execute_task", self.around_task)
+        self.hook(task_executor, "execute_single_task", self.around_single_task)
+        self.hook(task_dispatcher, "run_single_task_implementation", self.around_dispatch)
+        self.hook(executor_input_utils, "construct_executor_input", self.around_executor_input)
+        self.hook(cache.LocalCache, "compute_key", self.around_compute_key)
+        self.hook(subprocess_task_handler, "environment", lambda _: self.environment)
+        self.hook(subprocess_task_handler, "run_local_subprocess", lambda _: self.run_component)
+
+    @staticmethod
+    def hook(owner: Any, name: str, around: Any) -> None:
+        official = getattr(owner, name, None)
+        if official is None:
+            raise RuntimeError(
+                f"kfp.local of kfp {sys.modules['kfp'].__version__} has no {owner.__name__}.{name}: "
+                "the run's environment needs the kfp of the sandbox server"
+            )
+        setattr(owner, name, around(official))
+
+    # -- DAGs
+
+    def make_store_class(self, official: Any) -> Any:
+        scope = self.scope
+
+        class Store(official):
+            """Knows which DAG it belongs to: the orchestrators hand the store on, but not the DAG's name."""
+
+            def __init__(self, parent: Any = None) -> None:
+                super().__init__(parent=parent)
+                self.dag = scope.dag
+
+        return Store
+
+    def around_dag(self, official: Any) -> Any:
+        def run_dag(*args: Any, **kwargs: Any) -> Any:
+            path = self.scope.dag
+            tasks = kwargs["dag_component_spec"].dag.tasks
+            with self.lock:
+                self.seen.setdefault(path, set())
+            outputs, outcome = {}, status.Status.FAILURE
+            try:
+                outputs, outcome = official(*args, **kwargs)
+            finally:
+                failed = outcome != status.Status.SUCCESS
+                for name in sorted(set(tasks) - self.seen[path]):
+                    reason = "OMITTED" if failed and not tasks[name].trigger_policy.condition else "SKIPPED"
+                    self.channel.tell(
+                        "task_skipped",
+                        path=join(path, name), parent=path, task=name, reason=reason,
+                        display_name=tasks[name].task_info.name, component=tasks[name].component_ref.name,
+                    )  # fmt: skip
+                with self.lock:
+                    mine = sorted(loop for loop in self.loops if loop.rpartition("/")[0] == path)
+                for loop in mine:
+                    self.channel.tell("dag_finished", path=loop, state="FAILED" if failed else "SUCCEEDED")
+                self.channel.tell("dag_finished", path=path, state="FAILED" if failed else "SUCCEEDED")
+            return outputs, outcome
+
+        return run_dag
+
+    def place(self, parent: str, task_name: str, task_spec: Any) -> tuple[str, str, str, int | None]:
+        """The path of a task, its parent's, its own name, and its iteration; opens the loop of a first iteration."""
+        match = ITERATION.match(task_name)
+        if match is None:
+            with self.lock:
+                self.seen[parent].add(task_name)
+            return join(parent, task_name), parent, task_name, None
+        name, index = match["loop"], int(match["index"])
+        loop = join(parent, name)
+        with self.lock:
+            first = loop not in self.loops
+            self.loops.add(loop)
+            self.seen[parent].add(name)
+            if first:
+                self.channel_loop(loop, parent, name, task_spec)
+        return f"{loop}/{index}", loop, name, index
+
+    def channel_loop(self, loop: str, parent: str, name: str, task_spec: Any) -> None:
+        self.channel.tell(
+            "dag_started",
+            path=loop,
+            parent=parent,
+            task=name,
+            component=task_spec.component_ref.name,
+            inputs={},
+            display_name=task_spec.task_info.name,
+        )
+
+    def around_task(self, official: Any) -> Any:
+        def execute_task(*args: Any, **kwargs: Any) -> Any:
+            task_name, task_spec, store = kwargs["task_name"], kwargs["task_spec"], kwargs["io_store"]
+            component = kwargs["components"][task_spec.component_ref.name]
+            if component.WhichOneof("implementation") != "dag":
+                return official(*args, **kwargs)
+            path, parent, name, index = self.place(store.dag, task_name, task_spec)
+            self.scope.dag = path
+            self.channel.tell(
+                "dag_started",
+                path=path, parent=parent, task=name, iteration=index, display_name=task_spec.task_info.name,
+                component=task_spec.component_ref.name, inputs=parameters_of(self.arguments(task_spec, store)),
+            )  # fmt: skip
+            return official(*args, **kwargs)
+
+        return execute_task
+
+    # -- tasks
+
+    def arguments(self, task_spec: Any, store: Any) -> dict[str, Any]:
+        try:
+            return orchestrator_utils.OrchestratorUtils.make_task_arguments(task_spec.inputs, store)
+        except (KeyError, ValueError):
+            return {}  # kfp.local says the same with its own words a moment later
+
+    def around_single_task(self, official: Any) -> Any:
+        def execute_single_task(*args: Any, **kwargs: Any) -> Any:
+            task_spec, store, executors = kwargs["task_spec"], kwargs["io_store"], kwargs["executors"]
+            path, parent, name, index = self.place(store.dag, kwargs["task_name"], task_spec)
+            label = kwargs["components"][task_spec.component_ref.name].executor_label
+            kept = self.job["finished"].get(path)
+            if kept is not None:  # a retry of the run: what had succeeded stays
+                return cache.LocalCache._deserialize_outputs(kept), status.Status.SUCCESS
+            scope = self.scope
+            scope.task, scope.name, scope.dispatched, scope.cache_key, scope.error = path, name, False, "", ""
+            scope.python = self.job["pythons"].get(label, sys.executable)
+            arguments = self.arguments(task_spec, store)
+            self.channel.tell(
+                "task_started",
+                path=path, parent=parent, task=name, iteration=index, display_name=task_spec.task_info.name,
+                component=task_spec.component_ref.name, kind=executors[label].WhichOneof("spec"),
+                image=executors[label].container.image,
+                inputs=parameters_of(arguments), artifacts=artifacts_of(arguments),
+            )  # fmt: skip
+            outputs, outcome = {}, status.Status.FAILURE
+            try:
+                outputs, outcome = official(*args, **kwargs)
+            except Exception as error:
+                scope.error = str(error)
+                raise
+            finally:
+                self.report(path, name, outputs, outcome)
+            return outputs, outcome
+
+        return execute_single_task
+
+    def report(self, path: str, name: str, outputs: dict[str, Any], outcome: Any) -> None:
+        scope = self.scope
+        if outcome != status.Status.SUCCESS:
+            error = scope.error or "the component failed and printed nothing"
+            self.failures.append(f"task {name} failed: {error}")
+            self.channel.tell("task_finished", path=path, state="FAILED", error=error, cache_key=scope.cache_key)
+            return
+        cached = bool(scope.cache_key) and not scope.dispatched
+        self.channel.tell(
+            "task_finished",
+            path=path, state="CACHED" if cached else "SUCCEEDED", error="", cache_key=scope.cache_key,
+            outputs=parameters_of(outputs), artifacts=artifacts_of(outputs),
+            kept=cache.LocalCache._serialize_outputs(outputs),
+        )  # fmt: skip
+
+    def around_compute_key(self, official: Any) -> Any:
+        def compute_key(*args: Any, **kwargs: Any) -> str:
+            self.scope.cache_key = official(*args, **kwargs)
+            return self.scope.cache_key
+
+        return compute_key
+
+    def around_dispatch(self, official: Any) -> Any:
+        def run_single_task_implementation(*args: Any, **kwargs: Any) -> Any:
+            self.scope.dispatched = True
+            try:
+                outputs, outcome = official(*args, **kwargs)
+                if outcome == status.Status.SUCCESS:
+                    self.publish(outputs)
+            except Exception as error:
+                self.scope.error = str(error)
+                return {}, status.Status.FAILURE
+            return outputs, outcome
+
+        return run_single_task_implementation
+
+    # -- artifacts
+
+    def path_of(self, uri: str) -> Path:
+        return self.mount / uri.removeprefix("s3://")
+
+    def around_executor_input(self, official: Any) -> Any:
+        def construct_executor_input(*args: Any, **kwargs: Any) -> Any:
+            made = official(*args, **kwargs)
+            for name, artifacts in made.inputs.artifacts.items():
+                self.stage(name, [artifact.uri for artifact in artifacts.artifacts])
+            # a new folder for each attempt, as the driver makes one
+            root = f"{self.job['pipeline_root']}/{self.scope.name}/{uuid.uuid4()}"
+            for name, artifacts in made.outputs.artifacts.items():
+                for artifact in artifacts.artifacts:
+                    artifact.uri = f"{root}/{name}"
+            made.outputs.output_file = str(self.path_of(root) / "executor_output.json")
+            Path(made.outputs.output_file).parent.mkdir(parents=True, exist_ok=True)
+            return made
+
+        return construct_executor_input
+
+    def stage(self, name: str, uris: list[str]) -> None:
+        missing = [uri for uri in uris if not self.path_of(uri).exists()]
+        if missing:
+            self.channel.ask("stage", task=self.scope.name, artifact=name, uris=missing)
+
+    def publish(self, outputs: dict[str, Any]) -> None:
+        uris = [
+            artifact.uri
+            for value in outputs.values()
+            for artifact in (value if isinstance(value, list) else [value])
+            if isinstance(artifact, dsl.Artifact) and self.path_of(artifact.uri).exists()
+        ]
+        if uris:
+            self.channel.ask("publish", task=self.scope.name, uris=uris)
+
+    # -- processes
+
+    @contextlib.contextmanager
+    def environment(self, *_: Any, **__: Any) -> Any:
+        yield self.scope.python
+
+    def run_component(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        """Run a component; the last lines of its output are the task's error message if it fails."""
+        command = without_pip_install(full_command)
+        command = [part.replace("-m kfp.dsl.executor_main", f'"{COMPONENT_MAIN}"', 1) for part in command]
+        bin_folder = Path(self.scope.python).parent
+        env = {**os.environ, **(env_vars or {}), "META_SANDBOX_S3_MOUNT": str(self.mount)}
+        env["PATH"] = f"{bin_folder}{os.pathsep}{env.get('PATH', os.defpath)}"
+        env["VIRTUAL_ENV"] = str(bin_folder.parent)
+        tail: list[str] = []
+        log = self.folder / "logs" / f"{self.scope.task.replace('/', '.')}.log"
+        with (
+            log.open("a", encoding="utf-8") as file,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                bufsize=1,
+                env=env,
+            ) as process,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                tail = [*tail[-LOG_TAIL_LINES:], line]
+        if process.returncode != 0:
+            self.scope.error = f"exit code {process.returncode}: {last_words(tail)}"
+        return process.returncode
+
+
+def join(parent: str, name: str) -> str:
+    return f"{parent}/{name}"
+
+
+def parameters_of(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if not holds_artifacts(value)}
+
+
+def artifacts_of(values: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        key: [
+            {"uri": artifact.uri, "type": artifact.schema_title, "metadata": artifact.metadata}
+            for artifact in (value if isinstance(value, list) else [value])
+        ]
+        for key, value in values.items()
+        if holds_artifacts(value)
+    }
+
+
+def holds_artifacts(value: Any) -> bool:
+    return isinstance(value, dsl.Artifact) or (
+        isinstance(value, list) and bool(value) and all(isinstance(item, dsl.Artifact) for item in value)
+    )
+
+
+def without_pip_install(command: list[str]) -> list[str]:
+    """Drop the wrapper that installs packages and then runs the rest: `sh -c '... pip install ... "$0" "$@"' ...`."""
+    if len(command) > 3 and command[:2] == ["sh", "-c"] and "pip install" in command[2] and '"$0" "$@"' in command[2]:
+        return command[3:]
+    return command
+
+
+def last_words(lines: list[str]) -> str:
+    """The line that says what went wrong: for Python the last one, `ValueError: ...`."""
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else "no output"
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    events = os.dup(1)  # not inherited by the components
+    log = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    for name in ("replies", "logs", "s3", "local", "workspace"):
+        (folder / name).mkdir(exist_ok=True)
+    channel = Channel(events, folder / "replies")
+    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    try:
+        Runner(folder, job, channel).run()
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        channel.tell("finished", state="FAILED", error=f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""One attempt of one run: its folder, its process, and the conversation with `runner.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from meta.processes import GuardedProcess, kill_group, spawn
+from meta.sandbox.kfp.events import Finished, Publish, RunnerEvent, Stage, parse_event
+from meta.sandbox.kfp.objects import ObjectError, Objects
+from meta.sandbox.kfp.pipeline import Json
+from meta.sandbox.kfp.recorder import Recorder
+
+_RUNNER = Path(__file__).with_name("runner.py")
+_CHUNK_BYTES = 65536
+_TERMINATE_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the runner is told (`job.json`).
+
+    Attributes:
+        spec: the IR.
+        parameters: checked run parameters.
+        pipeline_root: of this run, with the pipeline's name and the run's id.
+        cache_root: folder of the pipeline's cache entries.
+        pythons: executor label -> interpreter of its environment.
+        finished: path of a task -> its kept outputs, for a retry.
+    """
+
+    spec: Json
+    parameters: Json
+    pipeline_root: str
+    cache_root: str
+    pythons: Mapping[str, str]
+    finished: Mapping[str, Json]
+
+
+class Session:
+    """Runs a job and records it.
+
+    Args:
+        folder: the run's own; everything the run leaves is in it.
+        python: interpreter that runs `runner.py`.
+        objects: the S3 server.
+        recorder: takes the events.
+    """
+
+    def __init__(self, folder: Path, python: Path, objects: Objects, recorder: Recorder) -> None:
+        self._folder = folder
+        self._python = python
+        self._objects = objects
+        self._recorder = recorder
+        self._process: GuardedProcess | None = None
+        self._answers: set[asyncio.Task[None]] = set()
+        self._mount = folder / "s3"
+
+    async def start(self, job: Job) -> tuple[int, str]:
+        """Start the process.
+
+        Returns:
+            Its group, and the start time of the group's leader.
+        """
+        for name in ("s3", "home", "tmp"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        for old in (self._folder / "replies").glob("*.json"):
+            old.unlink()  # of an earlier attempt
+        text = json.dumps({name: getattr(job, name) for name in Job.__slots__})
+        (self._folder / "job.json").write_text(text, encoding="utf-8")
+        with (self._folder / "run.log").open("ab") as log:
+            self._process = await spawn(
+                [str(self._python), str(_RUNNER), str(self._folder)],
+                env=self._environment(),
+                cwd=self._folder,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        return self._process.pgid, started_at(self._process.pgid)
+
+    def _environment(self) -> dict[str, str]:
+        """A clean environment: nothing of the server's, above all no credentials."""
+        env = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
+        return env | {
+            "PATH": f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(self._folder / "home"),
+            "TMPDIR": str(self._folder / "tmp"),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # our modules are beside runner.py
+        }
+
+    async def follow(self) -> Finished:
+        """Record events until the process has ended.
+
+        Returns:
+            How the run ended, in the runner's words, or in ours if it ended without a word.
+        """
+        process = self._process
+        assert process is not None and process.process.stdout is not None, "start() comes first"
+        end: Finished | None = None
+        rest = b""
+        try:
+            while chunk := await process.process.stdout.read(_CHUNK_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event = self._read(line)
+                    if isinstance(event, Finished):
+                        end = event
+            code = await process.wait()
+        except BaseException:
+            await process.stop(_TERMINATE_GRACE_S)
+            raise
+        finally:
+            for answer in self._answers:
+                answer.cancel()
+            await asyncio.gather(*self._answers, return_exceptions=True)
+        if end is None:
+            end = Finished(event="finished", state="FAILED", error=f"the run's process ended with exit code {code}")
+        return end
+
+    def _read(self, line: bytes) -> RunnerEvent:
+        try:
+            event = parse_event(line)
+        except ValidationError as error:
+            raise RuntimeError(
+                f"the runner said what the server does not understand: {line[:200]!r}: {error}"
+            ) from error
+        self._recorder.record(event)
+        if isinstance(event, (Stage, Publish)):
+            task = asyncio.create_task(self._answer(event))
+            self._answers.add(task)
+            task.add_done_callback(self._answers.discard)
+        return event
+
+    async def _answer(self, question: Stage | Publish) -> None:
+        error = ""
+        try:
+            for uri in question.uris:
+                if isinstance(question, Stage):
+                    doing = f'failed to download input artifact "{question.artifact}" from remote storage URI "{uri}"'
+                    await self._objects.download(uri, self._mount)
+                else:
+                    doing = f'failed to upload output artifact to remote storage URI "{uri}"'
+                    await self._objects.upload(uri, self._mount)
+        except ObjectError as problem:
+            error = f"{doing}: {problem}"  # pyright: ignore[reportPossiblyUnboundVariable] - set before each transfer
+        reply = self._folder / "replies" / f"{question.reply}.json"
+        partial = reply.with_suffix(".partial")
+        partial.write_text(json.dumps({"error": error}), encoding="utf-8")
+        partial.rename(reply)
+
+    async def stop(self) -> None:
+        """End the process and all that it started."""
+        if self._process is not None:
+            await self._process.stop(_TERMINATE_GRACE_S)
+
+
+def started_at(pid: int) -> str:
+    """When a process started, in a form that only equals itself; empty when there is no such process.
+
+    A process id is used again; with its start time it is not.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    try:
+        fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+        return "" if fields[0] == "Z" else fields[19]  # a zombie runs nothing
+    except (OSError, IndexError):
+        pass  # no such process, or no /proc: macOS
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def end_leftover(pgid: int, started: str, wait_s: float = 5.0) -> bool:
+    """End the process group of a run whose server died, if it is still the same group.
+
+    The guard has done so already, but for the moment between the server's death and the kill.
+
+    Returns:
+        True if there was anything to end.
+    """
+    if pgid <= 0 or not started or started_at(pgid) != started:
+        return False
+    kill_group(pgid)
+    until = time.monotonic() + wait_s
+    while started_at(pgid) == started and time.monotonic() < until:
+        time.sleep(0.01)
+    return True
