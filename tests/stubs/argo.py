@@ -1,0 +1,396 @@
+"""A stub of the Argo server's REST API: create, get, list, watch (SSE), terminate, retry, archive, log.
+
+    async with ArgoStub(duration=0.0) as stub:
+        settings = ArgoSettings(url=stub.url)
+
+Error bodies and the order of things are those of the real server (`server/workflow/workflow_server.go`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import cast
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from tests.stubs.server import ServedApp
+from workers.engines.json_view import child, children, text
+from workflows.values import JsonObject, JsonValue
+
+Handler = Callable[[Request], Coroutine[None, None, Response]]
+
+ENDED = ("Succeeded", "Failed", "Error")
+
+
+@dataclass(slots=True)
+class ArgoFaults:
+    """How many of the next requests go wrong, and how.
+
+    Attributes:
+        lost_creates: the workflow is created, the answer never comes.
+        refused_creates: nothing is created, the answer never comes.
+        quota_conflicts: nothing is created, the answer is 409, as some quota refusals are.
+        bursts: any request is answered 503.
+        stale_watches: a watch is answered 400, too old resource version.
+        delete_at_end: workflows are deleted the moment they end.
+        archive: deleted workflows can still be read by uid; False: there is no archive at all.
+        lost_retries: the retry takes effect, the answer never comes.
+        hang: seconds until a lost answer's connection is given up.
+    """
+
+    lost_creates: int = 0
+    refused_creates: int = 0
+    quota_conflicts: int = 0
+    bursts: int = 0
+    stale_watches: int = 0
+    delete_at_end: bool = False
+    archive: bool = False
+    lost_retries: int = 0
+    hang: float = 1.0
+
+
+class ArgoStub:
+    """A server whose workflows end after `duration` seconds, or by `finish` when that is None.
+
+    Attributes:
+        plans: phases of the consecutive tries of a workflow, by its name; Succeeded without a plan.
+        status: makes the rest of a finished workflow's status (outputs, nodes); may be replaced.
+        ending: seconds from a terminate request to the end.
+        requests: how often each route was asked.
+    """
+
+    def __init__(self, *, duration: float | None = 0.0, namespace: str = "argo", keepalive: float = 15.0) -> None:
+        self.duration = duration
+        self.namespace = namespace
+        self.keepalive = keepalive
+        self.ending = 0.0
+        self.faults = ArgoFaults()
+        self.plans: dict[str, list[str]] = {}
+        self.status: Callable[[JsonObject], JsonObject] = lambda workflow: {}
+        self.templates: dict[str, JsonObject] = {}
+        self.log_lines: dict[str, list[tuple[str, str]]] = {}
+        self.workflows: dict[str, JsonObject] = {}
+        self.archive: dict[str, JsonObject] = {}
+        self.requests: Counter[str] = Counter()
+        self.tokens: list[str] = []
+        self._version = 100
+        self._history: list[tuple[int, str, JsonObject]] = []
+        self._watches: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._served = ServedApp(self._app(), before_stop=self.cut_watches)
+
+    @property
+    def url(self) -> str:
+        return self._served.url
+
+    @property
+    def watchers(self) -> int:
+        return len(self._watches)
+
+    async def __aenter__(self) -> ArgoStub:
+        await self._served.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._served.stop()
+
+    # what tests do
+
+    def finish(self, name: str, phase: str = "Succeeded", message: str = "", *, silently: bool = False) -> None:
+        """End a running workflow; from any thread. Silently: no event tells of it."""
+        self._from_outside(lambda: self._finish(name, phase, message, silently=silently))
+
+    def delete(self, name: str, *, silently: bool = False) -> None:
+        """Delete a workflow as its time to live does; silently: no event tells of it."""
+        self._from_outside(lambda: self._delete(name, silently=silently))
+
+    def cut_watches(self) -> None:
+        """Close all watch streams, as the server does regularly."""
+        self._from_outside(self._cut)
+
+    def send_error(self, message: str = "too old resource version") -> None:
+        """Send an error inside the watch streams and close them."""
+        self._from_outside(lambda: self._broadcast("ERROR", {"error": {"code": 10, "message": message}}, cut=True))
+
+    def phase(self, name: str) -> str:
+        return text(self.workflows[name], "status", "phase")
+
+    def _from_outside(self, work: Callable[[], None]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(work)
+
+    # the API
+
+    def _app(self) -> Starlette:
+        base = "/api/v1/workflows/{namespace}"
+        return Starlette(
+            routes=[
+                Route(base, self._route("create", self._create), methods=["POST"]),
+                Route(base, self._route("list", self._list)),
+                Route(base + "/{name}", self._route("get", self._get)),
+                Route(base + "/{name}/log", self._route("log", self._log)),
+                Route(base + "/{name}/terminate", self._route("terminate", self._terminate), methods=["PUT"]),
+                Route(base + "/{name}/retry", self._route("retry", self._retry), methods=["PUT"]),
+                Route("/api/v1/workflow-events/{namespace}", self._route("watch", self._watch)),
+                Route("/api/v1/archived-workflows/{uid}", self._route("archived", self._archived)),
+                Route("/api/v1/workflow-templates/{namespace}/{name}", self._route("template", self._template)),
+                Route("/api/v1/cluster-workflow-templates/{name}", self._route("template", self._template)),
+                Route("/api/v1/version", self._route("version", self._server_version)),
+            ]
+        )
+
+    def _route(self, name: str, handler: Handler) -> Handler:
+        async def handle(request: Request) -> Response:
+            self._loop = asyncio.get_running_loop()
+            self.requests[name] += 1
+            self.tokens.append(request.headers.get("authorization", ""))
+            if self.faults.bursts > 0:
+                self.faults.bursts -= 1
+                return Response("upstream connect error", status_code=503)
+            namespace = request.path_params.get("namespace", self.namespace)
+            if namespace != self.namespace:
+                return _error(403, 7, f"workflows.argoproj.io is forbidden in the namespace '{namespace}'")
+            return await handler(request)
+
+        return handle
+
+    async def _create(self, request: Request) -> Response:
+        workflow = child(cast("JsonObject", await request.json()), "workflow")
+        faults = self.faults
+        if faults.quota_conflicts > 0:
+            faults.quota_conflicts -= 1
+            return _error(409, 6, 'workflows.argoproj.io "x" is forbidden: exceeded quota')
+        if faults.refused_creates > 0:
+            faults.refused_creates -= 1
+            return await self._lost(request)
+        if not child(workflow, "spec"):
+            return _error(400, 3, "spec: Required value: at least one of templates or workflowTemplateRef")
+        metadata = child(workflow, "metadata")
+        name = text(metadata, "name") or f"{text(metadata, 'generateName')}{uuid.uuid4().hex[:5]}"
+        if name in self.workflows:
+            return _error(409, 6, f'workflows.argoproj.io "{name}" already exists')
+        metadata |= {
+            "name": name,
+            "namespace": self.namespace,
+            "uid": str(uuid.uuid4()),
+            "creationTimestamp": _now(),
+        }
+        workflow["metadata"] = metadata
+        created = copy.deepcopy(workflow)
+        workflow["status"] = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
+        self._put(name, workflow, "ADDED")
+        self._run(name)
+        if faults.lost_creates > 0:
+            faults.lost_creates -= 1
+            return await self._lost(request)
+        return JSONResponse(created)
+
+    async def _get(self, request: Request) -> Response:
+        workflow = self.workflows.get(request.path_params["name"])
+        if workflow is None:
+            return _error(404, 5, f'workflows.argoproj.io "{request.path_params["name"]}" not found')
+        return JSONResponse(project(workflow, request.query_params.get("fields", "")))
+
+    async def _list(self, request: Request) -> Response:
+        wanted = _selector(request.query_params.get("listOptions.labelSelector", ""))
+        items: list[JsonValue] = [w for w in self.workflows.values() if _selected(w, wanted)]
+        found: JsonObject = {"metadata": {"resourceVersion": str(self._version)}, "items": items}
+        return JSONResponse(project(found, request.query_params.get("fields", "")))
+
+    async def _watch(self, request: Request) -> Response:
+        since = request.query_params.get("listOptions.resourceVersion", "")
+        if self.faults.stale_watches > 0:
+            self.faults.stale_watches -= 1
+            return _error(400, 3, f"too old resource version: {since}")
+        if request.headers.get("accept") != "text/event-stream":
+            return _error(406, 3, "the stub watches over server-sent events only")
+        wanted = _selector(request.query_params.get("listOptions.labelSelector", ""))
+        fields = request.query_params.get("fields", "")
+        return StreamingResponse(self._events(since, wanted, fields), media_type="text/event-stream")
+
+    async def _events(self, since: str, wanted: dict[str, str], fields: str) -> AsyncIterator[bytes]:
+        queue: asyncio.Queue[tuple[str, JsonObject] | None] = asyncio.Queue()
+        if since:
+            backlog = [(kind, w) for version, kind, w in self._history if version > int(since)]
+        else:
+            backlog = [("ADDED", w) for w in self.workflows.values()]
+        for event in backlog:
+            queue.put_nowait(event)
+        self._watches.add(queue)
+        try:
+            yield b":\n\n"
+            while True:
+                try:
+                    event = await asyncio.wait_for(queue.get(), self.keepalive)
+                except TimeoutError:
+                    yield b":\n\n"
+                    continue
+                if event is None:
+                    return
+                kind, found = event
+                if kind == "ERROR":
+                    yield b"data: " + json.dumps(found).encode() + b"\n\n"
+                elif _selected(found, wanted):
+                    value: JsonObject = {"result": {"type": kind, "object": found}}
+                    yield b"data: " + json.dumps(project(value, fields)).encode() + b"\n\n"
+        finally:
+            self._watches.discard(queue)
+
+    async def _terminate(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        workflow = self.workflows.get(name)
+        if workflow is None:
+            return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
+        if text(workflow, "status", "phase") in ENDED:
+            return _error(400, 3, f'cannot shutdown a completed workflow: workflow: "{name}"')
+        workflow["spec"] = {**child(workflow, "spec"), "shutdown": "Terminate"}
+        self._later(self.ending, lambda: self._finish(name, "Failed", "Stopped with strategy 'Terminate'"))
+        return JSONResponse(workflow)
+
+    async def _retry(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        workflow = self.workflows.get(name)
+        if workflow is None:
+            return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
+        if (phase := text(workflow, "status", "phase")) not in ("Failed", "Error"):
+            return _error(400, 3, f"Cannot retry a workflow in phase {phase}")
+        workflow["status"] = {**child(workflow, "status"), "phase": "Running", "finishedAt": None, "message": ""}
+        self._put(name, workflow, "MODIFIED")
+        self._run(name)
+        if self.faults.lost_retries > 0:
+            self.faults.lost_retries -= 1
+            return await self._lost(request)
+        return JSONResponse(workflow)
+
+    async def _archived(self, request: Request) -> Response:
+        if not self.faults.archive:
+            return _error(500, 13, "getting archived workflows not supported")
+        workflow = self.archive.get(request.path_params["uid"])
+        return JSONResponse(workflow) if workflow is not None else _error(404, 5, "not found")
+
+    async def _template(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        found = self.templates.get(name)
+        return JSONResponse(found) if found else _error(404, 5, f'workflowtemplates.argoproj.io "{name}" not found')
+
+    async def _log(self, request: Request) -> Response:
+        lines = self.log_lines.get(request.path_params["name"], [])
+        body = "".join(json.dumps({"result": {"podName": pod, "content": line}}) + "\n" for pod, line in lines)
+        return Response(body, media_type="application/json")
+
+    async def _server_version(self, request: Request) -> Response:
+        return JSONResponse({"version": "v3.7.18"})
+
+    # its life
+
+    async def _lost(self, request: Request) -> Response:
+        await asyncio.sleep(self.faults.hang)
+        return Response(status_code=504)
+
+    def _run(self, name: str) -> None:
+        if self.duration is not None:
+            plan = self.plans.get(name)
+            phase = plan.pop(0) if plan else "Succeeded"
+            message = "" if phase == "Succeeded" else "child failed"
+            self._later(self.duration, lambda: self._finish(name, phase, message))
+
+    def _later(self, delay: float, work: Callable[[], None]) -> None:
+        if delay <= 0:
+            work()
+        else:
+            asyncio.get_running_loop().call_later(delay, work)
+
+    def _finish(self, name: str, phase: str, message: str, *, silently: bool = False) -> None:
+        workflow = self.workflows.get(name)
+        if workflow is None or text(workflow, "status", "phase") in ENDED:
+            return
+        status: JsonObject = {**child(workflow, "status"), "phase": phase, "message": message, "finishedAt": _now()}
+        workflow["status"] = {**status, **self.status(workflow)}
+        if not silently:
+            self._tell("MODIFIED", workflow)
+        if self.faults.delete_at_end:
+            self._delete(name, silently=False)
+
+    def _delete(self, name: str, *, silently: bool) -> None:
+        workflow = self.workflows.pop(name)
+        self.archive[text(workflow, "metadata", "uid")] = workflow
+        if not silently:
+            self._tell("DELETED", workflow)
+
+    def _put(self, name: str, workflow: JsonObject, kind: str) -> None:
+        self.workflows[name] = workflow
+        self._tell(kind, workflow)
+
+    def _tell(self, kind: str, workflow: JsonObject) -> None:
+        self._version += 1
+        workflow["metadata"] = {**child(workflow, "metadata"), "resourceVersion": str(self._version)}
+        shown = copy.deepcopy(workflow)
+        self._history.append((self._version, kind, shown))
+        del self._history[:-1000]
+        self._broadcast(kind, shown)
+
+    def _broadcast(self, kind: str, value: JsonObject, *, cut: bool = False) -> None:
+        for queue in list(self._watches):
+            queue.put_nowait((kind, value))
+            if cut:
+                queue.put_nowait(None)
+
+    def _cut(self) -> None:
+        for queue in list(self._watches):
+            queue.put_nowait(None)
+
+
+def project(value: JsonObject, fields: str) -> JsonObject:
+    """Keep the fields of a comma-separated list of paths; a path goes through lists."""
+    if not fields:
+        return value
+    kept: JsonObject = {}
+    for path in fields.split(","):
+        _keep(value, kept, path.split("."))
+    return kept
+
+
+def _keep(source: JsonObject, target: JsonObject, path: list[str]) -> None:
+    head, *rest = path
+    if head not in source:
+        return
+    found = source[head]
+    if not rest:
+        target[head] = found
+    elif isinstance(found, dict):
+        _keep(found, cast("JsonObject", target.setdefault(head, {})), rest)
+    elif isinstance(found, list):
+        items = cast("list[JsonObject]", target.setdefault(head, [{} for _ in found]))
+        for item, kept in zip(children(source, head), items, strict=True):
+            _keep(item, kept, rest)
+
+
+def _selector(given: str) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in given.split(",") if pair)
+    return {key: value for key, _, value in pairs}
+
+
+def _selected(workflow: JsonObject, wanted: dict[str, str]) -> bool:
+    labels = child(workflow, "metadata", "labels")
+    return all(labels.get(key) == value for key, value in wanted.items())
+
+
+def _error(status: int, code: int, message: str) -> JSONResponse:
+    return JSONResponse({"code": code, "message": message}, status_code=status)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")

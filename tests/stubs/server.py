@@ -1,0 +1,43 @@
+"""Serves a starlette app on a free port, in a thread of its own: blocking clients and the test's loop stay apart."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable
+
+import uvicorn
+from starlette.applications import Starlette
+
+
+class ServedApp:
+    def __init__(self, app: Starlette, *, before_stop: Callable[[], None] | None = None) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._before_stop = before_stop
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_level="critical", access_log=False, timeout_graceful_shutdown=1, timeout_keep_alive=60
+            )
+        )
+        self._thread = threading.Thread(target=self._run, name=f"stub-{self.port}", daemon=True)
+
+    def _run(self) -> None:
+        self._server.run(sockets=[self._socket])
+
+    async def start(self) -> None:
+        self._thread.start()
+        deadline = asyncio.get_running_loop().time() + 10
+        while not self._server.started:
+            if asyncio.get_running_loop().time() > deadline or not self._thread.is_alive():
+                raise RuntimeError("the stub did not start")
+            await asyncio.sleep(0.005)
+
+    async def stop(self) -> None:
+        if self._before_stop is not None:
+            self._before_stop()
+        self._server.should_exit = True
+        await asyncio.to_thread(self._thread.join, 10)
+        self._socket.close()

@@ -1,0 +1,193 @@
+"""From a submission to the Workflow object that is created: pure functions on values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import cast
+from urllib.parse import urlsplit
+
+import yaml
+
+from workers.artifacts import parse_uri
+from workers.engines.base import Submission
+from workers.engines.json_view import child, children, text
+from workers.settings import ArgoSettings, StoreSettings
+from workflows.errors import ArtifactError, BundleInvalid
+from workflows.manifests import engine_name
+from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
+from workflows.outcome import Artifact
+from workflows.spec.models import ArgoSource
+from workflows.values import JsonObject, JsonValue, canonical_json
+
+API_VERSION = "argoproj.io/v1alpha1"
+_TRACE_PARAMETER = "traceparent"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: times stay strings, and only true and false are booleans."""
+
+
+def _kept(tag: str, letter: str) -> bool:
+    return tag != "tag:yaml.org,2002:timestamp" and (tag != "tag:yaml.org,2002:bool" or letter in "tTfF")
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in resolvers if _kept(tag, letter)]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_workflow(manifest: str, file: str) -> JsonObject:
+    """Take the Workflow out of a manifest; of a template or a CronWorkflow, the Workflow that it would make.
+
+    Raises:
+        BundleInvalid: no YAML, or no Workflow in it.
+    """
+    try:
+        documents = [document for document in yaml.load_all(manifest, _Loader) if document is not None]
+    except yaml.YAMLError as error:
+        raise BundleInvalid(f"{file}: not YAML: {error}", hint="argo lint checks a manifest") from error
+    for document in cast("list[object]", documents):
+        if not isinstance(document, dict):
+            continue
+        found = cast("JsonObject", document)
+        kind = text(found, "kind")
+        if kind == "Workflow":
+            return found
+        if kind in ("WorkflowTemplate", "ClusterWorkflowTemplate"):
+            return _workflow(child(found, "spec"))
+        if kind == "CronWorkflow":
+            return _workflow(child(found, "spec", "workflowSpec"))
+    raise BundleInvalid(f"{file}: there is no Argo Workflow in it", hint="kind: Workflow, apiVersion: argoproj.io/*")
+
+
+def _workflow(spec: JsonObject) -> JsonObject:
+    return {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": {}, "spec": spec}
+
+
+def build_workflow(
+    submission: Submission, settings: ArgoSettings, store: StoreSettings, template: JsonObject | None = None
+) -> JsonObject:
+    """Make the Workflow of a submission: the user's manifest with name, arguments, labels and annotations.
+
+    Args:
+        submission: what to run; its source is an `ArgoSource`.
+        settings: the engine's: service account, credentials of artifacts.
+        store: where artifacts are, as engine pods reach it.
+        template: the WorkflowTemplate that the source names, for the names it declares; None when it is not known.
+
+    Raises:
+        BundleInvalid: the manifest holds no Workflow.
+        ArtifactError: an artifact that is not an object in an S3 store.
+    """
+    source = submission.source
+    assert isinstance(source, ArgoSource)  # the registry routes by kind
+    if source.manifest is not None:
+        workflow = parse_workflow(submission.manifest or "", source.manifest)
+    else:
+        reference: JsonObject = {"name": source.template or source.cluster_template}
+        if source.cluster_template is not None:
+            reference["clusterScope"] = True
+        workflow = _workflow({"workflowTemplateRef": reference})
+
+    metadata, spec = child(workflow, "metadata"), child(workflow, "spec")
+    metadata.pop("generateName", None)
+    metadata["name"] = submission.name
+    metadata["labels"] = {
+        **child(metadata, "labels"),
+        LABEL_MANAGED: MANAGED_BY,
+        LABEL_RUN: submission.key.hash,
+    }
+    metadata["annotations"] = {
+        **child(metadata, "annotations"),
+        **submission.annotations,
+        ANNOTATION_KEY: str(submission.key),
+        ANNOTATION_DIGEST: submission.spec_digest,
+    }
+    arguments = child(spec, "arguments")
+    declared = [arguments, child(template or {}, "spec", "arguments")]
+    parameters = dict(submission.parameters)
+    names = _names(declared, "parameters")
+    if _TRACE_PARAMETER in names and _TRACE_PARAMETER in submission.annotations:
+        parameters.setdefault(_TRACE_PARAMETER, submission.annotations[_TRACE_PARAMETER])
+    if parameters:
+        given: dict[str, JsonObject] = {
+            engine_name(name, names): {"value": _string(value)} for name, value in parameters.items()
+        }
+        arguments["parameters"] = _merge(children(arguments, "parameters"), given, drop=("value", "valueFrom"))
+    if submission.artifacts:
+        names = _names(declared, "artifacts")
+        located: dict[str, JsonObject] = {
+            engine_name(name, names): {"s3": _location(artifact, settings, store)}
+            for name, artifact in submission.artifacts.items()
+        }
+        arguments["artifacts"] = _merge(children(arguments, "artifacts"), located, drop=_LOCATIONS)
+    if arguments:
+        spec["arguments"] = arguments
+    if settings.service_account:
+        spec.setdefault("serviceAccountName", settings.service_account)
+    return {**workflow, "apiVersion": API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}
+
+
+_LOCATIONS = ("s3", "gcs", "oss", "azure", "http", "git", "hdfs", "raw", "artifactory", "from", "fromExpression")
+"""Keys of an Argo artifact that say where it is; the one that is passed replaces them."""
+
+
+def _names(places: Collection[JsonObject], kind: str) -> set[str]:
+    return {text(entry, "name") for arguments in places for entry in children(arguments, kind)}
+
+
+def _merge(declared: list[JsonObject], given: Mapping[str, JsonObject], *, drop: Collection[str]) -> list[JsonValue]:
+    """Put values into the declared entries, in their order; what the manifest does not declare comes after them."""
+    merged: list[JsonValue] = []
+    left = dict(given)
+    for entry in declared:
+        values = left.pop(text(entry, "name"), None)
+        merged.append(entry if values is None else {**{k: v for k, v in entry.items() if k not in drop}, **values})
+    merged.extend({"name": name, **values} for name, values in left.items())
+    return merged
+
+
+def _string(value: JsonValue) -> str:
+    """Argo's parameters are strings; whatever is none goes as JSON."""
+    return value if isinstance(value, str) else canonical_json(value).decode()
+
+
+def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings) -> JsonObject:
+    """Where Argo's executor finds an artifact.
+
+    Without endpoint and credentials Argo takes those, and the bucket, of its artifact repository
+    (`ArtifactLocation.Relocate`); with them the artifact can be in any bucket.
+    """
+    place = parse_uri(artifact.uri)
+    if place.scheme != "s3":
+        raise ArtifactError(
+            f"artifact '{artifact.name}' at {artifact.uri} cannot be passed to Argo Workflows",
+            hint="put it into the S3 store that both engines read",
+        )
+    location: JsonObject = {"bucket": place.bucket, "key": place.key}
+    if settings.secret_name:
+        endpoint, insecure = engine_endpoint(store)
+        location |= {
+            "endpoint": endpoint,
+            "insecure": insecure,
+            "region": store.region,
+            "accessKeySecret": {"name": settings.secret_name, "key": "accesskey"},
+            "secretKeySecret": {"name": settings.secret_name, "key": "secretkey"},
+        }
+    return location
+
+
+def engine_endpoint(store: StoreSettings) -> tuple[str, bool]:
+    """`host:port` of the store as engine pods reach it, and whether it is plain HTTP."""
+    given = store.engine_endpoint or store.endpoint or f"https://s3.{store.region}.amazonaws.com"
+    if "://" in given:
+        parts = urlsplit(given)
+        return parts.netloc, parts.scheme == "http"
+    return given, (store.endpoint or "").startswith("http://")
+
+
+def run_identity(workflow: JsonObject) -> tuple[str, str]:
+    """Run key and spec digest that a Workflow carries; empty strings when it is none of ours."""
+    annotations = child(workflow, "metadata", "annotations")
+    return text(annotations, ANNOTATION_KEY), text(annotations, ANNOTATION_DIGEST)

@@ -1,0 +1,290 @@
+"""Calls to the engines' HTTP APIs: one place for time-outs, threads, tokens and errors.
+
+Both engines ship a generated, blocking client on urllib3 with the same base (`ApiClient.call_api`). `ApiCaller` runs
+it in a few threads, takes the raw JSON (the generated models refuse what newer servers add), and turns what can go
+wrong into `ApiUnavailable` and `ApiRejected`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, TypeVar, cast
+
+from urllib3 import BaseHTTPResponse, PoolManager
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+
+from workers.settings import HttpSettings
+from workflows.errors import EngineRejected, EngineUnavailable, SettingsInvalid
+from workflows.values import JsonObject, JsonValue
+
+T = TypeVar("T")
+
+NOT_FOUND = 404
+CONFLICT = 409
+_TRY_AGAIN = frozenset({408, 425, 429})
+_SERVER_ERROR = 500
+_MESSAGE = 2000
+
+Query = Mapping[str, str | int | bool]
+
+
+class ApiUnavailable(EngineUnavailable):
+    """No answer, or one that says nothing about the request.
+
+    Attributes:
+        status: HTTP status; 0 without an answer.
+        sent: False when the request surely never reached the server.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int = 0, sent: bool = True) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.sent = sent
+
+
+class ApiRejected(EngineRejected):
+    """The API said no.
+
+    Attributes:
+        status: HTTP status, 4xx.
+        answer: the server's own words.
+    """
+
+    def __init__(self, message: str, *, hint: str = "", status: int, answer: str) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+        self.answer = answer
+
+
+class RestClient(Protocol):
+    """The generated clients' own connection pool."""
+
+    @property
+    def pool_manager(self) -> PoolManager: ...
+
+
+class GeneratedClient(Protocol):
+    """What `argo_workflows.ApiClient` and `kfp_server_api.ApiClient` have in common."""
+
+    @property
+    def rest_client(self) -> RestClient: ...
+
+    def call_api(
+        self,
+        resource_path: str,
+        method: str,
+        *,
+        path_params: dict[str, str],
+        query_params: list[tuple[str, str]],
+        header_params: dict[str, str],
+        body: JsonValue,
+        _preload_content: bool,
+        _request_timeout: tuple[float, float],
+    ) -> object: ...
+
+
+class Token:
+    """A bearer token from the settings, read again when its file changes (Kubernetes rotates such files)."""
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._fixed = settings.token.get_secret_value() if settings.token else ""
+        self._file: Path | None = settings.token_file
+        self._read: tuple[int, str] = (0, "")
+
+    def value(self) -> str:
+        """The token, or an empty string when none is configured.
+
+        Raises:
+            SettingsInvalid: the token file cannot be read.
+        """
+        if self._file is None:
+            return self._fixed
+        try:
+            changed = self._file.stat().st_mtime_ns
+            if changed != self._read[0]:
+                self._read = (changed, self._file.read_text().strip())
+        except OSError as error:
+            raise SettingsInvalid(
+                f"the engine's token_file cannot be read: {error}", hint="check token_file in meta.toml"
+            ) from error
+        return self._read[1]
+
+
+class ApiCaller:
+    """Calls one engine's API.
+
+    Args:
+        engine: the engine's name in the configuration, for messages.
+        client: the generated client; it must not retry by itself.
+        api_error: its exception for answers that are not 2xx; has `status` and `body`.
+        settings: URL, token, time-outs.
+        threads: requests under way at once; more wait.
+    """
+
+    def __init__(
+        self,
+        engine: str,
+        client: GeneratedClient,
+        api_error: type[Exception],
+        settings: HttpSettings,
+        *,
+        threads: int = 16,
+    ) -> None:
+        self._engine = engine
+        self._client = client
+        self._api_error = api_error
+        self._settings = settings
+        self._token = Token(settings)
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"engine-{engine}")
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        where: Mapping[str, str] | None = None,
+        query: Query | None = None,
+        body: JsonValue = None,
+        timeout: float | None = None,
+    ) -> JsonObject:
+        """Send a request and take the JSON object that answers it.
+
+        Args:
+            method: GET, POST, PUT or DELETE.
+            path: with `{names}` that `where` fills in.
+            where: values of the path's names; quoted.
+            query: query string.
+            body: JSON.
+            timeout: read time-out in seconds, if not the settings'.
+
+        Raises:
+            ApiUnavailable: no connection, time-out, 408, 425, 429, 5xx, or an answer that is not JSON.
+            ApiRejected: any other answer but 2xx.
+        """
+
+        def send() -> JsonObject:
+            response = self.open(method, path, where=where, query=query, body=body, timeout=timeout)
+            try:
+                data = response.read()
+            except HTTPError as error:
+                raise self._no_answer(method, path, error) from error
+            finally:
+                response.release_conn()
+            return self._parse(method, path, data)
+
+        return await self.run(send)
+
+    async def find(
+        self, path: str, *, where: Mapping[str, str] | None = None, query: Query | None = None
+    ) -> JsonObject | None:
+        """GET an object that may not be there: None for 404."""
+        try:
+            return await self.call("GET", path, where=where, query=query)
+        except ApiRejected as error:
+            if error.status == NOT_FOUND:
+                return None
+            raise
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run blocking work in the engine's threads. A cancelled caller leaves the thread to its time-out."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+    def open(
+        self,
+        method: str,
+        path: str,
+        *,
+        where: Mapping[str, str] | None = None,
+        query: Query | None = None,
+        body: JsonValue = None,
+        accept: str = "application/json",
+        timeout: float | None = None,
+    ) -> BaseHTTPResponse:
+        """Send a request and hand out the answer unread. Blocking; for streams, in a thread of their own.
+
+        Raises:
+            ApiUnavailable, ApiRejected: as `call`.
+        """
+        headers = {"Accept": accept}
+        if token := self._token.value():
+            headers["Authorization"] = token if " " in token else f"Bearer {token}"
+        try:
+            answer = self._client.call_api(
+                path,
+                method,
+                path_params=dict(where or {}),
+                query_params=[(key, _text(value)) for key, value in (query or {}).items()],
+                header_params=headers,
+                body=body,
+                _preload_content=False,
+                _request_timeout=(self._settings.connect_timeout, timeout or self._settings.request_timeout),
+            )
+        except self._api_error as error:
+            raise self._refused(method, path, error) from error
+        except HTTPError as error:
+            raise self._no_answer(method, path, error) from error
+        return cast("BaseHTTPResponse", answer)
+
+    def close(self) -> None:
+        """Take no more requests, close idle connections. Requests under way end with their time-outs."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._client.rest_client.pool_manager.clear()
+
+    def _parse(self, method: str, path: str, data: bytes) -> JsonObject:
+        try:
+            value: object = json.loads(data) if data.strip() else {}
+        except ValueError as error:
+            raise ApiUnavailable(
+                f"engine '{self._engine}': {method} {path} answered with something that is not JSON: {data[:200]!r}",
+                hint=f"is {self._settings.url} the engine's API, and not a page or a proxy before it?",
+            ) from error
+        return cast("JsonObject", value) if isinstance(value, dict) else {"items": cast("JsonValue", value)}
+
+    def _refused(self, method: str, path: str, error: Exception) -> ApiRejected | ApiUnavailable:
+        status = cast("int | None", getattr(error, "status", None)) or 0
+        answer = server_message(cast("str | bytes | None", getattr(error, "body", None)))
+        what = f"engine '{self._engine}': {method} {path} answered {status}: {answer or 'no message'}"
+        if status >= _SERVER_ERROR or status in _TRY_AGAIN or status == 0:
+            return ApiUnavailable(
+                what, status=status, hint="it is tried again; see the engine's own log if it stays so"
+            )
+        hint = ""
+        if status in (401, 403):
+            hint = f"give the engine a token (token or token_file of [engines.{self._engine}]) that may do this"
+        return ApiRejected(what, status=status, answer=answer, hint=hint)
+
+    def _no_answer(self, method: str, path: str, error: HTTPError) -> ApiUnavailable:
+        return ApiUnavailable(
+            f"engine '{self._engine}' does not answer at {self._settings.url} ({method} {path}): "
+            f"{type(error).__name__}: {error}",
+            hint=f"check url of [engines.{self._engine}] in meta.toml, and that the engine is up; it is tried again",
+            sent=not isinstance(error, NewConnectionError | ConnectTimeoutError),
+        )
+
+
+def server_message(body: str | bytes | None) -> str:
+    """The words in a server's error body: `message` or `error` of grpc-gateway's JSON, else the text itself."""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else body or ""
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text.strip()[:_MESSAGE]
+    if isinstance(value, dict):
+        fields = cast("dict[str, object]", value)
+        for name in ("message", "error"):
+            found = fields.get(name)
+            if isinstance(found, str) and found:
+                return found[:_MESSAGE]
+            if isinstance(found, dict):  # an error inside a stream: {"error": {"message": ...}}
+                inner = cast("dict[str, object]", found).get("message")
+                if isinstance(inner, str):
+                    return inner[:_MESSAGE]
+    return text.strip()[:_MESSAGE]
+
+
+def _text(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
