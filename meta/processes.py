@@ -1,8 +1,8 @@
 """Child processes that never outlive their parent, whatever kills it.
 
 Every child runs under a small guard (`meta/guard.py`), which leads a process group of its own and holds one end
-of a pipe. The kernel closes the other end when the parent dies, by any signal; the guard then kills its whole
-group, grandchildren included. It works wherever there are pipes and process groups, so on macOS too, where Linux's
+of a socket pair. The kernel closes the other end when the parent dies, by any signal; the guard then kills its whole
+group, grandchildren included. It works wherever there are sockets and process groups, so on macOS too, where Linux's
 parent-death signal does not exist.
 """
 
@@ -12,9 +12,10 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -28,11 +29,14 @@ class GuardedProcess:
     Attributes:
         process: the guard; it exits with the child's exit code (128 + signal when a signal ended the child).
         pgid: the process group that holds the guard, the child and all that the child started.
+        pid: the child itself; 0 when the guard was ended before it had started one.
     """
 
     process: asyncio.subprocess.Process
     pgid: int
-    _lifeline: int
+    pid: int
+    _lifeline: socket.socket
+    _swept: bool = field(default=False, init=False)
 
     @property
     def returncode(self) -> int | None:
@@ -45,9 +49,24 @@ class GuardedProcess:
             The child's exit code.
         """
         code = await self.process.wait()
-        kill_group(self.pgid)
-        self._close()
+        if not self._swept:  # once: later the number may be another's
+            self._swept = True
+            kill_group(self.pgid)
+            self._lifeline.close()
         return code
+
+    def signal(self, sig: signal.Signals) -> None:
+        """Send a signal to the child; SIGKILL, SIGSTOP and SIGCONT go to its whole group.
+
+        A child that has ended is fine.
+        """
+        if self.process.returncode is not None:
+            return
+        if sig in (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT):
+            kill_group(self.pgid, sig)
+        else:
+            with contextlib.suppress(ProcessLookupError):  # it ended between the look and the signal
+                os.kill(self.pid, sig)
 
     async def stop(self, grace_s: float = 10.0) -> int:
         """Send SIGTERM to the child, wait, then SIGKILL the group if the grace is over.
@@ -60,17 +79,12 @@ class GuardedProcess:
         """
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):  # it ended between the look and the signal
-                self.process.send_signal(signal.SIGTERM)
+                self.process.send_signal(signal.SIGTERM)  # to the guard, which passes it on
             try:
                 await asyncio.wait_for(asyncio.shield(self.process.wait()), grace_s)
             except TimeoutError:
                 kill_group(self.pgid)
         return await self.wait()
-
-    def _close(self) -> None:
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
 
 
 async def spawn(
@@ -94,19 +108,34 @@ async def spawn(
         FileNotFoundError: the working directory does not exist. A missing program shows as exit code 127, with the
             reason on standard error, as in a shell.
     """
-    read_end, write_end = os.pipe()  # the write end is not inheritable: only this process keeps it open
+    ours, theirs = socket.socketpair()  # neither is inheritable; theirs is passed on by number, ours by nobody
+    ours.setblocking(False)
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(GUARD), str(read_end), *command,
+            sys.executable, "-I", "-S", str(GUARD), str(theirs.fileno()), *command,
             env=None if env is None else dict(env), cwd=cwd, stdin=asyncio.subprocess.DEVNULL,
-            stdout=stdout, stderr=stderr, pass_fds=(read_end,), start_new_session=True,
+            stdout=stdout, stderr=stderr, pass_fds=(theirs.fileno(),), start_new_session=True,
         )  # fmt: skip
     except BaseException:
-        os.close(write_end)
+        ours.close()
         raise
     finally:
-        os.close(read_end)
-    return GuardedProcess(process, process.pid, write_end)
+        theirs.close()
+    try:
+        line = await _child_line(ours)
+    except BaseException:  # cancelled: whoever asked for the child will never have a handle on it
+        ours.close()
+        kill_group(process.pid)
+        await process.wait()
+        raise
+    return GuardedProcess(process, process.pid, int(line or b"0"), ours)
+
+
+async def _child_line(lifeline: socket.socket) -> bytes:
+    try:
+        return (await asyncio.get_running_loop().sock_recv(lifeline, 32)).strip()
+    except ConnectionResetError:  # the guard ended before it wrote
+        return b""
 
 
 def kill_group(pgid: int, sig: signal.Signals = signal.SIGKILL) -> bool:
