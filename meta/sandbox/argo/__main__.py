@@ -5,15 +5,30 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
+import socket
 import sys
 from pathlib import Path
+from typing import cast
 
 import uvicorn
 from pydantic import SecretStr
+from starlette.applications import Starlette
 
+from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.app import create_app
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from workflows.errors import MetaError
+
+
+class _Server(uvicorn.Server):
+    """Ends the watches first, so that going down does not wait for clients to close them."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        parts = cast("Server", cast("Starlette", self.config.app).state.server)
+        parts.store.hub.close()
+        await super().shutdown(sockets)
+
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 
@@ -62,7 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
-    server = uvicorn.Server(config)
+    server = _Server(config)
+    for signum in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has gone down: that is no fault
+        signal.signal(signum, lambda *_: None)
     server.run()
     return 0 if server.started else 1
 

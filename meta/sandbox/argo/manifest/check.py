@@ -9,10 +9,11 @@ from hera.workflows import models as m
 
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
-from meta.sandbox.argo.operator.depends import DependsError, dependencies, depends_logic
+from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
 from meta.sandbox.argo.operator.retries import POLICIES
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
+from meta.sandbox.argo.state.status import Phase
 
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _FIXED_TAGS = frozenset(
@@ -218,7 +219,10 @@ def _check_dag(place: str, dag: m.DAGTemplate, templates: Mapping[str, m.Templat
                 "Instead use 'dep-task.Failed'/'dep-task.Errored'"
             )
         try:
-            needs[task.name] = dependencies(depends_logic(task, tasks))
+            logic = depends_logic(task, tasks)
+            needs[task.name] = dependencies(logic)
+            if logic:
+                evaluate_depends(logic, dict.fromkeys(needs[task.name], Outcome(Phase.SUCCEEDED)), tasks)
         except DependsError as error:
             raise ManifestError(f"{place}.tasks.{task.name} {error}") from error
         for need in needs[task.name]:

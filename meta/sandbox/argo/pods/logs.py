@@ -31,7 +31,7 @@ class PodLog:
         return self._path
 
     def write(self, line: bytes) -> None:
-        """Add one line, without its end."""
+        """Add one line, without its end; `drain` shows it to readers."""
         if self._full or self.closed:
             return
         if self._size + len(line) + 1 > self._limit:
@@ -41,9 +41,7 @@ class PodLog:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("wb")
         self._file.write(line + b"\n")
-        self._file.flush()
         self._size += len(line) + 1
-        self._notify()
 
     def close(self) -> None:
         self.closed = True
@@ -52,6 +50,8 @@ class PodLog:
         self._notify()
 
     def _notify(self) -> None:
+        if self._file is not None and not self.closed:
+            self._file.flush()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -74,8 +74,10 @@ class PodLog:
             if len(rest) > _LINE_LIMIT:
                 self.write(rest)
                 rest = b""
+            self._notify()
         if rest:
             self.write(rest)
+            self._notify()
 
     async def follow(self) -> AsyncIterator[str]:
         """All lines, the coming ones too, until the log is closed."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
-from asyncio.subprocess import PIPE
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hera.workflows import models as m
 
-from meta.processes import GuardedProcess, spawn
+from meta.processes import spawn
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.pods.artifacts import ArtifactError, ArtifactNotFoundError, ArtifactRepository
 from meta.sandbox.argo.pods.command import SCRIPT, Command, Environments, Images, build_command
@@ -109,15 +110,15 @@ class PodRunner:
 
     async def _load_inputs(self, template: m.Template, paths: PathMap) -> None:
         for artifact in (template.inputs.artifacts if template.inputs else None) or []:
-            if artifact.raw is None and artifact.s3 is None:
-                if artifact.optional:
-                    continue
-                raise ArtifactError(f"required artifact '{artifact.name}' not supplied")
+            place = paths.host(artifact.path or "")
             try:
-                await self.repository.load(artifact, paths.host(artifact.path or ""))
+                if artifact.raw is None and artifact.s3 is None:
+                    raise ArtifactNotFoundError(f"required artifact '{artifact.name}' not supplied")
+                await self.repository.load(artifact, place)
             except ArtifactNotFoundError as error:
                 if not artifact.optional:
                     raise ArtifactError(f"artifact {artifact.name} failed to load: {error}") from error
+                place.mkdir(parents=True, exist_ok=True)  # as kubelet does for a mount of something that is not there
             except (ArtifactError, OSError) as error:
                 raise ArtifactError(f"artifact {artifact.name} failed to load: {error}") from error
 
@@ -177,27 +178,39 @@ async def _main(command: Command, log: PodLog, stdout: bytearray, on_start: Call
             f'main: Error (exit code {EXECUTOR_FAILED}): failed to find name in PATH: exec: "{program}": '
             "executable file not found in $PATH",
         )
-    process = await spawn(command.argv, env=command.env, cwd=command.cwd, stdout=PIPE, stderr=PIPE)
-    try:
-        on_start(process.pgid)
-        return await _wait(process, log, stdout)
-    except BaseException:  # the deadline, a shutdown, the server's end: no process outlives its pod
-        await process.stop(GRACE_S)
-        raise
+    async with _pipe() as (out, out_end), _pipe() as (err, err_end):
+        try:
+            process = await spawn(command.argv, env=command.env, cwd=command.cwd, stdout=out_end, stderr=err_end)
+        finally:
+            os.close(out_end)
+            os.close(err_end)
+        copies = asyncio.gather(log.drain(out, stdout, RESULT_LIMIT), log.drain(err))
+        try:
+            on_start(process.pgid)
+            code = await process.wait()
+            # A process that left the group can still hold a pipe; the pod does not wait for it
+            await asyncio.wait([copies], timeout=_PIPE_GRACE_S)
+            return code
+        except BaseException:  # the deadline, a shutdown, the server's end: no process outlives its pod
+            await process.stop(GRACE_S)
+            raise
+        finally:
+            copies.cancel()
+            await asyncio.gather(copies, return_exceptions=True)
 
 
-async def _wait(process: GuardedProcess, log: PodLog, stdout: bytearray) -> int:
-    out, err = process.process.stdout, process.process.stderr
-    assert out is not None and err is not None  # both are pipes
-    copies = asyncio.gather(log.drain(out, stdout, RESULT_LIMIT), log.drain(err))
+@asynccontextmanager
+async def _pipe() -> AsyncGenerator[tuple[asyncio.StreamReader, int]]:
+    """A pipe of our own: asyncio's PIPE makes `wait` last until every grandchild has closed it."""
+    read_end, write_end = os.pipe()
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_end, "rb", 0)
+    )
     try:
-        code = await process.wait()
-        # A process that left the group can still hold a pipe; the pod does not wait for it
-        await asyncio.wait([copies], timeout=_PIPE_GRACE_S)
-        return code
+        yield reader, write_end
     finally:
-        copies.cancel()
-        await asyncio.gather(copies, return_exceptions=True)
+        transport.close()
 
 
 def _seconds(value: object) -> float | None:

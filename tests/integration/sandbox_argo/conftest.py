@@ -1,0 +1,299 @@
+"""The sandbox Argo server on a free port, in this process, with a real S3 server beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import obstore
+import pytest
+import urllib3
+import uvicorn
+from obstore.store import S3Store
+from pydantic import JsonValue, SecretStr
+
+from meta.sandbox.argo import ArgoSandboxSettings
+from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.state.status import JsonObject
+
+NAMESPACE = "argo"
+BUCKET = "artifacts"
+KEY, SECRET = "sandbox", "sandbox-secret"
+BIN = Path(sys.executable).parent
+
+
+def free_port() -> int:
+    """A free port whose +10000 neighbour, where weed puts gRPC, is free too."""
+    while True:
+        with socket.socket() as one, socket.socket() as two:
+            one.bind(("127.0.0.1", 0))
+            port = one.getsockname()[1]
+            try:
+                two.bind(("127.0.0.1", port + 10000 if port < 55000 else port - 10000))
+            except OSError:
+                continue
+            if port < 55000:
+                return port
+            return cast("int", port - 20000)
+
+
+@dataclass(frozen=True)
+class S3:
+    endpoint: str
+
+    def store(self) -> S3Store:
+        return S3Store(
+            BUCKET, endpoint=self.endpoint, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1",
+            virtual_hosted_style_request=False, client_options={"allow_http": True},
+        )  # fmt: skip
+
+    def put(self, key: str, data: bytes) -> None:
+        obstore.put(self.store(), key, data)
+
+    def get(self, key: str) -> bytes:
+        return bytes(obstore.get(self.store(), key).bytes())
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Generator[S3]:
+    folder = tmp_path_factory.mktemp("s3")
+    config = folder / "s3.json"
+    identity = {
+        "name": "sandbox",
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+    }
+    config.write_text(json.dumps({"identities": [identity]}))
+    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
+    (folder / "data").mkdir()
+    log = (folder / "weed.log").open("wb")
+    process = subprocess.Popen(
+        [
+            str(BIN / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer",
+            "-s3", f"-s3.config={config}", "-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            *(f"-{name}.port={port}" for name, port in ports.items()),
+        ],
+        stdout=log, stderr=subprocess.STDOUT, cwd=folder,
+    )  # fmt: skip
+    server = S3(f"http://127.0.0.1:{ports['s3']}")
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                create = urllib3.request("GET", server.endpoint, timeout=1, retries=False)
+                if create.status < 500:
+                    server.put(".ready", b"")  # makes the bucket: weed does so for admins
+                    break
+            except (urllib3.exceptions.HTTPError, obstore.exceptions.BaseError) as error:
+                if time.monotonic() > deadline or process.poll() is not None:
+                    text = (folder / "weed.log").read_text(errors="replace")[-3000:]
+                    raise RuntimeError(f"weed does not serve S3: {error}\n{text}") from error
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.kill()  # its data is thrown away; an orderly end takes seconds
+        process.wait()
+        log.close()
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("environments")
+
+
+@dataclass
+class Argo:
+    """A client of the server, as simple as curl."""
+
+    url: str
+    token: str | None = None
+
+    def __post_init__(self) -> None:
+        self._http = urllib3.PoolManager(retries=False, timeout=urllib3.Timeout(connect=5, read=30))
+
+    def call(self, method: str, path: str, body: JsonValue = None, **query: str) -> tuple[int, JsonObject]:
+        answer = self._http.request(
+            method, f"{self.url}/api/v1{path}", json=body, fields=None,
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+        ) if not query else self._http.request(
+            method, f"{self.url}/api/v1{path}?{_encode(query)}",
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+        )  # fmt: skip
+        return answer.status, cast("JsonObject", answer.json())
+
+    def create(self, workflow: JsonObject) -> JsonObject:
+        status, body = self.call("POST", f"/workflows/{NAMESPACE}", {"workflow": workflow})
+        assert status == 200, body
+        return body
+
+    def refuse(self, workflow: JsonObject) -> str:
+        """Create a workflow that must be refused, and give the reason."""
+        status, body = self.call("POST", f"/workflows/{NAMESPACE}", {"workflow": workflow})
+        assert (status, body.get("code")) == (400, 3), body
+        return str(body["message"])
+
+    def get(self, name: str) -> JsonObject:
+        status, body = self.call("GET", f"/workflows/{NAMESPACE}/{name}")
+        assert status == 200, body
+        return body
+
+    def put(self, name: str, verb: str) -> tuple[int, JsonObject]:
+        return self.call("PUT", f"/workflows/{NAMESPACE}/{name}/{verb}", {})
+
+    def until(self, name: str, reached: Callable[[JsonObject], bool], seconds: float = 30) -> JsonObject:
+        """Wait until the workflow's status is as wanted."""
+        deadline = time.monotonic() + seconds
+        while True:
+            workflow = self.get(name)
+            if reached(cast("JsonObject", workflow["status"])):
+                return workflow
+            assert time.monotonic() < deadline, json.dumps(workflow["status"], indent=1)
+            time.sleep(0.05)
+
+    def finished(self, name: str, phase: str | None = None, seconds: float = 30) -> JsonObject:
+        workflow = self.until(name, lambda status: bool(status.get("finishedAt")), seconds)
+        if phase is not None:
+            status = cast("JsonObject", workflow["status"])
+            assert status["phase"] == phase, json.dumps(status, indent=1)
+        return workflow
+
+    def run(self, workflow: JsonObject, phase: str = "Succeeded") -> JsonObject:
+        created = self.create(workflow)
+        return self.finished(str(cast("JsonObject", created["metadata"])["name"]), phase)
+
+    def logs(self, name: str, **query: str) -> list[str]:
+        answer = self._http.request(
+            "GET", f"{self.url}/api/v1/workflows/{NAMESPACE}/{name}/log?{_encode(query)}"
+        )  # fmt: skip
+        return [json.loads(line)["result"]["content"] for line in answer.data.decode().splitlines()]
+
+
+def _encode(query: dict[str, str]) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode({key.replace("__", "."): value for key, value in query.items()})
+
+
+def nodes_of(workflow: JsonObject) -> dict[str, JsonObject]:
+    """The nodes by display name."""
+    nodes = cast("dict[str, JsonObject]", cast("JsonObject", workflow["status"]).get("nodes", {}))
+    return {str(node["displayName"]): node for node in nodes.values()}
+
+
+@contextmanager
+def serve(settings: ArgoSandboxSettings) -> Generator[Argo]:
+    """Run the application through uvicorn in a thread."""
+    config = uvicorn.Config(
+        create_app(settings), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started:
+            assert thread.is_alive() and time.monotonic() < deadline, "the server did not start"
+            time.sleep(0.02)
+        port = server.servers[0].sockets[0].getsockname()[1]
+        yield Argo(f"http://127.0.0.1:{port}")
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, s3: S3, environments: Path) -> ArgoSandboxSettings:
+    table = tmp_path / "images.toml"
+    table.write_text('[images."sandbox/echo:1"]\ncommand = ["echo"]\n')
+    return ArgoSandboxSettings(
+        data_dir=tmp_path / "argo", s3_endpoint=s3.endpoint, s3_bucket=BUCKET, access_key_id=SecretStr(KEY),
+        secret_access_key=SecretStr(SECRET), images=(table,), environments=environments,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def argo(settings: ArgoSandboxSettings) -> Generator[Argo]:
+    with serve(settings) as client:
+        yield client
+
+
+@dataclass
+class ServerProcess:
+    """The server as a process of its own, to be killed."""
+
+    process: subprocess.Popen[bytes]
+    argo: Argo
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def server_process(settings: ArgoSandboxSettings, port: int) -> Generator[ServerProcess]:
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "meta.sandbox.argo", "--host", "127.0.0.1", "--port", str(port),
+            "--data-dir", str(settings.data_dir), "--s3-endpoint", settings.s3_endpoint, "--s3-bucket", BUCKET,
+            "--images", str(settings.images[0]), "--environments", str(settings.environments),
+        ],
+        env=environment,
+    )  # fmt: skip
+    argo = Argo(f"http://127.0.0.1:{port}")
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                assert argo.call("GET", "/version")[0] == 200
+                break
+            except urllib3.exceptions.HTTPError:
+                assert process.poll() is None and time.monotonic() < deadline, "the server does not answer"
+                time.sleep(0.05)
+        yield ServerProcess(process, argo)
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(20)
+
+
+def workflow(name: str, entrypoint: str, *templates: JsonObject, **spec: JsonValue) -> JsonObject:
+    """A manifest."""
+    body: JsonObject = {"entrypoint": entrypoint, "templates": list(templates), **spec}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": body,
+    }  # fmt: skip
+
+
+def shell(name: str, source: str, **template: JsonValue) -> JsonObject:
+    """A container template that runs a shell command."""
+    container: JsonObject = {"image": "alpine:3", "command": ["sh", "-c"], "args": [source]}
+    return {"name": name, "container": container, **template}
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def until(reached: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
