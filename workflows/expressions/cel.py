@@ -49,6 +49,21 @@ class CompileFailed(ExpressionFailed):
         super().__init__(f"expression '{expression}': {first.message}", hint=first.hint)
 
 
+class ValueMissing(ExpressionFailed):
+    """An evaluation came to a variable that has no value.
+
+    Attributes:
+        name: the qualified name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"'{name}' has no value")
+        self.name = name
+
+
+_NO_VALUE = re.compile(r'No value with name "([^"]+)" found')
+
+
 class Program:
     """A checked expression.
 
@@ -78,6 +93,8 @@ class Program:
         except (RuntimeError, OverflowError, TypeError, ValueError) as error:
             # The binding raises these for values it cannot take and for its own limits.
             failed, plain = True, str(error)
+        if failed and (match := _NO_VALUE.search(str(plain))):
+            raise ValueMissing(match.group(1))
         if failed:
             message, hint = runtime_words(str(plain))
             raise ExpressionFailed(f"expression '{self.source}': {message}", hint=hint)

@@ -17,8 +17,8 @@ from workflows.expressions.types import ExprType
 
 _MIXED = re.compile(r"overload for '(_\?_:_|_(?:[-+*/]|[<>]=?|[=!]=)_)' applied to '\((?:bool, |dyn, )?(\w+), (\w+)\)'")
 _ROUNDS = 64
-_PRECEDENCE = {"||": 1, "&&": 2} | dict.fromkeys(("==", "!=", "<", "<=", ">", ">=", "in"), 3)
-_PRECEDENCE |= {"+": 4, "-": 4} | dict.fromkeys(("*", "/", "%"), 5)
+_LEVELS = (("||",), ("&&",), ("==", "!=", "<", "<=", ">", ">=", "in"), ("+", "-"), ("*", "/", "%"))
+_PRECEDENCE = {operator: level for level, operators in enumerate(_LEVELS, 1) for operator in operators}
 _OPENING, _CLOSING = "([{", ")]}"
 
 

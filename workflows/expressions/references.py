@@ -1,4 +1,4 @@
-"""What an expression reads: `inputs.x`, `run.id`, `steps.train.state`, `steps.train.outputs.y`, `steps.train.artifacts.z`.
+"""What an expression reads: `inputs.x`, `run.id`, and `state`, `outputs.y`, `artifacts.z` of `steps.train`.
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from workflows.errors import ExpressionFailed
 from workflows.expressions.tokens import Kind, Token, tokenize
+from workflows.suggest import did_you_mean
 
 ROOTS = ("inputs", "steps", "run")
 RUN_FIELDS = ("id", "workflow")
@@ -143,8 +144,6 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
             raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=hint)
         return
     if len(names) >= 3 and names[2] not in STEP_FIELDS:
-        from workflows.suggest import did_you_mean
-
         raise ReferenceMalformed(
             f"a step has no '{names[2]}'",
             start,
@@ -153,5 +152,5 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     if len(names) < _length(names):
         step = names[1] if len(names) > 1 else "<step>"
         what = {"outputs": ".outputs.<name>", "artifacts": ".artifacts.<name>"}.get(names[-1] if len(names) > 2 else "")
-        hint = f"write steps.{step}{what}" if what else f"write steps.{step}.state, .outputs.<name> or .artifacts.<name>"
-        raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=hint)
+        what = what or ".state, .outputs.<name> or .artifacts.<name>"
+        raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=f"write steps.{step}{what}")

@@ -58,7 +58,7 @@ def of_word(word: str) -> ExprType:
     return _WORDS.get(word.strip().split("(")[0].split("<")[0].lower(), ExprType.OTHER)
 
 
-def of_value(value: JsonValue) -> ExprType:  # noqa: PLR0911 - one line for each type
+def of_value(value: JsonValue) -> ExprType:
     if value is None:
         return ExprType.NULL
     if isinstance(value, bool):

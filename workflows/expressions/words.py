@@ -16,7 +16,7 @@ _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
 _NUMBERS = (ExprType.NUMBER, ExprType.INTEGER)
 
 
-def in_words(raw: str, *, is_call: bool) -> tuple[str, str]:
+def in_words(raw: str, *, is_call: bool) -> tuple[str, str]:  # noqa: PLR0911 - one for each kind of report
     """Message and hint for a report of the parser or the checker.
 
     Args:
@@ -39,7 +39,7 @@ def in_words(raw: str, *, is_call: bool) -> tuple[str, str]:
     return _STATUS.sub("", raw), ""
 
 
-def runtime_words(raw: str) -> tuple[str, str]:
+def runtime_words(raw: str) -> tuple[str, str]:  # noqa: PLR0911 - one for each kind of report
     """Message and hint for a failed evaluation."""
     if match := _RUNTIME_OVERLOAD.search(raw):
         name, operands = match.group(1), match.group(2)
@@ -59,14 +59,14 @@ def runtime_words(raw: str) -> tuple[str, str]:
 
 
 def _syntax(raw: str) -> tuple[str, str]:
-    if "'<EOF>'" in raw.split("expecting")[0]:
+    if "'<EOF>'" in raw.split("expecting", maxsplit=1)[0]:
         return "the expression ends too early", ""
     if match := _TOKEN.search(raw):
         word = match.group(1).strip()
         return f"unexpected {word!r}", {"=": "write == to compare", "&": "write &&", "|": "write ||"}.get(word, "")
     if match := _UNEXPECTED.search(raw):
         return f"unexpected {match.group(1) or match.group(2)!r}", ""
-    return re.sub(r"^.*?Syntax error: ", "syntax error: ", raw.split(" expecting")[0]), ""
+    return re.sub(r"^.*?Syntax error: ", "syntax error: ", raw.split(" expecting", maxsplit=1)[0]), ""
 
 
 def _overload(name: str, operands: list[str]) -> tuple[str, str]:

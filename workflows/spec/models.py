@@ -55,7 +55,7 @@ class Input(Model):
 
 
 class ArgoSource(Model):
-    """What an Argo step runs: a manifest in the bundle, a WorkflowTemplate or a ClusterWorkflowTemplate; exactly one."""
+    """What an Argo step runs: exactly one of a manifest, a WorkflowTemplate, a ClusterWorkflowTemplate."""
 
     manifest: str | None = Field(default=None, description="Path of a Workflow manifest, relative to the definition.")
     template: str | None = Field(default=None, description="Name of a WorkflowTemplate in the engine's namespace.")

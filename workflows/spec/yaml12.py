@@ -57,7 +57,7 @@ class Document:
             self._fail_at(_bad_character(self._text), "a character that YAML does not allow")
             return None
         try:
-            node = cast(Node | None, loader.get_single_node())
+            node = loader.get_single_node()
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             what = error.problem or error.context or "this is no YAML"
@@ -116,10 +116,13 @@ class Document:
             result[key] = self._convert(value_node, here, depth + 1)
         return result
 
-    def _scalar(self, node: ScalarNode, path: Path) -> JsonValue:
+    def _scalar(self, node: ScalarNode, path: Path) -> JsonValue:  # noqa: PLR0911 - one for each type
         text = str(node.value)
+        if any(0xD800 <= ord(c) <= 0xDFFF for c in text):
+            self.problems.append(self.locator.problem(path, "broken text: half of a character (a lone surrogate)"))
+            return None
         explicit = node.tag.rpartition(":")[2]
-        if explicit == "str" and (node.style is not None or self._text[node.start_mark.index : ].startswith("!")):
+        if explicit == "str" and (node.style is not None or self._text[node.start_mark.index :].startswith("!")):
             return text
         if text in ("", "~", "null", "Null", "NULL"):
             return None
