@@ -103,6 +103,7 @@ class Runner:
         self.job = job
         self.channel = channel
         self.scope = Scope()
+        self.tasks: dict[str, Any] = {}  # the tasks of each DAG, as specified
         self.seen: dict[str, set[str]] = {}  # the tasks of each DAG that were started
         self.loops: set[str] = set()
         self.lock = threading.Lock()
@@ -142,6 +143,7 @@ class Runner:
         self.hook(dag_orchestrator, "run_dag", self.around_dag)
         self.hook(enhanced_dag_orchestrator, "run_enhanced_dag", self.around_dag)
         self.hook(enhanced_dag_orchestrator, "execute_task", self.around_task)
+        self.hook(enhanced_dag_orchestrator.ConditionEvaluator, "evaluate_condition", lambda _: self.condition_holds)
         self.hook(task_executor, "execute_single_task", self.around_single_task)
         self.hook(task_dispatcher, "run_single_task_implementation", self.around_dispatch)
         self.hook(executor_input_utils, "construct_executor_input", self.around_executor_input)
@@ -162,7 +164,7 @@ class Runner:
     # -- DAGs
 
     def make_store_class(self, official: Any) -> Any:
-        scope = self.scope
+        scope, tasks = self.scope, self.tasks
 
         class Store(official):
             """Knows which DAG it belongs to: the orchestrators hand the store on, but not the DAG's name."""
@@ -171,13 +173,50 @@ class Runner:
                 super().__init__(parent=parent)
                 self.dag = scope.dag
 
+            def get_parent_input(self, key: str) -> Any:
+                """Also finds what loops ask for: kfp.local 2.17 takes every output not named Output for an input."""
+                try:
+                    return super().get_parent_input(key)
+                except ValueError:
+                    for name in (key, f"pipelinechannel--{key}"):
+                        for task in tasks[self.dag].values():
+                            if task.inputs.parameters[name].HasField("task_output_parameter"):
+                                source = task.inputs.parameters[name].task_output_parameter
+                                return self.get_task_output(source.producer_task, source.output_parameter_key)
+                    raise
+
         return Store
+
+    def condition_holds(self, condition: str, store: Any) -> bool:
+        """Evaluate a trigger condition on the task's own inputs.
+
+        kfp.local 2.17 pastes values into the expression as text and takes whatever fails as False: a condition on a
+        named output never held. The compiler writes only comparisons of `inputs.parameter_values[...]` and constants.
+        """
+        for task in self.tasks[store.dag].values():
+            if task.trigger_policy.condition == condition:
+                values = self.arguments(task, store)
+                break
+        else:
+            raise RuntimeError(f"no task of {store.dag} has the condition {condition}")
+        names = re.findall(r"inputs\.parameter_values\['([^']+)'\]", condition)
+        if any(name not in values for name in names):
+            return False  # it depends on a task that was skipped
+        expression = condition.replace("inputs.parameter_values", "values").replace("&&", " and ").replace("||", " or ")
+        expression = re.sub(r"!(?!=)", " not ", expression)
+        known = {"values": values, "true": True, "false": False, "null": None}
+        known |= {"int": int, "double": float, "string": str, "bool": bool}
+        try:
+            return bool(eval(expression, {"__builtins__": {}}, known))
+        except Exception as error:
+            raise RuntimeError(f"the condition {condition} cannot be evaluated: {error}") from error
 
     def around_dag(self, official: Any) -> Any:
         def run_dag(*args: Any, **kwargs: Any) -> Any:
             path = self.scope.dag
             tasks = kwargs["dag_component_spec"].dag.tasks
             with self.lock:
+                self.tasks[path] = dict(tasks)
                 self.seen.setdefault(path, set())
             outputs, outcome = {}, status.Status.FAILURE
             try:
