@@ -23,6 +23,8 @@ from workflows.values import JsonObject
 CATALOG = Path(workflows.__file__).parent / "catalog"
 CHAIN = CATALOG / "hybrid-training"
 IMAGE = "meta-workflows/digits:1"
+ENVIRONMENTS = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meta-workflows" / "environments"
+"""Kept between sessions: what a minute's download fills the first time."""
 
 _RUN_PIPELINE = """
 import json, sys
@@ -129,8 +131,6 @@ def _inside(folder: Path, path: str) -> Path:
 
 @pytest.fixture(scope="session")
 def steps() -> Steps:
-    """The environment is kept between sessions: it takes a minute to download once."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "meta-workflows" / "environments"
     image = ImageTable.load([CATALOG / "images.toml"]).lookup(IMAGE)
     assert image is not None
-    return Steps(asyncio.run(EnvironmentCache(cache).prepare(image.requirements)) / "bin" / "python")
+    return Steps(asyncio.run(EnvironmentCache(ENVIRONMENTS).prepare(image.requirements)) / "bin" / "python")
