@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import cast
 
 import uvicorn
@@ -28,6 +29,10 @@ class _Server(uvicorn.Server):
         parts = cast("Server", cast("Starlette", self.config.app).state.server)
         parts.store.hub.close()
         await super().shutdown(sockets)
+
+
+def _pass(signum: int, frame: FrameType | None) -> None:
+    del signum, frame
 
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -79,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
     server = _Server(config)
     for signum in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has gone down: that is no fault
-        signal.signal(signum, lambda *_: None)
+        signal.signal(signum, _pass)
     server.run()
     return 0 if server.started else 1
 

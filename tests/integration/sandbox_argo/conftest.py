@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from meta.sandbox.argo.state.status import JsonObject
 NAMESPACE = "argo"
 BUCKET = "artifacts"
 KEY, SECRET = "sandbox", "sandbox-secret"
+NOTHING: JsonObject = {}
 BIN = Path(sys.executable).parent
 
 
@@ -81,7 +82,8 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Generator[S3]:
     process = subprocess.Popen(
         [
             str(BIN / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer",
-            "-s3", f"-s3.config={config}", "-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3", f"-s3.config={config}", "-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             *(f"-{name}.port={port}" for name, port in ports.items()),
         ],
         stdout=log, stderr=subprocess.STDOUT, cwd=folder,
@@ -269,18 +271,18 @@ def server_process(settings: ArgoSandboxSettings, port: int) -> Generator[Server
             process.wait(20)
 
 
-def workflow(name: str, entrypoint: str, *templates: JsonObject, **spec: JsonValue) -> JsonObject:
+def workflow(name: str, entrypoint: str, *templates: Mapping[str, object], **spec: object) -> JsonObject:
     """A manifest."""
-    body: JsonObject = {"entrypoint": entrypoint, "templates": list(templates), **spec}
+    body = cast("JsonObject", {"entrypoint": entrypoint, "templates": list(templates), **spec})
     return {
         "apiVersion": "argoproj.io/v1alpha1", "kind": "Workflow", "metadata": {"name": name}, "spec": body,
     }  # fmt: skip
 
 
-def shell(name: str, source: str, **template: JsonValue) -> JsonObject:
+def shell(name: str, source: str, **template: object) -> JsonObject:
     """A container template that runs a shell command."""
-    container: JsonObject = {"image": "alpine:3", "command": ["sh", "-c"], "args": [source]}
-    return {"name": name, "container": container, **template}
+    container = {"image": "alpine:3", "command": ["sh", "-c"], "args": [source]}
+    return cast("JsonObject", {"name": name, "container": container, **template})
 
 
 def alive(pid: int) -> bool:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Generator, Iterator
-from typing import cast
+from typing import Protocol, cast
 
 import argo_workflows
 import pytest
 import urllib3
 from argo_workflows.api import workflow_service_api
+from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_create_request import (
+    IoArgoprojWorkflowV1alpha1WorkflowCreateRequest as CreateRequest,
+)
 from hera.workflows import Container, Steps, Workflow, WorkflowsService
 from pydantic import JsonValue, SecretStr
 
@@ -225,7 +228,7 @@ def test_a_watch_over_sse_shows_a_workflow_from_its_start_to_its_end(argo: Argo)
     reader.join(20)
     assert not reader.is_alive()
     objects = [cast("JsonObject", event["object"]) for event in seen]
-    assert {cast("JsonObject", o["metadata"])["name"] for o in objects} == {"watched"}
+    assert {str(cast("JsonObject", o["metadata"])["name"]) for o in objects} == {"watched"}
     assert [event["type"] for event in seen] == ["ADDED", *["MODIFIED"] * (len(seen) - 2), "DELETED"]
     phases = [cast("JsonObject", o.get("status", {})).get("phase") for o in objects]
     assert phases[0] is None
@@ -297,26 +300,35 @@ def test_unmodified_hera_creates_a_workflow_and_waits_for_it(argo: Argo) -> None
     argo.finished(hera.name, "Succeeded")
 
 
+class Sdk(Protocol):
+    """What the untyped package offers, with the raw answer asked for."""
+
+    def create_workflow(self, namespace: str, body: object, *, _preload_content: bool) -> urllib3.HTTPResponse: ...
+    def get_workflow(
+        self, namespace: str, name: str, *, fields: str, _preload_content: bool
+    ) -> urllib3.HTTPResponse: ...
+    def list_workflows(
+        self, namespace: str, *, list_options_label_selector: str, _preload_content: bool
+    ) -> urllib3.HTTPResponse: ...
+    def delete_workflow(self, namespace: str, name: str, *, _preload_content: bool) -> urllib3.HTTPResponse: ...
+
+
 def test_the_argo_workflows_package_talks_to_it(argo: Argo) -> None:
     configuration = argo_workflows.Configuration(host=argo.url, discard_unknown_keys=True)
     with argo_workflows.ApiClient(configuration) as client:
-        api = workflow_service_api.WorkflowServiceApi(client)
-        from argo_workflows.model.io_argoproj_workflow_v1alpha1_workflow_create_request import (
-            IoArgoprojWorkflowV1alpha1WorkflowCreateRequest as CreateRequest,
+        api = cast("Sdk", workflow_service_api.WorkflowServiceApi(client))
+        request = cast(
+            "object", CreateRequest(workflow=workflow("sdk", "main", shell("main", "true")), _check_type=False)
         )
-
-        request = CreateRequest(workflow=workflow("sdk", "main", shell("main", "true")), _check_type=False)
-        created = json.loads(api.create_workflow(NAMESPACE, request, _preload_content=False).data)
+        created = api.create_workflow(NAMESPACE, request, _preload_content=False).json()
         assert created["metadata"]["name"] == "sdk"
         argo.finished("sdk", "Succeeded")
-        seen = json.loads(
-            api.get_workflow(NAMESPACE, "sdk", fields="metadata.name,status.phase", _preload_content=False).data
-        )
-        assert seen == {"metadata": {"name": "sdk"}, "status": {"phase": "Succeeded"}}
+        seen = api.get_workflow(NAMESPACE, "sdk", fields="metadata.name,status.phase", _preload_content=False)
+        assert seen.json() == {"metadata": {"name": "sdk"}, "status": {"phase": "Succeeded"}}
         with pytest.raises(argo_workflows.ApiException) as caught:
             api.create_workflow(NAMESPACE, request, _preload_content=False)
         assert caught.value.status == 409
-        assert json.loads(caught.value.body)["code"] == 6
+        assert json.loads(cast("str", caught.value.body))["code"] == 6
         listed = api.list_workflows(NAMESPACE, list_options_label_selector="x=y", _preload_content=False)
-        assert json.loads(listed.data)["items"] is None
+        assert listed.json()["items"] is None
         assert api.delete_workflow(NAMESPACE, "sdk", _preload_content=False).status == 200

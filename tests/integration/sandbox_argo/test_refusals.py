@@ -44,7 +44,7 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
     ),
     "no template type": (workflow("x", "main", {"name": "main"}), "templates.main template type unspecified"),
     "two template types": (
-        workflow("x", "main", OK | {"name": "main", "steps": [[]], "dag": {"tasks": []}}), "multiple template types",
+        workflow("x", "main", OK | steps({"name": "a", "template": "ok"})), "multiple template types",
     ),
     "a cycle": (
         workflow("x", "main", dag({"name": "a", "template": "ok", "dependencies": ["b"]},
@@ -56,7 +56,8 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
         "templates.main.tasks.a dependency 'b' not defined",
     ),
     "a wrong depends": (
-        workflow("x", "main", dag({"name": "a", "template": "ok"}, {"name": "b", "template": "ok", "depends": "a &&"}), OK),
+        workflow("x", "main", dag({"name": "a", "template": "ok"},
+                                  {"name": "b", "template": "ok", "depends": "a &&"}), OK),
         "invalid depends expression",
     ),
     "an unknown tag": (workflow("x", "main", shell("main", "{{inputs.parameters.no}}")),

@@ -10,7 +10,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from meta.sandbox.argo.state.status import JsonObject
-from tests.integration.sandbox_argo.conftest import S3, Argo, alive, nodes_of, shell, workflow
+from tests.integration.sandbox_argo.conftest import NOTHING, S3, Argo, alive, nodes_of, shell, workflow
 
 
 def value_of(name: str, value: str) -> JsonObject:
@@ -65,7 +65,8 @@ def test_steps_pass_parameters_results_and_skip_what_when_excludes(argo: Argo) -
             {
                 "name": "main",
                 "steps": [
-                    [{"name": "make", "template": "make", "arguments": value_of("word", "{{workflow.parameters.word}}")}],
+                    [{"name": "make", "template": "make",
+                      "arguments": value_of("word", "{{workflow.parameters.word}}")}],
                     [
                         {"name": "use", "template": "use", "when": "{{steps.make.outputs.result}} == hello",
                          "arguments": value_of("text", "{{steps.make.outputs.parameters.size}}")},
@@ -73,7 +74,8 @@ def test_steps_pass_parameters_results_and_skip_what_when_excludes(argo: Argo) -
                          "arguments": value_of("text", "x")},
                     ],
                 ],
-                "outputs": {"parameters": [{"name": "size", "valueFrom": {"parameter": "{{steps.use.outputs.parameters.said}}"}}]},
+                "outputs": {"parameters": [
+                    {"name": "size", "valueFrom": {"parameter": "{{steps.use.outputs.parameters.said}}"}}]},
             },
             {
                 "name": "make", "inputs": {"parameters": [{"name": "word"}, {"name": "more", "default": "5"}]},
@@ -128,7 +130,7 @@ def test_a_dag_runs_by_dependencies_and_omits_what_depends_excludes(argo: Argo) 
     assert nodes["d"]["message"] == "omitted: depends condition not met"
     assert nodes["tree"]["children"] == [nodes["a"]["id"]]
     assert nodes["a"]["children"] == [nodes["b"]["id"], nodes["e"]["id"]]  # e names a
-    assert set(cast("list[str]", nodes["b"]["children"])) == {nodes["c"]["id"], nodes["d"]["id"]}
+    assert set(cast("list[str]", nodes["b"]["children"])) == {str(nodes["c"]["id"]), str(nodes["d"]["id"])}
 
 
 def test_a_failed_task_fails_the_dag_and_omits_its_followers(argo: Argo) -> None:
@@ -159,15 +161,17 @@ def test_artifacts_go_through_s3_in_a_dag(argo: Argo, s3: S3) -> None:
                     {"name": "joined", "globalName": "all", "from": "{{tasks.join.outputs.artifacts.joined}}"}]},
             },
             shell(
-                "split", "tr ' ' '\\n' < /tmp/words.txt > /tmp/lines && mkdir -p /data/dir && cp /tmp/lines /data/dir/x",
+                "split",
+                "tr ' ' '\\n' < /tmp/words.txt > /tmp/lines && mkdir -p /data/dir && cp /tmp/lines /data/dir/x",
                 inputs={"artifacts": [{"name": "words", "path": "/tmp/words.txt"}]},
                 outputs={"artifacts": [{"name": "lines", "path": "/tmp/lines"}, {"name": "folder", "path": "/data/dir"},
                                        {"name": "maybe", "path": "/tmp/absent", "optional": True}]},
             ),
             shell(
-                "join", "paste -sd+ /in/lines > {{outputs.artifacts.joined.path}}; cat {{inputs.artifacts.note.path}} >> /o/j",
+                "join",
+                "paste -sd+ /in/lines > {{outputs.artifacts.joined.path}}; cat {{inputs.artifacts.note.path}} >> /o/j",
                 inputs={"artifacts": [{"name": "lines", "path": "/in/lines"}, {"name": "note", "path": "/in/note"}]},
-                outputs={"artifacts": [{"name": "joined", "path": "/o/j", "archive": {"none": {}},
+                outputs={"artifacts": [{"name": "joined", "path": "/o/j", "archive": {"none": NOTHING},
                                         "s3": {"key": "results/{{workflow.name}}.txt"}}]},
             ),
             arguments={"artifacts": [{"name": "words", "s3": {
@@ -280,7 +284,7 @@ def test_a_volume_lies_in_the_pods_folder_and_declared_paths_do_not_touch_the_ho
     cast("JsonObject", template["container"]).update(
         {"volumeMounts": [{"name": "work", "mountPath": "/meta-sandbox-test"}], "workingDir": "/meta-sandbox-test"}
     )
-    argo.run(workflow("vol", "main", template, volumes=[{"name": "work", "emptyDir": {}}]))
+    argo.run(workflow("vol", "main", template, volumes=[{"name": "work", "emptyDir": NOTHING}]))
     lines = argo.logs("vol", podName="vol")
     assert lines[0] == "file"
     assert lines[1].endswith("/vol/root/meta-sandbox-test")
