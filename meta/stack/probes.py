@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import grpc
 import obstore
@@ -19,9 +19,12 @@ from obstore.store import S3Store
 
 from meta.stack import temporal_api
 
+if TYPE_CHECKING:
+    from obstore.store import S3Config  # exists for type checkers alone
+
 Probe = Callable[[], Awaitable[None]]
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 _WORKFLOW_SERVICE = "temporal.api.workflowservice.v1.WorkflowService"
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
@@ -113,18 +116,29 @@ def poller(address: str, namespace: str, task_queue: str, since: float) -> Probe
     return lambda: asyncio.to_thread(ask)
 
 
-def s3_store(endpoint: str | None, bucket: str, access_key: str, secret_key: str, region: str = "us-east-1") -> S3Store:
-    """A store whose questions end within the probes' time-out, without tries of its own."""
-    # the stub says str, the library takes None as well: AWS itself
+def s3_store(
+    endpoint: str | None, bucket: str, access_key: str | None, secret_key: str | None, region: str = "us-east-1"
+) -> S3Store:
+    """A store whose questions end within the probes' time-out, without tries of its own.
+
+    Args:
+        endpoint: URL; None is AWS itself.
+        bucket: its name.
+        access_key: with `secret_key`; None takes the environment's credentials.
+        secret_key: see access_key.
+        region: of the bucket.
+    """
+    config: S3Config = {"region": region, "virtual_hosted_style_request": False}
+    if endpoint:
+        config["endpoint"] = endpoint
+    if access_key and secret_key:
+        config["access_key_id"], config["secret_access_key"] = access_key, secret_key
+    limit = timedelta(seconds=TIMEOUT_S)
     return S3Store(
         bucket,
-        endpoint=endpoint,  # pyright: ignore[reportArgumentType]
-        region=region,
-        access_key_id=access_key,
-        secret_access_key=secret_key,
-        virtual_hosted_style_request=False,
-        client_options={"allow_http": True, "timeout": timedelta(seconds=TIMEOUT_S)},
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=TIMEOUT_S)},
+        config=config,
+        client_options={"allow_http": True, "timeout": limit},
+        retry_config={"max_retries": 0, "retry_timeout": limit},
     )
 
 
@@ -143,6 +157,31 @@ def s3(store: S3Store, key: str = ".meta/probe") -> Probe:
             raise NotReady(f"put and get: read {content!r} back")
 
     return probe
+
+
+def nats(url: str, token: str | None) -> Probe:
+    """NATS accepts us, and its JetStream answers."""
+
+    async def probe() -> None:
+        import nats as client
+        from nats.errors import Error
+
+        try:
+            connection = await client.connect(
+                url, token=token, allow_reconnect=False, connect_timeout=int(TIMEOUT_S), error_cb=_no_word
+            )
+            try:
+                await connection.jetstream().account_info()
+            finally:
+                await connection.close()
+        except (Error, OSError, TimeoutError) as error:
+            raise NotReady(f"{url}: {error or type(error).__name__}") from error
+
+    return probe
+
+
+async def _no_word(_error: Exception) -> None:
+    """The same error is raised where we wait; the client would log it as well."""
 
 
 def both(*probes: Probe) -> Probe:
