@@ -5,12 +5,25 @@ The client builds it; the service stores it once; a run keeps it for life.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path, PurePosixPath
 
 from pydantic import BaseModel, ConfigDict
 
-from workflows.spec.models import MetaWorkflow
-from workflows.values import canonical_json, digest_of
+from workflows.errors import BundleInvalid, DefinitionInvalid, Problem
+from workflows.manifests import ManifestInfo, ManifestUnreadable, inspect_manifest
+from workflows.manifests.inspect import MAX_FILE
+from workflows.spec.loading import in_order, parse_definition
+from workflows.spec.locate import NOWHERE, Locator
+from workflows.spec.locate import Path as Place
+from workflows.spec.models import MetaWorkflow, Step
+from workflows.spec.validation import MAX_DEFINITION, validate
+from workflows.values import JsonObject, canonical_json, digest_of
+
+MAX_BUNDLE = 8 << 20
+"""Most bytes that the files of a bundle may have together (8 MiB)."""
 
 
 class Bundle(BaseModel):
@@ -31,11 +44,143 @@ class Bundle(BaseModel):
     @cached_property
     def digest(self) -> str:
         """`sha256:...` over the canonical JSON of definition and files."""
-        return digest_of(
-            canonical_json(
-                {
-                    "definition": self.definition.model_dump(mode="json", by_alias=True, exclude_unset=True),
-                    "files": dict(self.files),
-                }
+        files: JsonObject = dict(self.files)
+        return digest_of(canonical_json({"definition": _plain(self.definition), "files": files}))
+
+
+def build_bundle(file: Path) -> Bundle:
+    """Read a definition and every file that its steps name.
+
+    Args:
+        file: the definition. Paths in it are relative to its folder and stay inside.
+
+    Raises:
+        BundleInvalid: the definition's file cannot be read.
+        DefinitionInvalid: with every problem in the definition and in its files, each with its place.
+    """
+    source = _read_definition(file)
+    parsed = parse_definition(source, str(file))
+    definition, locator, problems = parsed.definition, parsed.locator, list(parsed.problems)
+    if definition is None:
+        raise DefinitionInvalid(in_order(problems))
+    files: dict[str, str] = {}
+    for name, step in definition.steps.items():
+        if step.file is None or step.file in files:
+            continue
+        try:
+            files[step.file] = _read_inside(file.parent, step.file)
+        except BundleInvalid as error:
+            problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
+    problems.extend(_check(definition, files, locator))
+    if problems:
+        raise DefinitionInvalid(in_order(problems))
+    return Bundle(definition=definition, files=files, source=source)
+
+
+def validate_bundle(bundle: Bundle) -> list[Problem]:
+    """Check a bundle that somebody else built, as strictly as `build_bundle`.
+
+    Returns:
+        Every problem, with lines and columns of `source` where that is the definition's text.
+    """
+    locator = NOWHERE
+    if bundle.source:
+        parsed = parse_definition(bundle.source)
+        if parsed.definition is not None and _plain(parsed.definition) == _plain(bundle.definition):
+            locator = parsed.locator
+    problems: list[Problem] = []
+    named = {step.file for step in bundle.definition.steps.values()}
+    for name, step in bundle.definition.steps.items():
+        if step.file is not None and step.file not in bundle.files:
+            message, hint = f"the bundle has no file '{step.file}'", "send the files with the definition"
+            problems.append(locator.problem(_place(name, step), message, hint=hint))
+    for path in bundle.files:
+        if path not in named:
+            problems.append(locator.problem((), f"no step names the bundle's file '{path}'", hint="leave it out"))
+    problems.extend(_check(bundle.definition, bundle.files, locator))
+    return in_order(problems)
+
+
+def _check(definition: MetaWorkflow, files: Mapping[str, str], locator: Locator) -> list[Problem]:
+    """Problems of the files that could be read, and of the definition in their light."""
+    problems: list[Problem] = []
+    manifests: dict[str, ManifestInfo] = {}
+    for name, step in definition.steps.items():
+        if step.file is None or step.file not in files:
+            continue
+        try:
+            manifests[name] = inspect_manifest(files[step.file], step.kind, step.file)
+        except ManifestUnreadable as error:
+            problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
+    total = sum(len(text.encode(errors="replace")) for text in files.values())
+    if total > MAX_BUNDLE:
+        message = f"the files have {total:,} bytes together, {MAX_BUNDLE:,} at most"
+        problems.append(locator.problem(("steps",), message, hint="split the chain, or keep data out of manifests"))
+    return [*problems, *validate(definition, locator, manifests)]
+
+
+def _read_definition(file: Path) -> str:
+    try:
+        if file.stat().st_size > MAX_DEFINITION:
+            raise BundleInvalid(
+                f"{file} has {file.stat().st_size:,} bytes, a definition {MAX_DEFINITION:,} at most",
+                hint="keep manifests in files of their own",
             )
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BundleInvalid(f"there is no file {file}", hint=_near(file.parent, file.name)) from None
+    except IsADirectoryError:
+        raise BundleInvalid(f"{file} is a folder", hint="name the definition in it, as workflow.yaml") from None
+    except UnicodeDecodeError:
+        raise BundleInvalid(f"{file} is not UTF-8 text", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise BundleInvalid(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _read_inside(folder: Path, name: str) -> str:
+    """Text of a file that a definition names.
+
+    Raises:
+        BundleInvalid: it is outside the folder, missing, too large, or no text.
+    """
+    path = folder / name
+    outside = PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(folder.resolve())
+    if outside:
+        raise BundleInvalid(
+            f"'{name}' is outside the definition's folder", hint="put the file beside the definition or below it"
         )
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise BundleInvalid(
+                f"{name} has {path.stat().st_size:,} bytes, {MAX_FILE:,} at most",
+                hint="keep data out of it; pass an artifact",
+            )
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BundleInvalid(f"there is no file '{name}'", hint=_near(folder, name)) from None
+    except UnicodeDecodeError:
+        raise BundleInvalid(f"'{name}' is not UTF-8 text") from None
+    except OSError as error:
+        raise BundleInvalid(f"'{name}' cannot be read: {error.strerror}") from error
+
+
+def _near(folder: Path, name: str) -> str:
+    """The closest file in the folder to one that is not there."""
+    try:
+        below = (folder / name).parent
+        present = [p.relative_to(folder).as_posix() for p in below.iterdir() if p.is_file()]
+    except (OSError, ValueError):  # no such folder: there is nothing to suggest
+        return ""
+    matches = get_close_matches(name, present, n=3, cutoff=0.6)
+    if matches:
+        return f"did you mean {' or '.join(repr(m) for m in matches)}?"
+    return "there is no file like it in the folder"
+
+
+def _place(name: str, step: Step) -> Place:
+    return ("steps", name, "argo", "manifest") if step.argo is not None else ("steps", name, "kfp", "package")
+
+
+def _plain(definition: MetaWorkflow) -> JsonObject:
+    """The same for equal definitions, whether a default was written out or not."""
+    return definition.model_dump(mode="json", by_alias=True, exclude_defaults=True)

@@ -9,12 +9,24 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictInt,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from workflows.outcome import EngineKind
 from workflows.spec.durations import format_duration, parse_duration
-from workflows.values import JsonValue, ValueType
+from workflows.values import JsonObject, JsonValue, ValueType
 
 NAME = r"^[a-z][a-z0-9_]*$"
 LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
@@ -46,12 +58,19 @@ class Metadata(Model):
 class Input(Model):
     type: ValueType
     default: JsonValue = None
-    required: bool | None = Field(default=None, description="Default: an input without a default is required.")
+    required: StrictBool | None = Field(default=None, description="Default: an input without a default is required.")
     description: str = ""
 
     @property
     def is_required(self) -> bool:
         return self.required if self.required is not None else "default" not in self.model_fields_set
+
+    @model_serializer(mode="wrap")
+    def _keep_unset(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
+        """Say whether there is a default: an input without one is required, one whose default is null is not."""
+        data: JsonObject = handler(self)
+        data.pop("default", None)
+        return data | {"default": self.default} if "default" in self.model_fields_set else data
 
 
 class ArgoSource(Model):
@@ -76,7 +95,7 @@ class KfpSource(Model):
     pipeline: str | None = Field(default=None, description="Name of an uploaded pipeline.")
     version: str | None = Field(default=None, description="Name of its version; the newest when left out.")
     engine: Label = Field(default="kfp", description="Name of the engine in the configuration.")
-    cache: bool = Field(default=True, description="False: KFP's own cache is not used.")
+    cache: StrictBool = Field(default=True, description="False: KFP's own cache is not used.")
     experiment: str | None = Field(default=None, description="KFP experiment; by default the meta-workflow's name.")
 
     @model_validator(mode="after")
@@ -91,7 +110,7 @@ class KfpSource(Model):
 class Retry(Model):
     """How often and how a failed engine run is tried again. One budget: the engine's own retries stay inside."""
 
-    attempts: int = Field(default=1, ge=1, le=100, description="Every attempt counts, the first too.")
+    attempts: StrictInt = Field(default=1, ge=1, le=100, description="Every attempt counts, the first too.")
     strategy: Literal["resume", "restart"] = Field(
         default="restart", description="resume: the engine's in-place retry, which keeps finished nodes."
     )

@@ -1,0 +1,64 @@
+"""From YAML text to a definition, with every problem at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from workflows.errors import DefinitionInvalid, Problem
+from workflows.spec.locate import NOWHERE, Locator
+from workflows.spec.models import MetaWorkflow
+from workflows.spec.validation import MAX_DEFINITION, validate
+from workflows.spec.words import problems_of
+from workflows.spec.yaml12 import Document
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A definition that was read, though perhaps not a valid one.
+
+    Attributes:
+        definition: None when its shape is wrong; then `problems` says how.
+        locator: where its parts stand.
+        problems: what is wrong so far.
+    """
+
+    definition: MetaWorkflow | None
+    locator: Locator
+    problems: tuple[Problem, ...]
+
+
+def parse_definition(text: str, file: str = "") -> Parsed:
+    """Read a definition as far as its shape; what it means is for `validate` to check."""
+    size = len(text.encode(errors="replace"))
+    if size > MAX_DEFINITION:
+        hint = "keep manifests in files of their own"
+        problem = Problem(f"the definition has {size:,} bytes, {MAX_DEFINITION:,} at most", file, hint=hint)
+        return Parsed(None, NOWHERE, (problem,))
+    document = Document(text.removeprefix("\ufeff"), file)
+    problems = list(document.problems)
+    if problems and document.value is None:
+        return Parsed(None, document.locator, tuple(problems))
+    try:
+        definition = MetaWorkflow.model_validate(document.value, by_alias=True, by_name=False)
+    except ValidationError as error:
+        problems.extend(problems_of(error, document.value, document.locator))
+        return Parsed(None, document.locator, tuple(in_order(problems)))
+    return Parsed(definition, document.locator, tuple(problems))
+
+
+def load_definition(text: str, file: str = "") -> MetaWorkflow:
+    """See `workflows.spec.load_definition`."""
+    parsed = parse_definition(text, file)
+    problems = list(parsed.problems)
+    if parsed.definition is not None:
+        problems.extend(validate(parsed.definition, parsed.locator))
+    if problems or parsed.definition is None:
+        raise DefinitionInvalid(in_order(problems))
+    return parsed.definition
+
+
+def in_order(problems: list[Problem]) -> list[Problem]:
+    """Without repeats, in the order of the file."""
+    return sorted(dict.fromkeys(problems), key=lambda p: (p.line, p.column))
