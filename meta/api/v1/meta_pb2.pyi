@@ -778,6 +778,7 @@ class Artifact(_message.Message):
     uri: _builtins.str
     sha256: _builtins.str
     size: _builtins.int
+    """Bytes; not set when unknown."""
     type: _builtins.str
     producer: _builtins.str
     metadata_json: _builtins.bytes
@@ -787,16 +788,18 @@ class Artifact(_message.Message):
         name: _builtins.str = ...,
         uri: _builtins.str = ...,
         sha256: _builtins.str = ...,
-        size: _builtins.int = ...,
+        size: _builtins.int | None = ...,
         type: _builtins.str = ...,
         producer: _builtins.str = ...,
         metadata_json: _builtins.bytes = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "size", b"size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata_json", b"metadata_json", "name", b"name", "producer", b"producer", "sha256", b"sha256", "size", b"size", "type", b"type", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_size", b"_size", "metadata_json", b"metadata_json", "name", b"name", "producer", b"producer", "sha256", b"sha256", "size", b"size", "type", b"type", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__size: _TypeAlias = _typing.Literal["size"]  # noqa: Y015
+    _WhichOneofArgType__size: _TypeAlias = _typing.Literal["_size", b"_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__size) -> _WhichOneofReturnType__size | None: ...
 
 Global___Artifact: _TypeAlias = Artifact  # noqa: Y015
 

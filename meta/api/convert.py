@@ -1,0 +1,206 @@
+"""Protobuf messages to our models and back; both the service and the SDK use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from pydantic import ValidationError
+
+from meta.api.v1 import meta_pb2 as pb
+from workflows.bundle import Bundle
+from workflows.errors import BundleInvalid, InputsInvalid
+from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
+from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonObject, JsonValue, canonical_json
+
+
+def to_bundle(bundle: Bundle) -> pb.Bundle:
+    # only what was set, as in the digest: a default that a later version changes must not change old digests
+    definition = bundle.definition.model_dump_json(by_alias=True, exclude_unset=True).encode()
+    return pb.Bundle(definition_json=definition, files=dict(bundle.files), source=bundle.source)
+
+
+def from_bundle(bundle: pb.Bundle) -> Bundle:
+    """Read a bundle.
+
+    Raises:
+        BundleInvalid: the definition is no JSON of `apiVersion: meta/v1`.
+    """
+    return Bundle(definition=from_definition(bundle.definition_json), files=dict(bundle.files), source=bundle.source)
+
+
+def from_definition(data: bytes) -> MetaWorkflow:
+    """Read a definition.
+
+    Raises:
+        BundleInvalid: with every place that does not fit the models.
+    """
+    try:
+        return MetaWorkflow.model_validate_json(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'definition_json'}: {e['msg']}" for e in error.errors()]
+        raise BundleInvalid("\n".join(lines), hint="build bundles with meta.client or `meta publish`") from error
+
+
+def to_json(value: JsonValue | Mapping[str, JsonValue]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def from_json_object(data: bytes, what: str) -> JsonObject:
+    """Read a JSON object; empty bytes are the empty object.
+
+    Args:
+        data: UTF-8.
+        what: the field, for the message.
+
+    Raises:
+        InputsInvalid: no JSON, or no object.
+    """
+    if not data:
+        return {}
+    hint = 'send a JSON object, as {"learning_rate": 0.1}'
+    try:
+        value: JsonValue = json.loads(data, parse_constant=_refuse_constant)
+        canonical_json(value)  # lone surrogates pass json.loads, and nothing after it
+    except (ValueError, RecursionError) as error:
+        raise InputsInvalid(f"{what} is no JSON: {error}", hint=hint) from error
+    if not isinstance(value, dict):
+        raise InputsInvalid(f"{what} is a JSON {type(value).__name__}, not an object", hint=hint)
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def to_run(run: RunSnapshot, temporal_url: str = "") -> pb.Run:
+    return pb.Run(
+        id=run.id,
+        workflow=run.workflow,
+        bundle_digest=run.bundle_digest,
+        request_id=run.request_id,
+        trigger=run.trigger,
+        state=to_run_state(run.state),
+        message=run.message,
+        inputs_json=to_json(run.inputs),
+        outputs_json=to_json(run.outputs),
+        steps=[to_step(step) for step in run.steps],
+        started_at=to_timestamp(run.started_at),
+        finished_at=to_timestamp(run.finished_at),
+        temporal_url=temporal_url,
+    )
+
+
+def from_run(run: pb.Run) -> RunSnapshot:
+    return RunSnapshot(
+        id=run.id,
+        workflow=run.workflow,
+        bundle_digest=run.bundle_digest,
+        request_id=run.request_id,
+        trigger=run.trigger,
+        state=from_run_state(run.state) or RunState.RUNNING,
+        message=run.message,
+        inputs=from_json_object(run.inputs_json, "inputs_json"),
+        outputs=from_json_object(run.outputs_json, "outputs_json"),
+        steps=[from_step(step) for step in run.steps],
+        started_at=from_timestamp(run.started_at if run.HasField("started_at") else None),
+        finished_at=from_timestamp(run.finished_at if run.HasField("finished_at") else None),
+    )
+
+
+def to_step(step: StepSnapshot) -> pb.Step:
+    message = pb.Step(
+        name=step.name,
+        kind=step.kind.value,
+        engine=step.engine,
+        state=pb.StepState.Value(f"STEP_STATE_{step.state.name}"),
+        attempt=step.attempt,
+        message=step.message,
+        outputs_json=to_json(step.outputs),
+        artifacts=[to_artifact(artifact) for artifact in step.artifacts.values()],
+        nodes=step.nodes,
+        cached_nodes=step.cached_nodes,
+        started_at=to_timestamp(step.started_at),
+        finished_at=to_timestamp(step.finished_at),
+    )
+    if step.run is not None:
+        ref = step.run
+        message.run.CopyFrom(pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url))
+    if step.duration is not None:
+        message.duration.FromTimedelta(step.duration)
+    return message
+
+
+def from_step(step: pb.Step) -> StepSnapshot:
+    kind = EngineKind(step.kind)
+    run = None
+    if step.HasField("run"):
+        run = EngineRunRef(
+            engine=step.engine, kind=kind, name=step.run.name, uid=step.run.uid, namespace=step.run.namespace,
+            url=step.run.url,
+        )  # fmt: skip
+    return StepSnapshot(
+        name=step.name,
+        kind=kind,
+        engine=step.engine,
+        state=StepState[pb.StepState.Name(step.state).removeprefix("STEP_STATE_")],
+        attempt=step.attempt,
+        message=step.message,
+        run=run,
+        outputs=from_json_object(step.outputs_json, "outputs_json"),
+        artifacts={artifact.name: from_artifact(artifact) for artifact in step.artifacts},
+        nodes=step.nodes,
+        cached_nodes=step.cached_nodes,
+        started_at=from_timestamp(step.started_at if step.HasField("started_at") else None),
+        finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
+    )
+
+
+def to_artifact(artifact: Artifact) -> pb.Artifact:
+    return pb.Artifact(
+        name=artifact.name,
+        uri=artifact.uri,
+        sha256=artifact.sha256 or "",
+        size=artifact.size,
+        type=artifact.type,
+        producer=artifact.producer,
+        metadata_json=to_json(artifact.metadata),
+    )
+
+
+def from_artifact(artifact: pb.Artifact) -> Artifact:
+    return Artifact(
+        name=artifact.name,
+        uri=artifact.uri,
+        sha256=artifact.sha256 or None,
+        size=artifact.size if artifact.HasField("size") else None,
+        type=artifact.type,
+        producer=artifact.producer,
+        metadata=from_json_object(artifact.metadata_json, "metadata_json"),
+    )
+
+
+def to_run_state(state: RunState | None) -> pb.RunState.ValueType:
+    name = "UNSPECIFIED" if state is None else state.name
+    return pb.RunState.Value(f"RUN_STATE_{name}")
+
+
+def from_run_state(state: pb.RunState.ValueType) -> RunState | None:
+    """The state; None for UNSPECIFIED."""
+    return None if state == pb.RUN_STATE_UNSPECIFIED else RunState[pb.RunState.Name(state).removeprefix("RUN_STATE_")]
+
+
+def to_timestamp(at: datetime | None) -> Timestamp | None:
+    if at is None:
+        return None
+    stamp = Timestamp()
+    stamp.FromDatetime(at)
+    return stamp
+
+
+def from_timestamp(stamp: Timestamp | None) -> datetime | None:
+    return None if stamp is None else stamp.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,153 @@
+"""The configured engines, for logs and health. Built at the first need: their clients are slow to import."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from meta.api.feed import RunFeed
+from meta.config import MetaConfig
+from meta.store import Store
+from workers.engines.base import Engine, EngineHealth, LogLine
+from workflows.errors import NotFound
+from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.suggest import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReport:
+    name: str
+    kind: str
+    url: str
+    health: EngineHealth
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    step: str
+    line: LogLine
+
+
+class Engines:
+    """Engines by name, shared by all calls."""
+
+    def __init__(self, config: MetaConfig) -> None:
+        self._config = config
+        self._built: dict[str, Engine] | None = None
+        self._lock = asyncio.Lock()
+
+    async def all(self) -> dict[str, Engine]:
+        """Every engine of the configuration.
+
+        Raises:
+            SettingsInvalid: an engine's settings are wrong.
+        """
+        async with self._lock:
+            if self._built is None:
+                from workers.artifacts import ArtifactStore
+                from workers.engines.registry import build_engines
+
+                self._built = build_engines(self._config.engines, ArtifactStore(self._config.objects))
+            return self._built
+
+    async def get(self, name: str) -> Engine:
+        """One engine.
+
+        Raises:
+            NotFound: none of this name is configured.
+        """
+        engines = await self.all()
+        if name not in engines:
+            raise NotFound(
+                f"no engine {name!r} is configured for the service", hint=did_you_mean(name, engines, what="engines")
+            )
+        return engines[name]
+
+    async def report(self) -> list[EngineReport]:
+        """Whether each engine answers, asked side by side."""
+        engines = await self.all()
+        healths = await asyncio.gather(*(engine.health() for engine in engines.values()))
+        return [
+            EngineReport(name, engine.kind.value, self._config.engines[name].url, health)
+            for (name, engine), health in zip(engines.items(), healths, strict=True)
+        ]
+
+    async def close(self) -> None:
+        for engine in (self._built or {}).values():
+            await engine.close()
+
+
+class LogReader:
+    """Log lines of a run's steps, from their engines."""
+
+    def __init__(self, store: Store, engines: Engines, feed: RunFeed) -> None:
+        self._store = store
+        self._engines = engines
+        self._feed = feed
+
+    async def lines(self, run_id: str, step: str, *, follow: bool) -> AsyncGenerator[StepLine]:
+        """Lines of one step, or of every step that has an engine run.
+
+        Args:
+            run_id: of the meta-run.
+            step: empty for all of them.
+            follow: go on until the run has ended, with steps that start later too.
+
+        Raises:
+            NotFound: no such run or step.
+            EngineUnavailable: an engine does not answer.
+        """
+        run = await self._store.runs.get(run_id)
+        names = [s.name for s in run.steps]
+        if step and step not in names:
+            raise NotFound(f"run {run_id} has no step {step!r}", hint=did_you_mean(step, names, what="steps"))
+        if follow and not run.state.ended:
+            async for line in self._follow(run_id, step):
+                yield line
+            return
+        for one in _wanted(run, step):
+            async for line in self._of(one, follow=False):
+                yield line
+
+    async def _of(self, step: StepSnapshot, *, follow: bool) -> AsyncGenerator[StepLine]:
+        assert step.run is not None  # _wanted
+        engine = await self._engines.get(step.engine)
+        async for line in engine.logs(step.run, follow=follow):
+            yield StepLine(step.name, line)
+
+    async def _follow(self, run_id: str, step: str) -> AsyncGenerator[StepLine]:
+        queue: asyncio.Queue[StepLine] = asyncio.Queue(1000)
+
+        async def tail(one: StepSnapshot) -> None:
+            async for line in self._of(one, follow=True):
+                await queue.put(line)
+
+        async def tails() -> None:
+            seen = set[tuple[str, int]]()
+            async with asyncio.TaskGroup() as group:
+                async for run in self._feed.watch(run_id):
+                    for one in _wanted(run, step):
+                        if (one.name, one.attempt) not in seen:
+                            seen.add((one.name, one.attempt))
+                            group.create_task(tail(one))
+
+        task = asyncio.create_task(tails())
+        try:
+            while not (task.done() and queue.empty()):
+                getting = asyncio.create_task(queue.get())
+                await asyncio.wait({getting, task}, return_when=asyncio.FIRST_COMPLETED)
+                if getting.done():
+                    yield getting.result()
+                else:
+                    getting.cancel()
+            try:
+                await task
+            except* Exception as group:
+                raise group.exceptions[0] from None  # the first engine that failed says it best
+        finally:
+            task.cancel()
+
+
+def _wanted(run: RunSnapshot, step: str) -> list[StepSnapshot]:
+    return [s for s in run.steps if s.run is not None and step in ("", s.name)]

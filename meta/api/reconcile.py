@@ -1,0 +1,56 @@
+"""Finds runs that ended in Temporal without telling the store, as one terminated in the Web UI does."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from meta.api.feed import RunFeed
+from meta.api.temporal import Gone, TemporalRuns
+from meta.store import Store
+from workflows.errors import ServiceUnavailable
+
+log = logging.getLogger(__name__)
+
+WATCHED_S = 3.0
+ALL_S = 30.0
+_AT_ONCE = 8
+
+
+class Reconciler:
+    """Asks Temporal about watched runs often, and about every run that the store calls running now and then."""
+
+    def __init__(
+        self, store: Store, temporal: TemporalRuns, feed: RunFeed, *, watched_s: float = WATCHED_S, all_s: float = ALL_S
+    ) -> None:
+        self._store = store
+        self._temporal = temporal
+        self._feed = feed
+        self._watched_s = watched_s
+        self._all_s = all_s
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        next_full = time.monotonic()
+        while True:
+            try:
+                unended = await self._store.runs.unended()
+                full = time.monotonic() >= next_full
+                if full:
+                    next_full = time.monotonic() + self._all_s
+                watched = set(self._feed.watched)
+                await asyncio.gather(*(self._settle(i) for i in unended if full or i in watched))
+            except ServiceUnavailable as error:
+                log.info("cannot reconcile now: %s", error)
+            await asyncio.sleep(self._watched_s)
+
+    async def _settle(self, run_id: str) -> None:
+        async with self._slots:
+            word = await self._temporal.last_word(run_id)
+            if isinstance(word, Gone):
+                log.info("run %s has ended in Temporal: %s %s", run_id, word.state.value, word.message)
+                await self._store.runs.gone(run_id, word.state, word.message, word.at)
+            elif word is not None:
+                await self._store.runs.snapshot(word)

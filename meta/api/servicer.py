@@ -1,0 +1,162 @@
+"""`meta.v1.MetaService`: what the calls mean is in the modules beside this one; here they meet the wire."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from meta.api import convert
+from meta.api.engines import Engines, LogReader
+from meta.api.errors import to_problem
+from meta.api.feed import RunFeed
+from meta.api.starter import Starter
+from meta.api.temporal import TemporalRuns
+from meta.api.v1 import meta_pb2 as pb
+from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
+from meta.store import Store
+from meta.store.bundles import PublishedWorkflow
+from workflows.bundle import Bundle, validate_bundle
+from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
+from workflows.messages import RunSnapshot
+from workflows.spec import load_definition
+
+_Context = aio.ServicerContext[Message, Message]
+DEFAULT_PAGE, MAX_PAGE = 50, 500
+
+
+class MetaServicer(MetaServiceServicer):
+    """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status."""
+
+    def __init__(
+        self, store: Store, temporal: TemporalRuns, *, starter: Starter, feed: RunFeed, engines: Engines
+    ) -> None:
+        self._store = store
+        self._temporal = temporal
+        self._starter = starter
+        self._feed = feed
+        self._engines = engines
+        self._logs = LogReader(store, engines, feed)
+
+    # Bundles and workflows
+
+    async def PutBundle(self, request: pb.PutBundleRequest, context: _Context) -> pb.PutBundleResponse:
+        bundle = convert.from_bundle(request.bundle)
+        if problems := validate_bundle(bundle):
+            raise DefinitionInvalid(problems)
+        if request.digest and request.digest != bundle.digest:
+            raise BundleInvalid(
+                f"the bundle has the digest {bundle.digest}, not {request.digest} as the request says",
+                hint="the client and the service may be of different versions; leave the digest out",
+            )
+        return pb.PutBundleResponse(digest=bundle.digest, created=await self._store.bundles.put(bundle))
+
+    async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:
+        return pb.PublishResponse(workflow=_workflow(await self._store.workflows.publish(request.bundle_digest)))
+
+    async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: _Context) -> pb.ListWorkflowsResponse:
+        return pb.ListWorkflowsResponse(workflows=[_workflow(w) for w in await self._store.workflows.list()])
+
+    async def Validate(self, request: pb.ValidateRequest, context: _Context) -> pb.ValidateResponse:
+        if request.HasField("bundle") == bool(request.source):
+            raise InvalidInput("give either a bundle or a source", hint="exactly one of the two")
+        try:
+            if request.HasField("bundle"):
+                problems = validate_bundle(_bundle_or_problems(request.bundle))
+            else:
+                load_definition(request.source, request.file)
+                problems = []
+        except DefinitionInvalid as error:
+            problems = list(error.problems)
+        return pb.ValidateResponse(problems=[to_problem(problem) for problem in problems])
+
+    # Runs
+
+    async def Start(self, request: pb.StartRequest, context: _Context) -> pb.StartResponse:
+        started = await self._starter.start(
+            workflow=request.workflow,
+            bundle_digest=request.bundle_digest,
+            inputs=convert.from_json_object(request.inputs_json, "inputs_json"),
+            request_id=request.request_id,
+            trigger="api",
+        )
+        return pb.StartResponse(
+            run_id=started.run_id, created=started.created, temporal_url=self._temporal.url(started.run_id)
+        )
+
+    async def Get(self, request: pb.GetRequest, context: _Context) -> pb.Run:
+        return self._run(await self._find(request.run_id))
+
+    async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
+        if request.page_size < 0:
+            raise InvalidInput(f"page_size is {request.page_size}", hint=f"from 1 to {MAX_PAGE}")
+        page = await self._store.runs.list(
+            workflow=request.workflow,
+            state=convert.from_run_state(request.state),
+            size=min(request.page_size or DEFAULT_PAGE, MAX_PAGE),
+            token=request.page_token,
+        )
+        return pb.ListResponse(runs=[self._run(run) for run in page.runs], next_page_token=page.next_token)
+
+    async def Cancel(self, request: pb.CancelRequest, context: _Context) -> pb.CancelResponse:
+        accepted = await self._temporal.cancel(request.run_id, request.reason or "cancelled through the API")
+        return pb.CancelResponse(accepted=accepted)
+
+    # Streams
+
+    async def Watch(self, request: pb.WatchRequest, context: _Context) -> AsyncIterator[pb.Run]:
+        await self._find(request.run_id)  # an unknown run is refused, and one that the store lacks is written down
+        async for run in self._feed.watch(request.run_id):
+            yield self._run(run)
+
+    async def Logs(self, request: pb.LogsRequest, context: _Context) -> AsyncIterator[pb.LogLine]:
+        await self._find(request.run_id)
+        async for one in self._logs.lines(request.run_id, request.step, follow=request.follow):
+            at = convert.to_timestamp(one.line.at)
+            yield pb.LogLine(step=one.step, node=one.line.node, text=one.line.text, at=at)
+
+    async def Engines(self, request: pb.EnginesRequest, context: _Context) -> pb.EnginesResponse:
+        return pb.EnginesResponse(
+            engines=[
+                pb.EngineStatus(
+                    name=report.name,
+                    kind=report.kind,
+                    url=report.url,
+                    ok=report.health.ok,
+                    version=report.health.version,
+                    message=report.health.message,
+                    hint=report.health.hint,
+                )
+                for report in await self._engines.report()
+            ]
+        )
+
+    def _run(self, run: RunSnapshot) -> pb.Run:
+        return convert.to_run(run, self._temporal.url(run.id))
+
+    async def _find(self, run_id: str) -> RunSnapshot:
+        """A run from the store, or, when the store was not told of it, from Temporal."""
+        try:
+            return await self._store.runs.get(run_id)
+        except NotFound:
+            await self._starter.adopt(run_id)
+            return await self._store.runs.get(run_id)
+
+
+def _bundle_or_problems(bundle: pb.Bundle) -> Bundle:
+    """For Validate, a definition that does not even fit the models is one more answer, not an error of the call."""
+    if bundle.source:
+        load_definition(bundle.source)
+    return convert.from_bundle(bundle)
+
+
+def _workflow(workflow: PublishedWorkflow) -> pb.Workflow:
+    return pb.Workflow(
+        name=workflow.name,
+        description=workflow.description,
+        version=workflow.version,
+        bundle_digest=workflow.bundle_digest,
+        published_at=convert.to_timestamp(workflow.published_at),
+        definition_json=workflow.definition.model_dump_json(by_alias=True, exclude_unset=True).encode(),
+    )

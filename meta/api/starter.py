@@ -1,0 +1,176 @@
+"""Starts meta-runs, once for each request: for gRPC's Start and for triggers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from meta.api.temporal import RunMemo, TemporalRuns
+from meta.store import Store
+from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
+from workflows.inputs import check_inputs
+from workflows.messages import RunSnapshot, StartRun, StepSnapshot
+from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonObject, canonical_json, digest_of
+
+log = logging.getLogger(__name__)
+
+MAX_REQUEST_ID = 512  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`created` is False when the request had started its run before."""
+
+    run_id: str
+    created: bool
+
+
+def request_run_id(workflow: str, request_id: str) -> str:
+    """The id of the run that a request starts, the same however often it is made."""
+    return f"{workflow}-{hashlib.sha256(request_id.encode()).hexdigest()[:10]}"
+
+
+def new_run_id(workflow: str) -> str:
+    """A fresh id; ids of one workflow sort by time."""
+    return f"{workflow}-{time.time_ns() // 1_000_000:011x}{secrets.token_hex(3)}"
+
+
+class Starter:
+    """Temporal first, then the store: a crash between the two is healed by the next call, or by the worker."""
+
+    def __init__(self, store: Store, temporal: TemporalRuns) -> None:
+        self._store = store
+        self._temporal = temporal
+
+    async def start(
+        self, *, workflow: str = "", bundle_digest: str = "", inputs: JsonObject, request_id: str = "", trigger: str
+    ) -> Started:
+        """Start a run, or find the one that this request started.
+
+        Args:
+            workflow: a published name, or
+            bundle_digest: a stored bundle.
+            inputs: as given; defaults are filled in here.
+            request_id: identity of the request; empty starts a new run each time.
+            trigger: what asks: `api`, `nats`.
+
+        Raises:
+            NotFound: no such workflow or bundle.
+            InputsInvalid: with every input that is wrong.
+            Conflict: the request id started a run with other inputs, or of another bundle.
+            ServiceUnavailable: Temporal or the store does not answer; the same request can be made again.
+        """
+        if bool(workflow) == bool(bundle_digest):
+            raise InvalidInput("name either a workflow or a bundle digest", hint="exactly one of the two")
+        if len(request_id) > MAX_REQUEST_ID:
+            raise InvalidInput(f"the request id has more than {MAX_REQUEST_ID} characters", hint="use a shorter one")
+        by_name = bool(workflow)
+        inputs_digest = digest_of(canonical_json(inputs))
+        if by_name and request_id:
+            # before the newest version is looked up: what was published since must not change an earlier request
+            memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
+            if (known := await self._known(memo)) is not None:
+                return known
+        digest = bundle_digest or (await self._store.workflows.newest(workflow)).bundle_digest
+        definition = (await self._store.bundles.get(digest)).definition
+        name = definition.name
+        memo = RunMemo(
+            workflow=name,
+            inputs_digest=inputs_digest,
+            bundle_digest="" if by_name else digest,
+            request_id=request_id,
+            trigger=trigger,
+        )
+        if not by_name and (known := await self._known(memo)) is not None:
+            return known
+        argument = StartRun(
+            definition=definition,
+            bundle_digest=digest,
+            inputs=check_inputs(definition, inputs),
+            request_id=request_id,
+            trigger=trigger,
+        )
+        run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
+        created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))
+        if created:
+            await self._write(first_snapshot(run_id, argument), inputs_digest, definition)
+        else:
+            await self._heal(run_id, memo)
+        return Started(run_id, created)
+
+    async def _known(self, memo: RunMemo) -> Started | None:
+        """The run that the store knows for this request."""
+        known = await self._store.runs.requested(memo.workflow, memo.request_id) if memo.request_id else None
+        if known is None:
+            return None
+        _compare(memo, known.inputs_digest, known.bundle_digest)
+        return Started(known.run_id, created=False)
+
+    async def _heal(self, run_id: str, memo: RunMemo) -> None:
+        """Temporal has the run and the store does not: make sure that it is this request's, and write it down."""
+        first = await self._temporal.memo(run_id)
+        if first.request_id != memo.request_id:
+            raise Conflict(
+                f"run {run_id} belongs to another request id, {first.request_id!r}", hint="use another request id"
+            )
+        _compare(memo, first.inputs_digest, first.bundle_digest)
+        await self.adopt(run_id)
+
+    async def adopt(self, run_id: str) -> None:
+        """Write down a run that Temporal has and the store was not told of.
+
+        Raises:
+            NotFound: Temporal has no such meta-run, or the store has not its bundle.
+        """
+        memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
+        definition = (await self._store.bundles.get(run.bundle_digest)).definition
+        if not run.steps:
+            run = run.model_copy(update={"steps": pending_steps(definition)})
+        await self._write(run, memo.inputs_digest, definition)
+
+    async def _write(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
+        try:
+            await self._store.runs.create(snapshot, inputs_digest, definition)
+        except ServiceUnavailable as error:
+            # Temporal has accepted, so the run goes on: the worker's records and the next look fill the row in.
+            log.warning("run %s started, but the store did not take it: %s", snapshot.id, error)
+
+
+def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:
+    """The same request must ask for the same. A start by name does not say which bundle, so any version is fine.
+
+    Raises:
+        Conflict: it does not.
+    """
+    other_bundle = bool(memo.bundle_digest) and memo.bundle_digest != first_bundle
+    what = "other inputs" if memo.inputs_digest != first_inputs else "another definition" if other_bundle else ""
+    if what:
+        raise Conflict(
+            f"request id {memo.request_id!r} has started a run of {memo.workflow} with {what}",
+            hint="a new run needs a request id of its own; repeat the old one only with what it was first used for",
+        )
+
+
+def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
+    """A run as it stands before anything has happened."""
+    definition = argument.definition
+    return RunSnapshot(
+        id=run_id,
+        workflow=definition.name,
+        bundle_digest=argument.bundle_digest,
+        request_id=argument.request_id,
+        trigger=argument.trigger,
+        inputs=argument.inputs,
+        steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
+        started_at=datetime.now(UTC),
+    )
+
+
+def pending_steps(definition: MetaWorkflow) -> list[StepSnapshot]:
+    """Every step before anything has happened, in the definition's order."""
+    return [StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()]

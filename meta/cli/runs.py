@@ -1,0 +1,259 @@
+"""Commands on runs: run, get, list, watch, cancel, logs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from meta.cli.common import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    Output,
+    OutputOption,
+    client_of,
+    print_json,
+    run_async,
+    stderr,
+    stdout,
+)
+from meta.cli.given import read_inputs
+from meta.cli.progress import follow as follow_run
+from meta.cli.render import print_results, print_run, runs_table
+from meta.cli.shipped import catalog
+from meta.client import MetaClient, RunView, StartedRun
+from meta.client.client import FILE_SUFFIXES
+from workflows.bundle import build_bundle
+from workflows.errors import NotFound
+from workflows.outcome import RunState
+from workflows.suggest import did_you_mean
+
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
+
+
+def run(  # noqa: PLR0917 -- typer makes options of them
+    context: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="NAME|FILE", help="A published name, a name of the catalogue, or a file.")
+    ],
+    pairs: Annotated[
+        list[str] | None, typer.Option("--input", "-i", metavar="KEY=VALUE", help="An input; may be repeated.")
+    ] = None,
+    inputs: Annotated[Path | None, typer.Option("--inputs", metavar="FILE", help="Inputs as YAML or JSON.")] = None,
+    follow: Annotated[
+        bool | None, typer.Option("--follow/--no-follow", help="Show progress to the end. Default: in a terminal.")
+    ] = None,
+    request_id: Annotated[str, typer.Option("--request-id", help="Again with the same one: the same run.")] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Start a run.
+
+    Example: meta run hybrid-training -i learning_rate=0.05 --follow
+
+    Exit code: 0, or 1 when the run is followed and does not succeed.
+    """
+    following = follow if follow is not None else sys.stdout.isatty() and output is Output.TEXT
+    started: StartedRun | None = None
+
+    async def body() -> RunView | None:
+        nonlocal started
+        async with client_of(context) as client:
+            started = await _start(client, target, pairs or [], inputs, request_id)
+            if not following:
+                return None
+            if output is Output.JSON:
+                return await client.wait(started.id)
+            return await _show(client, started)
+
+    try:
+        ended = run_async(body())
+    except KeyboardInterrupt:
+        if started is not None:
+            _detached(started.id)
+        raise
+    if ended is not None:
+        _print_end(ended, output)
+    elif started is not None:
+        _print_started(started, output)
+
+
+def get(context: typer.Context, run_id: RunArgument, output: OutputOption = Output.TEXT) -> None:
+    """Show a run: its steps, outputs and artifacts.
+
+    Example: meta get hybrid-training-1f0c2a9b3d
+    """
+
+    async def body() -> RunView:
+        async with client_of(context) as client:
+            return await client.get(run_id)
+
+    found = run_async(body())
+    if output is Output.JSON:
+        print_json(found.model_dump(mode="json"))
+    else:
+        print_run(stdout(), found)
+
+
+def list_runs(
+    context: typer.Context,
+    workflow: Annotated[str, typer.Option("--workflow", "-w", help="Only runs of this workflow.")] = "",
+    state: Annotated[RunState | None, typer.Option("--state", "-s", help="Only runs in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many.")] = 20,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """List runs, newest first.
+
+    Example: meta list --workflow hybrid-training --state failed
+    """
+
+    async def body() -> list[RunView]:
+        async with client_of(context) as client:
+            return (await client.list(workflow=workflow, state=state, size=limit)).runs
+
+    runs = run_async(body())
+    if output is Output.JSON:
+        print_json([one.model_dump(mode="json", exclude={"steps"}) for one in runs])
+    else:
+        stdout().print(runs_table(runs) if runs else Text("no runs"))
+
+
+def watch(context: typer.Context, run_id: RunArgument, output: OutputOption = Output.TEXT) -> None:
+    """Follow a run to its end. Ctrl-C stops following, not the run.
+
+    Example: meta watch hybrid-training-1f0c2a9b3d --output json   (one line for each change)
+
+    Exit code: 0, or 1 when the run does not succeed.
+    """
+
+    async def body() -> RunView:
+        async with client_of(context) as client:
+            if output is Output.TEXT:
+                return await follow_run(client, run_id, stdout())
+            last: RunView | None = None
+            async for last in client.watch(run_id):
+                print_json(last.model_dump(mode="json"))
+            assert last is not None  # watch gives at least one
+            return last
+
+    try:
+        ended = run_async(body())
+    except KeyboardInterrupt:
+        _detached(run_id)
+        raise
+    if output is Output.TEXT:
+        print_results(stdout(), ended)
+    _exit_by(ended)
+
+
+def cancel(
+    context: typer.Context,
+    run_id: RunArgument,
+    reason: Annotated[str, typer.Option("--reason", help="Shown in Temporal.")] = "",
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Cancel a run: its engine runs are ended, then it is.
+
+    Example: meta cancel hybrid-training-1f0c2a9b3d --reason "wrong data"
+    """
+
+    async def body() -> bool:
+        async with client_of(context) as client:
+            return await client.cancel(run_id, reason)
+
+    accepted = run_async(body())
+    if output is Output.JSON:
+        print_json({"id": run_id, "accepted": accepted})
+    else:
+        stdout().print(Text(f"{run_id}: cancelling" if accepted else f"{run_id} had ended already"), soft_wrap=True)
+
+
+def logs(
+    context: typer.Context,
+    run_id: RunArgument,
+    step: Annotated[str, typer.Argument(metavar="[STEP]", help="Only this step.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run has ended.")] = False,
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Print the log of a run's steps, as their engines have it.
+
+    Example: meta logs hybrid-training-1f0c2a9b3d train --follow
+    """
+
+    async def body() -> None:
+        async with client_of(context) as client:
+            async for line in client.logs(run_id, step, follow=follow):
+                if output is Output.JSON:
+                    print_json(line.model_dump(mode="json"))
+                else:
+                    sys.stdout.write(f"{line.step} {line.node}: {line.text}\n")
+                    sys.stdout.flush()
+
+    run_async(body())
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(run)
+    app.command()(get)
+    app.command(name="list")(list_runs)
+    app.command()(watch)
+    app.command()(cancel)
+    app.command()(logs)
+
+
+async def _start(client: MetaClient, target: str, pairs: list[str], inputs: Path | None, request_id: str) -> StartedRun:
+    """Find out what is meant, read the inputs by its declared types, and start it."""
+    if target.endswith(FILE_SUFFIXES):
+        bundle = build_bundle(Path(target))
+        return await client.start(bundle, read_inputs(bundle.definition, pairs, inputs), request_id=request_id)
+    published = {one.name: one.definition for one in await client.workflows()}
+    if target in published:
+        return await client.start(target, read_inputs(published[target], pairs, inputs), request_id=request_id)
+    shipped = {one.name: one.file for one in catalog()}
+    if target not in shipped:
+        known = [*published, *shipped]
+        raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
+    bundle = build_bundle(shipped[target])
+    return await client.start(bundle, read_inputs(bundle.definition, pairs, inputs), request_id=request_id)
+
+
+async def _show(client: MetaClient, started: StartedRun) -> RunView:
+    console = stdout()
+    _print_started(started, Output.TEXT)
+    return await follow_run(client, started.id, console)
+
+
+def _print_started(started: StartedRun, output: Output) -> None:
+    if output is Output.JSON:
+        print_json(started.model_dump(mode="json"))
+        return
+    console = stdout()
+    words = "started" if started.created else "this request has started it already:"
+    console.print(Text(f"{words} {started.id}"), soft_wrap=True)
+    if started.temporal_url:
+        console.print(Text(started.temporal_url, style="dim"), soft_wrap=True)
+
+
+def _print_end(ended: RunView, output: Output) -> None:
+    if output is Output.JSON:
+        print_json(ended.model_dump(mode="json"))
+    else:
+        print_results(stdout(), ended)
+    _exit_by(ended)
+
+
+def _exit_by(ended: RunView) -> None:
+    if ended.state is not RunState.SUCCEEDED:
+        stderr().print(Text(f"run {ended.id} {ended.state.value}: {ended.message}".rstrip(": "), style="red"))
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _detached(run_id: str) -> None:
+    stderr().print(
+        Text(f"\nnot following any more; the run goes on (exit code {EXIT_INTERRUPTED})\n")
+        + Text(f"  follow again: meta watch {run_id}\n  cancel it:    meta cancel {run_id}"),
+        soft_wrap=True,
+    )

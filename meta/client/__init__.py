@@ -1,0 +1,22 @@
+"""The Python SDK. Asynchronous here; `meta.client.sync` has the same calls for code that is not.
+
+async with MetaClient("127.0.0.1:7400") as client:
+    run = await client.start("chain.yaml", inputs={"learning_rate": 0.1}, request_id="2026-01-02")
+    async for now in client.watch(run.id):
+        print(now.state, [step.state for step in now.steps])
+    print(await client.result(run.id))
+"""
+
+from meta.client.client import MetaClient
+from meta.client.views import EngineInfo, LogEntry, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+
+__all__ = [
+    "EngineInfo",
+    "LogEntry",
+    "MetaClient",
+    "PublishedInfo",
+    "RunFailed",
+    "RunView",
+    "RunsPage",
+    "StartedRun",
+]

@@ -1,0 +1,1 @@
+"""What starts meta-runs by itself: messages."""
