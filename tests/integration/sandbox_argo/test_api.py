@@ -166,6 +166,13 @@ def test_a_suspended_workflow_starts_nothing_until_it_is_resumed(argo: Argo) -> 
     argo.finished("wait", "Succeeded")
 
 
+def test_a_suspended_workflow_can_be_terminated(argo: Argo) -> None:
+    argo.create(workflow("held", "main", shell("main", "true"), suspend=True))
+    argo.until("held", lambda status: status.get("phase") == "Running")
+    assert argo.put("held", "terminate")[0] == 200
+    argo.finished("held", "Failed")
+
+
 def test_a_ttl_takes_the_finished_workflow_away(argo: Argo) -> None:
     argo.create(workflow("brief", "main", shell("main", "true"), ttlStrategy={"secondsAfterCompletion": 1}))
     until(lambda: argo.call("GET", f"/workflows/{NAMESPACE}/brief")[0] == 404)

@@ -113,6 +113,11 @@ def test_a_body_that_is_no_request_is_an_invalid_argument(argo: Argo) -> None:
     assert (status, answer["message"]) == (400, "query parameter nameFilter is not supported by the sandbox")
 
 
+def test_a_request_larger_than_a_cluster_takes_is_refused(argo: Argo) -> None:
+    arguments = {"parameters": [{"name": "big", "value": "x" * 2_000_000}]}
+    assert "Request entity too large" in argo.refuse(workflow("big", "ok", OK, arguments=arguments))
+
+
 def test_a_wrong_when_ends_the_workflow_with_the_reason(argo: Argo) -> None:
     call: JsonObject = {"name": "a", "template": "ok", "when": "{{workflow.parameters.word}} == x"}
     arguments: JsonObject = {"parameters": [{"name": "word", "value": "not-quoted"}]}

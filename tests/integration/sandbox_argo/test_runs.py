@@ -250,6 +250,15 @@ def test_a_retry_strategy_tries_again_until_the_limit(argo: Argo) -> None:
     assert len(nodes_of(done)) == 4
 
 
+def test_attempts_that_fail_without_a_pod_end_with_the_deadline_and_do_not_block_the_server(argo: Argo) -> None:
+    call = {"name": "a", "template": "ok", "when": "{{workflow.name}} == (("}
+    endless = {"name": "main", "retryStrategy": {"retryPolicy": "Always"}, "steps": [[call]]}
+    argo.create(workflow("endless", "main", endless, shell("ok", "true"), activeDeadlineSeconds=1))
+    assert argo.call("GET", "/version")[0] == 200
+    done = argo.finished("endless", "Failed")
+    assert cast("JsonObject", done["status"])["message"] == "retry exceeded workflow deadline"
+
+
 def test_an_exit_handler_runs_after_a_failure_and_knows_of_it(argo: Argo) -> None:
     templates = (shell("main", "exit 1"), shell("bye", "echo {{workflow.status}}"))
     done = argo.run(workflow("ends", "main", *templates, onExit="bye"), "Failed")

@@ -17,6 +17,8 @@ from meta.sandbox.argo.state.status import JsonObject
 from meta.sandbox.argo.state.store import Store
 from meta.sandbox.argo.state.workflow import Workflow
 
+LARGEST_BODY = 1536 * 1024  # etcd's limit for one object, in bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
@@ -69,6 +71,8 @@ async def json_body(request: Request, allowed: frozenset[str]) -> JsonObject:
         ApiError: no JSON object, or a key that is set and that the sandbox does not know.
     """
     text = await request.body()
+    if len(text) > LARGEST_BODY:
+        raise ApiError(Code.INVALID_ARGUMENT, f"Request entity too large: limit is {LARGEST_BODY}")
     if not text.strip():
         return {}
     try:

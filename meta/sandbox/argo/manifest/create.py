@@ -9,7 +9,7 @@ from typing import cast
 from pydantic import JsonValue
 
 from meta.sandbox.argo.manifest.check import check_spec
-from meta.sandbox.argo.manifest.read import ManifestError, parse_spec
+from meta.sandbox.argo.manifest.read import ManifestError, parse_spec, with_any_strings
 from meta.sandbox.argo.manifest.supported import check_fields
 from meta.sandbox.argo.pods.command import Images
 from meta.sandbox.argo.state.status import JsonObject, WorkflowStatus
@@ -47,7 +47,8 @@ def create_workflow(manifest: JsonObject, namespace: str, images: Images, reposi
     status = WorkflowStatus(artifact_repository_ref=repository)
     if without_effect:
         status.set_condition("SpecWarning", "True", f"no effect in the sandbox: {', '.join(without_effect)}")
-    return Workflow(metadata, {key: value for key, value in raw_spec.items() if value is not None}, status)
+    kept: JsonObject = {key: value for key, value in raw_spec.items() if value is not None}
+    return Workflow(metadata, cast("JsonObject", with_any_strings(kept)), status)
 
 
 def _object(manifest: JsonObject, key: str) -> JsonObject:

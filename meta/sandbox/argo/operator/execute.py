@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from hera.workflows import models as m
 
@@ -14,6 +15,7 @@ from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
 
 MAX_DEPTH = 100
+MAX_INSTANT_ATTEMPTS = 10  # of one template in one pass
 _SUFFIX = re.compile(r"(\([^()]*\)|\[\d+\])+$")
 
 
@@ -67,7 +69,7 @@ def _with_retries(context: Context, call: Call, template: m.Template, strategy: 
             call.node_name, NodeType.RETRY, phase=Phase.RUNNING, boundary_id=call.boundary_id,
             template=call.template, inputs=template.inputs, flag=call.flag,
         )  # fmt: skip
-    while True:
+    for _ in range(MAX_INSTANT_ATTEMPTS):
         attempts = nodes.retries(parent)
         last = attempts[-1] if attempts else None
         if last is not None and last.fulfilled:
@@ -84,6 +86,8 @@ def _with_retries(context: Context, call: Call, template: m.Template, strategy: 
         attempt = Call(name, call.template, None, call.boundary_id, call.caller, call.on_exit, flag)
         if not _dispatch(context, attempt, replace(template, values)).fulfilled:
             return parent
+    context.wake(context.now + timedelta(seconds=1))  # attempts that fail without a pod must not hold up the server
+    return parent
 
 
 def _dispatch(context: Context, call: Call, template: m.Template) -> NodeStatus:
@@ -101,8 +105,8 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
             call.node_name, NodeType.POD, phase=Phase.PENDING, boundary_id=call.boundary_id,
             template=call.template, inputs=template.inputs, flag=call.flag,
         )  # fmt: skip
-        if not context.workflow.shutdown.allows(on_exit=is_on_exit(call.node_name)):
-            context.nodes.mark(node, Phase.FAILED, shutdown_message(context))
+        if (message := end_message(context, call.node_name)) is not None:
+            context.nodes.mark(node, Phase.FAILED, message)
     if not node.fulfilled:
         context.pods[node.id] = PodRequest(
             node.id,
@@ -122,9 +126,12 @@ def is_on_exit(node_name: str) -> bool:
     return ON_EXIT in node_name
 
 
-def shutdown_message(context: Context) -> str:
-    """What the real controller writes, with its two spaces."""
-    return f"workflow shutdown with strategy:  {context.workflow.shutdown}"
+def end_message(context: Context, node_name: str) -> str | None:
+    """Why a pod must not run (any more), in the real controller's words; None when it may."""
+    on_exit = is_on_exit(node_name)
+    if not context.workflow.shutdown.allows(on_exit=on_exit):
+        return f"workflow shutdown with strategy:  {context.workflow.shutdown}"
+    return "Step exceeded its deadline" if context.overdue and not on_exit else None
 
 
 def _wants_result(context: Context, call: Call) -> bool:

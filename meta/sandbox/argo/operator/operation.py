@@ -9,12 +9,10 @@ from datetime import datetime, timedelta
 from hera.workflows import models as m
 
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
-from meta.sandbox.argo.operator.execute import execute, is_on_exit, shutdown_message
+from meta.sandbox.argo.operator.execute import end_message, execute
 from meta.sandbox.argo.operator.global_outputs import export_outputs
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
-
-DEADLINE = "Step exceeded its deadline"
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,10 @@ def operate(workflow: Workflow, now: datetime) -> Outcome:
         return Outcome()
     context = Context(workflow, now, execute, global_values(workflow))
     deadline = _deadline(workflow)
-    if deadline is not None and now < deadline:
+    context.overdue = deadline is not None and now >= deadline
+    if deadline is not None and not context.overdue:
         context.wake(deadline)
-    _control(context, overdue=deadline is not None and now >= deadline)
+    _control(context)
     if not context.kills:  # pods on their way out come first: a workflow ends after its processes
         _advance(context)
     context.nodes.update_progress()
@@ -53,7 +52,7 @@ def _advance(context: Context) -> None:
         if (deadline := _deadline(workflow)) is not None:
             context.wake(deadline)
     spec = workflow.spec
-    if spec.suspend:
+    if spec.suspend and workflow.shutdown is Shutdown.NONE:
         return
     try:
         root = context.execute(context, Call(workflow.name, spec.entrypoint or "", spec.arguments))
@@ -103,18 +102,13 @@ def _exit_handler(context: Context, template: str, phase: Phase) -> NodeStatus |
         return context.nodes.get(name)  # in phase Error, with the reason
 
 
-def _control(context: Context, *, overdue: bool) -> None:
+def _control(context: Context) -> None:
     """Shutdown and the workflow's deadline, for pods that exist (applyExecutionControl)."""
-    shutdown = context.workflow.shutdown
     for node in context.nodes.all():
         if node.type is not NodeType.POD or node.fulfilled:
             continue
-        on_exit = is_on_exit(node.name)
-        if not shutdown.allows(on_exit=on_exit):
-            message = shutdown_message(context)
-        elif overdue and not on_exit:
-            message = DEADLINE
-        else:
+        message = end_message(context, node.name)
+        if message is None:
             continue
         if node.phase is Phase.PENDING:
             context.nodes.mark(node, Phase.FAILED, message)

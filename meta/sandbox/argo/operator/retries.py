@@ -41,9 +41,8 @@ def assess(
         parent.outputs = last.outputs
         nodes.mark(parent, Phase.SUCCEEDED)
         return False
-    if not context.workflow.shutdown.allows(on_exit=on_exit):
-        nodes.mark(parent, last.phase, f"Stopped with strategy '{context.workflow.shutdown}'")
-        return False
+    if (message := _end_of_workflow(context, on_exit=on_exit)) is not None:
+        return _give_up(context, parent, last, message)
     policy = strategy.retry_policy or "OnFailure"
     transient = policy == "OnTransientError" and any(text in (last.message or "").lower() for text in _TRANSIENT)
     wanted = {"Always": True, "OnFailure": last.phase is Phase.FAILED, "OnError": last.phase is Phase.ERROR}
@@ -55,6 +54,12 @@ def assess(
     if strategy.backoff is None:
         return True
     return _backoff(context, parent, attempts, strategy.backoff)
+
+
+def _end_of_workflow(context: Context, *, on_exit: bool) -> str | None:
+    if not context.workflow.shutdown.allows(on_exit=on_exit):
+        return f"Stopped with strategy '{context.workflow.shutdown}'"
+    return "retry exceeded workflow deadline" if context.overdue and not on_exit else None
 
 
 def _give_up(context: Context, parent: NodeStatus, last: NodeStatus, message: str) -> bool:

@@ -14,7 +14,7 @@ from hera.workflows import models as m
 
 from meta.processes import spawn
 from meta.sandbox.argo.operator.context import PodRequest
-from meta.sandbox.argo.pods.artifacts import ArtifactError, ArtifactNotFoundError, ArtifactRepository
+from meta.sandbox.argo.pods.artifacts import ArtifactError, ArtifactNotFoundError, ArtifactRepository, remove_tree
 from meta.sandbox.argo.pods.command import SCRIPT, Command, Environments, Images, build_command
 from meta.sandbox.argo.pods.logs import PodLog
 from meta.sandbox.argo.pods.paths import PathMap, declared_paths
@@ -74,6 +74,7 @@ class PodRunner:
             return failed.result
         finally:
             log.close()
+            await asyncio.to_thread(remove_tree, root)  # outputs are in the store; what is left only fills the disk
 
     async def _run(
         self, workflow: str, request: PodRequest, root: Path, log: PodLog, on_start: Callable[[int], None]
