@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import importlib
 import json
 import subprocess
 import sys
@@ -40,16 +39,10 @@ def schema() -> Iterator[tuple[str, bytes]]:
 def pipelines() -> Iterator[tuple[str, bytes]]:
     """Compiled Kubeflow pipelines, from their Python."""
     for source in PIPELINES:
-        folder = (ROOT / source).parent
-        sys.path.insert(0, str(folder))
-        try:
-            module = importlib.import_module(Path(source).stem)
-            with tempfile.TemporaryDirectory() as out:
-                module.compile_all(Path(out))
-                for path in sorted(Path(out).iterdir()):
-                    yield str((folder / path.name).relative_to(ROOT)), path.read_bytes()
-        finally:
-            sys.path.remove(str(folder))
+        with tempfile.TemporaryDirectory() as out:
+            subprocess.run([sys.executable, ROOT / source, out], check=True)
+            for path in sorted(Path(out).iterdir()):
+                yield str(Path(source).with_name(path.name)), path.read_bytes()
 
 
 def main() -> int:

@@ -140,19 +140,22 @@ class StepRun:
         except TimeoutError:
             assert timeout is not None
             await self._terminate(attempt, "attempt timed out")
-            return StepOutcome(
-                failure=FailureClass.TIMED_OUT, message=f"not done within {format_duration(timeout)}", finished_at=None
-            )
+            return StepOutcome(failure=FailureClass.TIMED_OUT, message=f"not done within {format_duration(timeout)}")
         except asyncio.CancelledError:
             await self._terminate(attempt, "cancelled")
             raise
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                await self._terminate(attempt, "cancelled")
-                raise asyncio.CancelledError from error
             return StepOutcome(failure=_failure_of(error), message=_message(error))
 
     async def _submit_and_wait(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
+        try:
+            return await self._calls(attempt, resolved, action)
+        except ActivityError as error:
+            if is_cancelled_exception(error):  # so that asyncio's time-outs know it for the cancellation they asked for
+                raise asyncio.CancelledError from error
+            raise
+
+    async def _calls(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
         name = self._start.definition.name
         if action is Action.RESUME and attempt.ref is not None:
             attempt.ref = await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from tests.support.world import World
 from workflows.messages import RunSnapshot
-from workflows.meta_run import RUN_FAILED
+from workflows.meta_run import FAILED_STEP_KEY, RUN_FAILED, STATUS_KEY, WORKFLOW_KEY
 from workflows.outcome import Artifact, FailureClass, Outcome, RunState, StepState
 
 ARGO = {"argo": {"manifest": "m.yaml"}}
@@ -195,10 +195,10 @@ async def test_the_run_can_be_searched_and_read_in_the_web_ui(world: World) -> N
     handle = await world.start({"train": ARGO})
     await failure(handle)
     description = await handle.describe()
-    found = {pair.key.name: pair.value for pair in description.typed_search_attributes}
-    assert found["MetaWorkflow"] == "chain"
-    assert found["MetaStatus"] == "failed"
-    assert found["MetaFailedStep"] == "train"
+    found = description.typed_search_attributes
+    assert found.get(WORKFLOW_KEY) == "chain"
+    assert found.get(STATUS_KEY) == "failed"
+    assert found.get(FAILED_STEP_KEY) == "train"
 
 
 async def wait_for_state(handle: WorkflowHandle[object, RunSnapshot], step: str, state: StepState) -> None:
