@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from workflows.errors import DefinitionInvalid, Problem
 from workflows.spec.locate import NOWHERE, Locator
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.salvage import salvage
 from workflows.spec.validation import MAX_DEFINITION, validate
 from workflows.spec.words import problems_of
 from workflows.spec.yaml12 import Document
@@ -44,6 +45,9 @@ def parse_definition(text: str, file: str = "") -> Parsed:
         definition = MetaWorkflow.model_validate(document.value, by_alias=True, by_name=False)
     except ValidationError as error:
         problems.extend(problems_of(error, document.value, document.locator))
+        salvaged = salvage(document.value, error)
+        if salvaged is not None:
+            problems.extend(p for p in validate(salvaged.definition, document.locator) if not salvaged.explains(p))
         return Parsed(None, document.locator, tuple(in_order(problems)))
     return Parsed(definition, document.locator, tuple(problems))
 
