@@ -1,0 +1,256 @@
+"""Waiting on KFP: one list a tick for all waits, results from ML Metadata or over REST."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+import pytest_asyncio
+
+from tests.integration.engines.eventually import eventually
+from tests.integration.engines.submissions import Pulse, key, kfp_submission
+from tests.stubs.kfp import KfpStub
+from tests.stubs.metadata import serve_metadata
+from tests.stubs.pipelines import package, pipeline_spec
+from workers.artifacts import ArtifactStore
+from workers.engines.kfp import watcher
+from workers.engines.kfp.engine import KfpEngine
+from workers.settings import KfpSettings, StoreSettings
+from workflows.errors import EngineRejected
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.values import JsonObject
+
+PLAIN = package(pipeline_spec())
+WITH_OUTPUTS = package(
+    pipeline_spec(
+        outputs={"accuracy": "NUMBER_DOUBLE", "rows": "NUMBER_INTEGER"}, artifacts={"metrics": "system.Metrics"}
+    )
+)
+
+
+@pytest_asyncio.fixture
+async def stub() -> AsyncIterator[KfpStub]:
+    async with KfpStub(duration=None) as stub:
+        yield stub
+
+
+def engine_at(stub: KfpStub, **settings: object) -> KfpEngine:
+    values = {"url": stub.url, "poll": 0.05, "settle_delay": 0.3, **settings}
+    return KfpEngine("kfp", KfpSettings.model_validate(values), ArtifactStore(StoreSettings()))
+
+
+@pytest_asyncio.fixture
+async def engine(stub: KfpStub) -> AsyncIterator[KfpEngine]:
+    engine = engine_at(stub)
+    yield engine
+    await engine.close()
+
+
+async def waiting_for(engine: KfpEngine, stub: KfpStub) -> tuple[EngineRunRef, asyncio.Task[Outcome]]:
+    """Submit a run and wait for it, with the watcher at work."""
+    ref = await engine.submit(kfp_submission(PLAIN))
+    lists = stub.requests["list"]
+    task = asyncio.create_task(engine.wait(ref, Pulse()))
+    await eventually(lambda: stub.requests["list"] > lists, "the watcher has listed")
+    return ref, task
+
+
+async def ended(task: asyncio.Task[Outcome]) -> Outcome:
+    return await asyncio.wait_for(task, 10)
+
+
+async def test_a_finished_run_is_read_at_once(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.duration = 0.0
+    ref = await engine.submit(kfp_submission(PLAIN))
+    lists = stub.requests["list"]
+    assert (await engine.wait(ref, Pulse())).succeeded
+    assert stub.requests["list"] == lists
+
+
+async def test_a_wait_ends_when_the_list_shows_the_end(engine: KfpEngine, stub: KfpStub) -> None:
+    ref, task = await waiting_for(engine, stub)
+    stub.finish(ref.uid)
+    outcome = await ended(task)
+    assert outcome.succeeded
+    assert outcome.finished_at is not None
+
+
+async def test_many_waits_cost_one_list_a_tick_and_no_reads(engine: KfpEngine, stub: KfpStub) -> None:
+    refs = [await engine.submit(kfp_submission(PLAIN, run_key=key("train", n))) for n in range(1, 21)]
+    tasks = [asyncio.create_task(engine.wait(ref, Pulse())) for ref in refs]
+    await eventually(lambda: stub.requests["get"] >= 2 * len(refs), "all waits have registered")
+    reads, lists = stub.requests["get"], stub.requests["list"]
+    await eventually(lambda: stub.requests["list"] >= lists + 5, "five ticks have gone by")
+    assert stub.requests["get"] == reads
+    for ref in refs:
+        stub.finish(ref.uid)
+    assert all(outcome.succeeded for outcome in await asyncio.wait_for(asyncio.gather(*tasks), 20))
+
+
+async def test_a_server_that_refuses_the_filter_is_listed_instead(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.faults.unfilterable = True
+    ref, task = await waiting_for(engine, stub)
+    stub.finish(ref.uid)
+    assert (await ended(task)).succeeded
+
+
+async def test_the_resync_finds_what_the_list_never_shows(stub: KfpStub) -> None:
+    engine = engine_at(stub, resync=0.3)
+    stub.faults.late = 3600.0
+    ref, task = await waiting_for(engine, stub)
+    stub.finish(ref.uid)
+    assert (await ended(task)).succeeded
+    await engine.close()
+
+
+async def test_an_end_that_is_reported_late_is_within_the_overlap(
+    engine: KfpEngine, stub: KfpStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run has moved the cursor past this run's end by the time its row shows it."""
+    monkeypatch.setattr(watcher, "OVERLAP", timedelta(seconds=60))
+    ref, task = await waiting_for(engine, stub)
+    other = await engine.submit(kfp_submission(PLAIN, run_key=key("train", 2)))
+    stub.finish(other.uid)
+    await eventually(lambda: stub.state(other.uid) == "SUCCEEDED", "the other run has ended")
+    lists = stub.requests["list"]
+    await eventually(lambda: stub.requests["list"] > lists + 1, "the cursor has moved")
+    earlier = str(stub.runs[other.uid]["created_at"])
+    stub.runs[ref.uid] |= {"state": "SUCCEEDED", "finished_at": earlier}
+    assert (await ended(task)).succeeded
+
+
+async def test_a_run_that_is_gone_is_lost_not_failed(engine: KfpEngine, stub: KfpStub) -> None:
+    ref = await engine.submit(kfp_submission(PLAIN))
+    del stub.runs[ref.uid]
+    assert (await engine.wait(ref, Pulse())).failure is FailureClass.LOST
+
+
+async def test_a_failed_run_tells_its_error_and_those_of_its_tasks(engine: KfpEngine, stub: KfpStub) -> None:
+    ref, task = await waiting_for(engine, stub)
+    details: JsonObject = {
+        "task_details": [{"task_id": "1", "display_name": "train", "state": "FAILED", "error": {"message": "no data"}}]
+    }
+    stub.runs[ref.uid]["run_details"] = details
+    stub.finish(ref.uid, "FAILED", "the run failed")
+    outcome = await ended(task)
+    assert outcome.failure is FailureClass.FAILED
+    assert outcome.message == "the run failed\ntrain: no data"
+    assert [(line.node, line.text) async for line in engine.logs(ref)] == [("", "the run failed"), ("train", "no data")]
+
+
+async def test_cancelling_a_wait_leaves_the_run_alone(engine: KfpEngine, stub: KfpStub) -> None:
+    ref, task = await waiting_for(engine, stub)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stub.state(ref.uid) == "RUNNING"
+    assert stub.requests["terminate"] == 0
+
+
+async def test_a_wait_bears_a_burst_of_503(engine: KfpEngine, stub: KfpStub) -> None:
+    ref, task = await waiting_for(engine, stub)
+    stub.faults.bursts = 4
+    stub.finish(ref.uid)
+    assert (await ended(task)).succeeded
+
+
+async def test_outputs_come_over_rest_from_a_3x_server(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.duration = 0.0
+    stub.artifacts["a-2"] = {"artifact_id": "a-2", "name": "loss", "type": "Metric", "number_value": 0.1}
+    stub.tasks = lambda run: [
+        {"task_id": "t-0", "name": "ROOT", "type": "ROOT", "state": "SUCCEEDED"},
+        {
+            "task_id": "t-1",
+            "parent_task_id": "t-0",
+            "name": "train",
+            "type": "RUNTIME",
+            "state": "CACHED",
+            "outputs": {
+                "parameters": [{"parameter_key": "accuracy", "value": 1}, {"parameter_key": "rows", "value": 7.0}],
+                "artifacts": [
+                    {
+                        "artifact_key": "metrics",
+                        "artifacts": [
+                            {"artifact_id": "a-1", "name": "f1", "type": "Metric", "number_value": 0.5},
+                            {"artifact_id": "a-2"},
+                        ],
+                    }
+                ],
+            },
+        },
+    ]
+    outcome = await engine.wait(await engine.submit(kfp_submission(WITH_OUTPUTS)), Pulse())
+    assert outcome.outputs == {"accuracy": 1.0, "rows": 7}
+    assert [type(value) for value in outcome.outputs.values()] == [float, int]
+    assert outcome.artifacts["metrics"].metadata == {"f1": 0.5, "loss": 0.1}
+    assert outcome.cached_nodes == 1
+
+
+async def test_outputs_that_the_server_cannot_show_are_refused_with_the_setting_to_make(stub: KfpStub) -> None:
+    stub.duration, stub.rest_outputs = 0.0, False
+    engine = engine_at(stub)
+    ref = await engine.submit(kfp_submission(WITH_OUTPUTS))
+    with pytest.raises(EngineRejected, match="declares outputs") as caught:
+        await engine.wait(ref, Pulse())
+    assert "metadata_address" in caught.value.hint
+    await engine.close()
+
+
+async def test_a_pipeline_without_outputs_needs_no_place_to_read_them(stub: KfpStub) -> None:
+    stub.duration, stub.rest_outputs = 0.0, False
+    engine = engine_at(stub)
+    assert (await engine.wait(await engine.submit(kfp_submission(PLAIN)), Pulse())).succeeded
+    await engine.close()
+
+
+async def test_outputs_come_from_ml_metadata_where_one_is_configured(stub: KfpStub) -> None:
+    stub.duration = 0.0
+    async with serve_metadata() as metadata:
+        engine = engine_at(stub, metadata_address=metadata.address)
+        ref = await engine.submit(kfp_submission(WITH_OUTPUTS))
+        root = metadata.add_task(ref.uid, "")
+        metadata.add_task(
+            ref.uid,
+            "train",
+            parent=root,
+            outputs={"accuracy": 0.93, "rows": 7},
+            artifacts={"metrics": ("s3://bucket/metrics", "system.Metrics")},
+        )
+        outcome = await engine.wait(ref, Pulse())
+        assert outcome.outputs == {"accuracy": 0.93, "rows": 7}
+        assert isinstance(outcome.outputs["rows"], int)
+        found = outcome.artifacts["metrics"]
+        assert (found.uri, found.type, found.metadata) == (
+            "s3://bucket/metrics",
+            "system.Metrics",
+            {"framework": "sklearn"},
+        )
+        assert {node.name: node.phase for node in outcome.nodes} == {"root": "SUCCEEDED", "train": "SUCCEEDED"}
+        assert (await engine.health()).ok
+        await engine.close()
+
+
+async def test_a_run_that_ml_metadata_does_not_know_is_lost(stub: KfpStub) -> None:
+    stub.duration = 0.0
+    async with serve_metadata() as metadata:
+        engine = engine_at(stub, metadata_address=metadata.address)
+        outcome = await engine.wait(await engine.submit(kfp_submission(WITH_OUTPUTS)), Pulse())
+        assert outcome.failure is FailureClass.LOST
+        assert "knows nothing of it" in outcome.message
+        await engine.close()
+
+
+async def test_the_outputs_of_an_uploaded_pipelines_run_are_found_through_its_version(stub: KfpStub) -> None:
+    from workflows.spec.models import KfpSource
+
+    stub.duration = 0.0
+    stub.upload("trainer", pipeline_spec(outputs={"rows": "NUMBER_INTEGER"}))
+    stub.tasks = lambda run: [
+        {"task_id": "t-0", "type": "ROOT", "outputs": {"parameters": [{"parameter_key": "rows", "value": 7}]}}
+    ]
+    engine = engine_at(stub)
+    ref = await engine.submit(kfp_submission(None, source=KfpSource(pipeline="trainer")))
+    assert (await engine.wait(ref, Pulse())).outputs == {"rows": 7}
+    await engine.close()

@@ -1,0 +1,351 @@
+"""Kubeflow Pipelines behind the `Engine` protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable
+
+from workers.artifacts import ArtifactStore
+from workers.backoff import Backoff
+from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.json_view import child, text
+from workers.engines.kfp import outcome as reading
+from workers.engines.kfp.client import KfpClient
+from workers.engines.kfp.identity import describe, identity_of
+from workers.engines.kfp.ir import Pipeline, parse_package, pipeline_of_api, runtime_parameters
+from workers.engines.kfp.metadata import MetadataReader
+from workers.engines.kfp.results import ResultReader
+from workers.engines.kfp.watcher import KfpWatcher
+from workers.engines.waiting import until_read, with_life
+from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
+from workers.settings import KfpSettings
+from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.naming import RunKey
+from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
+from workflows.spec.models import KfpSource
+from workflows.values import JsonObject
+
+log = logging.getLogger(__name__)
+
+_ENDING = 30.0
+_REMEMBERED = 10_000
+
+
+class KfpEngine:
+    """One KFP API server.
+
+    Args:
+        name: in the configuration.
+        settings: of the server.
+        objects: the store that artifacts are in.
+    """
+
+    kind = EngineKind.KFP
+
+    def __init__(self, name: str, settings: KfpSettings, objects: ArtifactStore) -> None:
+        self.name = name
+        self._settings = settings
+        self._client = KfpClient(name, settings)
+        self._metadata: MetadataReader | None = None
+        if settings.metadata_address:
+            self._metadata = MetadataReader(name, settings.metadata_address, settings.request_timeout)
+        self._results = ResultReader(name, self._client, self._metadata, objects)
+        self._watcher = KfpWatcher(name, self._client, settings)
+        self._experiments: dict[str, str] = {}
+        self._resumed: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._terminated: OrderedDict[str, None] = OrderedDict()
+
+    async def submit(self, submission: Submission) -> EngineRunRef:
+        """See `Engine.submit`. KFP lets a display name be given twice, so the name is looked up before and after."""
+        if (found := await self._adopt(submission)) is not None:
+            return self._ref(found)
+        body = await self._run_body(submission)
+        try:
+            created = await self._client.create_run(body)
+        except ApiUnavailable as error:
+            if not error.sent:
+                raise
+            return self._ref(await self._after_doubt(submission, error))
+        except ApiRejected as error:
+            if error.status == NOT_FOUND:
+                self._experiments.clear()  # one that was deleted since; the next try looks it up anew
+            if error.status != CONFLICT:
+                raise
+            return self._ref(await self._after_doubt(submission, error))
+        # A run that another try has made meanwhile would show now; the older one stays.
+        return self._ref(await self._adopt(submission) or created)
+
+    async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
+        """See `Engine.resume`: POST `:retry`, which keeps the run's id and the tasks that succeeded.
+
+        What fences it: only a FAILED or CANCELED run is retried, and within this process only while it still shows
+        the end (`finished_at`) that this key saw first.
+        """
+        before = await self._current(ref)
+        if not self._may_retry(ref, key, before):
+            return self._ref(before)
+        self._terminated.pop(ref.uid, None)
+        try:
+            await self._client.retry(ref.uid)
+        except (ApiUnavailable, ApiRejected) as error:
+            for delay in (0.0, self._settings.settle_delay):
+                await asyncio.sleep(delay)
+                after = await self._current(ref)
+                if not self._may_retry(ref, key, after):
+                    return self._ref(after)
+                if isinstance(error, ApiRejected):
+                    break
+            raise
+        return self._ref(before)
+
+    async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
+        """See `Engine.wait`."""
+
+        async def look() -> Outcome | None:
+            return await self._look(ref)
+
+        if (ended := await until_read(look, alive)) is not None:
+            return ended
+        with self._watcher.register(ref.uid) as changed:
+            while True:
+                changed.clear()
+                if (ended := await until_read(look, alive)) is not None:
+                    return ended
+                await with_life(changed.wait(), alive)
+
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
+        """See `Engine.terminate`."""
+        running = await self._runs_of(key, name, ref)
+        if running is None and ref is None:
+            await asyncio.sleep(self._settings.settle_delay)
+            running = await self._runs_of(key, name, ref)
+        if running is None:
+            return ref is not None
+        deadline = asyncio.get_running_loop().time() + _ENDING
+        backoff = Backoff(first=0.1, limit=2.0)
+        while running:
+            for run in running:
+                if reading.state(run) != "CANCELING":
+                    await self._end(text(run, "run_id"))
+            if asyncio.get_running_loop().time() > deadline:
+                ids = ", ".join(text(run, "run_id") for run in running)
+                raise EngineUnavailable(
+                    f"engine '{self.name}': told to terminate, but still running after {_ENDING:.0f} s: {ids}",
+                    hint="it is asked again; if it stays so, look at the persistence agent and the workflow controller",
+                )
+            await asyncio.sleep(backoff.next())
+            running = await self._runs_of(key, name, ref)
+        return True
+
+    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
+        """See `Engine.logs`: KFP's API has no logs, so these are the errors of the run and its tasks."""
+        while True:
+            run = await self._client.run(ref.uid)
+            if run is None or reading.has_ended(run) or not follow:
+                break
+            await asyncio.sleep(self._settings.poll)
+        for name, message in reading.error_lines(run or {}):
+            for line in message.splitlines():
+                yield LogLine(node=name, text=line)
+
+    async def health(self) -> EngineHealth:
+        """See `Engine.health`: asks the API server, and ML Metadata where one is configured."""
+        try:
+            found = await self._client.health()
+            if self._metadata is not None:
+                await self._metadata.check()
+        except EngineError as error:
+            return EngineHealth(ok=False, message=error.message, hint=error.hint)
+        version = text(found, "tag_name") or text(found, "apiServerTagName")
+        source = f"ML Metadata at {self._settings.metadata_address}" if self._metadata else "the API server"
+        return EngineHealth(ok=True, version=version, message=f"outputs from {source}")
+
+    async def close(self) -> None:
+        """See `Engine.close`."""
+        await self._watcher.stop()
+        self._client.close()
+        if self._metadata is not None:
+            await self._metadata.close()
+
+    async def _adopt(self, submission: Submission) -> JsonObject | None:
+        """The run of a submission, if there is one: the oldest; what else carries its key is terminated.
+
+        Raises:
+            EngineRunForeign: a run of this name carries another key or digest.
+        """
+        named = await self._client.runs_named(submission.name)
+        ours = [run for run in named if identity_of(run).key == str(submission.key)]
+        if not ours:
+            if named:
+                raise self._foreign(submission, named[0])
+            return None
+        oldest, *others = ours
+        if identity_of(oldest).digest != submission.spec_digest:
+            raise self._foreign(submission, oldest)
+        for other in others:
+            if not reading.has_ended(other):
+                log.warning(
+                    "engine '%s': terminating run %s, a second one of '%s'; %s, the oldest, stays",
+                    self.name,
+                    text(other, "run_id"),
+                    submission.name,
+                    text(oldest, "run_id"),
+                )
+                await self._end(text(other, "run_id"))
+        return oldest
+
+    def _foreign(self, submission: Submission, run: JsonObject) -> EngineRunForeign:
+        found = identity_of(run)
+        return EngineRunForeign(
+            f"engine '{self.name}': run {text(run, 'run_id')} is called '{submission.name}', but it carries key "
+            f"'{found.key}' and digest '{found.digest}', not '{submission.key}' and '{submission.spec_digest}'",
+            hint="look at it in the KFP UI; delete it if it is a leftover, then start a new run",
+        )
+
+    async def _after_doubt(self, submission: Submission, error: ApiUnavailable | ApiRejected) -> JsonObject:
+        """Look again after an answer that leaves open whether a run was created.
+
+        The server makes the Argo Workflow first and its row afterwards, so the list is asked once more when the
+        server must have given up on the request.
+        """
+        for delay in (0.0, self._settings.settle_delay):
+            await asyncio.sleep(delay)
+            if (found := await self._adopt(submission)) is not None:
+                return found
+        raise error
+
+    async def _run_body(self, submission: Submission) -> JsonObject:
+        source = submission.source
+        assert isinstance(source, KfpSource)  # the registry routes by kind
+        body: JsonObject = {
+            "display_name": submission.name,
+            "description": describe(submission.key, submission.spec_digest),
+            "experiment_id": await self._experiment(source.experiment or submission.workflow),
+        }
+        if source.package is not None:
+            pipeline = parse_package(submission.manifest or "", source.package)
+            body["pipeline_spec"] = (pipeline if source.cache else pipeline.without_cache()).for_api()
+        else:
+            pipeline, reference = await self._uploaded(source)
+            if source.cache:
+                body["pipeline_version_reference"] = reference
+            else:  # a reference cannot say it
+                body["pipeline_spec"] = pipeline.without_cache().for_api()
+        config: JsonObject = {"parameters": runtime_parameters(pipeline, submission.parameters, submission.artifacts)}
+        if self._settings.pipeline_root:
+            config["pipeline_root"] = self._settings.pipeline_root
+        body["runtime_config"] = config
+        if self._settings.service_account:
+            body["service_account"] = self._settings.service_account
+        return body
+
+    async def _uploaded(self, source: KfpSource) -> tuple[Pipeline, JsonObject]:
+        """An uploaded pipeline by the names of itself and its version."""
+        name = source.pipeline or ""
+        pipeline_id = await self._client.pipeline(name)
+        if not pipeline_id:
+            raise EngineRejected(
+                f"engine '{self.name}' has no pipeline '{name}'", hint="upload it, or correct the step's 'pipeline'"
+            )
+        versions = await self._client.versions(pipeline_id)
+        wanted = source.version
+        matching = [v for v in versions if wanted is None or wanted in (text(v, "name"), text(v, "display_name"))]
+        if not matching:
+            known = ", ".join(text(v, "display_name") for v in versions[:10]) or "none"
+            raise EngineRejected(
+                f"engine '{self.name}': pipeline '{name}' has no version '{wanted or ''}'",
+                hint=f"it has: {known}",
+            )
+        version = matching[0]
+        reference: JsonObject = {
+            "pipeline_id": pipeline_id,
+            "pipeline_version_id": text(version, "pipeline_version_id"),
+        }
+        return pipeline_of_api(child(version, "pipeline_spec")), reference
+
+    async def _experiment(self, name: str) -> str:
+        """Id of an experiment, made when it is missing."""
+        if name in self._experiments:
+            return self._experiments[name]
+        found = await self._client.experiment(name)
+        if not found:
+            try:
+                found = await self._client.create_experiment(name)
+            except ApiRejected as error:
+                if error.status != CONFLICT:
+                    raise
+                found = await self._client.experiment(name)  # somebody else has just made it
+        self._experiments[name] = found
+        return found
+
+    async def _current(self, ref: EngineRunRef) -> JsonObject:
+        found = await self._client.run(ref.uid)
+        if found is None:
+            raise EngineRunLost(
+                f"engine '{self.name}': run '{ref.name}' ({ref.uid}) is gone and cannot be retried in place",
+                hint="use retry strategy 'restart', or keep finished runs longer",
+            )
+        return found
+
+    def _may_retry(self, ref: EngineRunRef, key: RunKey, run: JsonObject) -> bool:
+        if reading.state(run) not in reading.RETRYABLE:
+            return False
+        end = text(run, "finished_at")
+        seen = self._resumed.setdefault((ref.uid, str(key)), end)
+        if len(self._resumed) > _REMEMBERED:
+            self._resumed.popitem(last=False)
+        return seen == end
+
+    async def _look(self, ref: EngineRunRef) -> Outcome | None:
+        """Read a run if it has ended; one whose row is gone is LOST."""
+        run = await self._client.run(ref.uid)
+        if run is None:
+            return Outcome(
+                failure=FailureClass.LOST,
+                message=f"run '{ref.name}' ({ref.uid}) is gone from engine '{self.name}' before its result was read",
+            )
+        if not reading.has_ended(run):
+            return None
+        cancelled = ref.uid in self._terminated or reading.was_cancelled(run)
+        return await self._results.read(run, ref.uid, cancelled=cancelled)
+
+    async def _runs_of(self, key: RunKey, name: str, ref: EngineRunRef | None) -> list[JsonObject] | None:
+        """Runs of a key that have not ended; None when there is no run at all.
+
+        By name, and by reference: a run that was resumed carries the key of the attempt that made it.
+        """
+        candidates = await self._client.runs_named(name)
+        runs: dict[str, JsonObject] = {}
+        if ref is not None and (run := await self._client.run(ref.uid)) is not None:
+            runs[ref.uid] = run
+        for run in candidates:
+            if identity_of(run).key == str(key):
+                runs.setdefault(text(run, "run_id"), run)
+        if not runs:
+            return None
+        return [run for run in runs.values() if not reading.has_ended(run)]
+
+    async def _end(self, run_id: str) -> None:
+        self._terminated[run_id] = None
+        if len(self._terminated) > _REMEMBERED:
+            self._terminated.popitem(last=False)
+        try:
+            await self._client.terminate(run_id)
+        except ApiRejected as error:
+            # It ended in between, is ending already, or is gone; the next look says which.
+            if error.status not in (400, NOT_FOUND, CONFLICT):
+                raise
+
+    def _ref(self, run: JsonObject) -> EngineRunRef:
+        run_id = text(run, "run_id")
+        base = self._settings.ui_url.rstrip("/")
+        return EngineRunRef(
+            engine=self.name,
+            kind=self.kind,
+            name=text(run, "display_name"),
+            uid=run_id,
+            namespace=self._settings.namespace,
+            url=f"{base}/#/runs/details/{run_id}" if base else "",
+        )

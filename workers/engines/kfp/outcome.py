@@ -1,0 +1,125 @@
+"""From a finished KFP run to an `Outcome`: pure functions on the JSON of `GET /apis/v2beta1/runs/{run_id}`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from workers.engines.json_view import child, children, moment, text
+from workers.engines.kfp.tasks import TaskRecord
+from workflows.outcome import FailureClass, Node, Outcome
+from workflows.values import JsonObject
+
+
+class State(StrEnum):
+    """States in which a run has ended. After a terminate the real server says FAILED as often as CANCELED."""
+
+    SUCCEEDED = "SUCCEEDED"
+    SKIPPED = "SKIPPED"
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+
+
+ENDED = frozenset(State)
+RETRYABLE = frozenset({State.FAILED, State.CANCELED})
+_GOOD = frozenset({State.SUCCEEDED, State.SKIPPED})
+
+
+def state(run: JsonObject) -> str:
+    return text(run, "state")
+
+
+def has_ended(run: JsonObject) -> bool:
+    """Whether it ended. Not for ever: a retry reopens it."""
+    return state(run) in ENDED
+
+
+def was_cancelled(run: JsonObject) -> bool:
+    """Whether the run itself tells that somebody ended it: CANCELED, or CANCELING just before the end."""
+    if state(run) == State.CANCELED:
+        return True
+    history = [text(entry, "state") for entry in children(run, "state_history")]
+    return state(run) == State.FAILED and history[-2:-1] == ["CANCELING"]
+
+
+def read_outcome(run: JsonObject, tasks: Sequence[TaskRecord], outputs: JsonObject, *, cancelled: bool) -> Outcome:
+    """Make the outcome, without artifacts: their objects are read by the caller.
+
+    Args:
+        run: as the API shows it, ended.
+        tasks: what ML Metadata or the 3.x API tell of its tasks; may be empty.
+        outputs: the pipeline's declared output parameters.
+        cancelled: what did not succeed is CANCELLED, not FAILED: the caller knows that it was ended.
+    """
+    failure = None
+    if state(run) not in _GOOD:
+        failure = FailureClass.CANCELLED if cancelled else FailureClass.FAILED
+    nodes = read_nodes(run, tasks)
+    return Outcome(
+        failure=failure,
+        message=_message(run, nodes) if failure else "",
+        outputs=outputs,
+        nodes=nodes,
+        started_at=moment(run.get("created_at")),
+        finished_at=moment(run.get("finished_at")),
+    )
+
+
+def read_nodes(run: JsonObject, tasks: Sequence[TaskRecord]) -> list[Node]:
+    """Tasks as nodes: the recorded ones, with errors from the run's task details; or those details alone."""
+    details = children(run, "run_details", "task_details")
+    if not tasks:
+        return [_detail_node(detail) for detail in details]
+    errors = {text(detail, "display_name"): text(detail, "error", "message") for detail in details}
+    return [
+        Node(
+            id=task.id,
+            name=task.name or "root",
+            type=task.type,
+            phase=task.state,
+            message=task.message or errors.get(task.name, ""),
+            parent=task.parent,
+            cached=task.cached,
+            started_at=task.started_at,
+            finished_at=task.finished_at,
+        )
+        for task in tasks
+    ]
+
+
+def error_lines(run: JsonObject) -> list[tuple[str, str]]:
+    """What the run says went wrong: its own error under an empty name, then those of its tasks by name."""
+    lines = [("", text(run, "error", "message"))]
+    for detail in children(run, "run_details", "task_details") + children(run, "tasks"):
+        message = text(detail, "error", "message") or text(detail, "status_metadata", "message")
+        lines.append((text(detail, "display_name") or text(detail, "name"), message))
+    return [(name, message) for name, message in lines if message]
+
+
+def _detail_node(detail: JsonObject) -> Node:
+    return Node(
+        id=text(detail, "task_id"),
+        name=text(detail, "display_name"),
+        type="task",
+        phase=text(detail, "state"),
+        message=text(detail, "error", "message"),
+        parent=text(detail, "parent_task_id"),
+        started_at=moment(detail.get("start_time")) or moment(detail.get("create_time")),
+        finished_at=moment(detail.get("end_time")),
+    )
+
+
+def _message(run: JsonObject, nodes: Sequence[Node]) -> str:
+    """The run's own error and those of its tasks, as `name: message`; at least the names of the tasks that failed."""
+    lines = [f"{name}: {message}" if name else message for name, message in error_lines(run)]
+    told = {name for name, _ in error_lines(run)}
+    for node in nodes:
+        if node.phase == State.FAILED and node.parent and node.name not in told:
+            lines.append(f"{node.name}: {node.message or 'failed'}")
+    return "\n".join(dict.fromkeys(lines)) or f"the run ended {state(run)}"
+
+
+def pipeline_reference(run: JsonObject) -> tuple[str, str]:
+    """Ids of the pipeline and the version that a run was made from; empty for a run with a spec of its own."""
+    reference = child(run, "pipeline_version_reference") or child(run, "pipeline_reference")
+    return text(reference, "pipeline_id"), text(reference, "pipeline_version_id")
