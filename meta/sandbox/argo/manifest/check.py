@@ -168,7 +168,7 @@ def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
 
 
 def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Mapping[str, m.Template]) -> None:
-    if call.with_items and call.with_param:
+    if sum(map(bool, (call.with_items, call.with_param, call.with_sequence))) > 1:
         raise ManifestError(f"{place} only one of withItems, withParam, withSequence can be specified")
     _check_call(place, call.template or "", call.arguments, templates)
     if call.when and not find_tags(call.when):
@@ -230,7 +230,7 @@ def _check_dag(place: str, dag: m.DAGTemplate, templates: Mapping[str, m.Templat
                 raise ManifestError(f"{place}.tasks.{task.name} dependency '{need}' not defined")
         _check_use(f"{place}.tasks.{task.name}", task, templates)
     for target in (dag.target or "").split():
-        if target not in tasks:
+        if target not in tasks and not find_tags(target):
             raise ManifestError(f"{place}.targets: target '{target}' is not defined")
     _check_cycles(place, needs)
 

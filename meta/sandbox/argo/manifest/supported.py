@@ -58,6 +58,7 @@ _RETRY = {
 _VOLUME = {"name": USED, "emptyDir": {"medium": NO_EFFECT, "sizeLimit": NO_EFFECT}}
 _CALL = {
     "name": USED, "template": USED, "arguments": _VALUES, "when": USED, "withItems": USED, "withParam": USED,
+    "withSequence": {"count": USED, "start": USED, "end": USED, "format": USED},
     "continueOn": {"error": USED, "failed": USED},
 }  # fmt: skip
 _TASK = {**_CALL, "dependencies": USED, "depends": USED}

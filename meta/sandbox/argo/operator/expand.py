@@ -1,4 +1,4 @@
-"""`withItems` and `withParam`: one step or task becomes several (processItem, expandStep, expandTask)."""
+"""`withItems`, `withParam`, `withSequence`: one step or task becomes several (processItem, expandSequence)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from pydantic import JsonValue
 from meta.sandbox.argo.operator.context import OperationError
 from meta.sandbox.argo.operator.tags import replace
 
+LONGEST_SEQUENCE = 10_000
 CallT = TypeVar("CallT", m.WorkflowStep, m.DAGTask)
 
 
 def expands(call: m.WorkflowStep | m.DAGTask) -> bool:
-    return bool(call.with_items) or bool(call.with_param)
+    return bool(call.with_items) or bool(call.with_param) or call.with_sequence is not None
 
 
 def expand(call: CallT, values: Mapping[str, str | None]) -> list[CallT]:
     """A copy per item, named `name(index:item)`, with `{{item}}` replaced.
 
     Raises:
-        OperationError: `withParam` is not a JSON list.
+        OperationError: `withParam` is not a JSON list, or `withSequence` has no whole numbers.
     """
-    bare = call.model_copy(update={"with_items": None, "with_param": None})
+    bare = call.model_copy(update={"with_items": None, "with_param": None, "with_sequence": None})
     result: list[CallT] = []
     for index, item in enumerate(_items(call)):
         local: dict[str, str | None] = {**values, "item": _text(item)}
@@ -44,6 +45,8 @@ def expand(call: CallT, values: Mapping[str, str | None]) -> list[CallT]:
 def _items(call: m.WorkflowStep | m.DAGTask) -> list[JsonValue]:
     if call.with_items:
         return [cast("JsonValue", item.model_dump(mode="json")) for item in call.with_items]
+    if call.with_sequence is not None:
+        return list(_sequence(call.with_sequence))
     text = call.with_param or ""
     try:
         items = cast("JsonValue", json.loads(text))
@@ -52,6 +55,31 @@ def _items(call: m.WorkflowStep | m.DAGTask) -> list[JsonValue]:
     if not isinstance(items, list):
         raise OperationError(f"withParam value could not be parsed as a JSON list: {text.strip()}")
     return items
+
+
+def _sequence(sequence: m.Sequence) -> list[str]:
+    start = _whole("start", sequence.start, 0)
+    if sequence.count is not None:
+        count = _whole("count", sequence.count, 0)
+        numbers = range(start, start + count)
+    else:
+        end = _whole("end", sequence.end, 0)
+        numbers = range(start, end + 1) if end >= start else range(start, end - 1, -1)
+    if len(numbers) > LONGEST_SEQUENCE:
+        raise OperationError(f"withSequence makes {len(numbers)} items; the sandbox allows {LONGEST_SEQUENCE}")
+    pattern = sequence.format or "%d"
+    try:
+        return [pattern % number for number in numbers]
+    except (TypeError, ValueError) as error:
+        raise OperationError(f"withSequence.format '{pattern}' is not for one number: {error}") from error
+
+
+def _whole(name: str, value: object, default: int) -> int:
+    text = str(getattr(value, "root", value)) if value is not None else ""
+    try:
+        return int(text) if text else default
+    except ValueError as error:
+        raise OperationError(f"withSequence.{name}: '{text}' is not a whole number") from error
 
 
 def _text(value: JsonValue) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import zlib
 from pathlib import Path
 
 
@@ -20,7 +21,15 @@ def pack(source: Path, target: Path, level: int = 6) -> None:
 
 
 def is_tarball(path: Path) -> bool:
-    return path.is_file() and tarfile.is_tarfile(path)
+    """Whether a file is a gzip'd tar; the executor does not look for other kinds."""
+    if not path.is_file():
+        return False
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            archive.next()
+    except (tarfile.TarError, OSError, EOFError, zlib.error):
+        return False
+    return True
 
 
 def unpack(source: Path, target: Path) -> None:
@@ -32,7 +41,7 @@ def unpack(source: Path, target: Path) -> None:
     folder = target.with_name(target.name + ".unpacked")
     folder.mkdir(parents=True)
     try:
-        with tarfile.open(source) as archive:
+        with tarfile.open(source, "r:gz") as archive:
             archive.extractall(folder, filter="data")
         entries = list(folder.iterdir())
         place(entries[0] if len(entries) == 1 else folder, target)
