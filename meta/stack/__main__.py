@@ -1,13 +1,9 @@
 """`python -m meta.stack up|down|status|doctor`: the same as `meta up` and so on, with nothing else of the command."""
 
-from meta.preflight import exit_if_shadowed
+import typer
 
-exit_if_shadowed()
-
-import typer  # noqa: E402 -- after the check
-
-from meta.cli.common import MetaGroup  # noqa: E402
-from meta.cli.stack import register  # noqa: E402
+from meta.cli.common import MetaGroup
+from meta.cli.stack import register
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from meta.config import find_config, load_config
 from meta.stack import checks
 from meta.stack.checks import Finding, Verdict
 from meta.stack.config_file import BUCKET
+from meta.stack.names import PartName
 from meta.stack.state import DataFolder
 from workflows.errors import SettingsInvalid
 
@@ -36,16 +37,23 @@ async def examine(config_file: Path | None, data_dir: Path, bucket: str = "") ->
     embedded = file is None or file.absolute().parent == folder.folder
     found += checks.programs(needed=embedded)
     if embedded:
-        found += [checks.data_folder(folder), checks.disk(folder.folder)]
-        state = checks.stack(folder)
-        found.append(state)
+        found += [checks.data_folder(folder), checks.disk(folder.folder), checks.stack(folder)]
         if not folder.is_locked():  # then nothing of it can answer
             return [*found, checks.ports()]
     found.append(Finding("configuration", Verdict.OK, str(file or "defaults and the environment")))
-    found += [await checks.temporal(config), await checks.worker(config), await checks.nats(config)]
-    found.append(await checks.objects(config, bucket or (BUCKET if embedded else "")))
-    found += await checks.engines(config)
-    found.append(await checks.service(config))
+    started = set(folder.load().parts) if embedded else set(PartName)  # a stack may have been asked for some parts only
+    if PartName.TEMPORAL in started:
+        found.append(await checks.temporal(config))
+    if PartName.WORKER in started:
+        found.append(await checks.worker(config))
+    if PartName.NATS in started:
+        found.append(await checks.nats(config))
+    if PartName.S3 in started:
+        found.append(await checks.objects(config, bucket or (BUCKET if embedded else "")))
+    if started & {PartName.ARGO, PartName.KFP}:
+        found += await checks.engines(config)
+    if PartName.SERVICE in started:
+        found.append(await checks.service(config))
     return found
 
 

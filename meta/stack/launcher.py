@@ -14,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
@@ -29,6 +30,7 @@ from meta.stack.state import DataFolder, StackPhase
 from workflows.errors import HostError, MetaError
 
 STOP_TIMEOUT_S = 60.0
+_LAST_WORDS_S = 5.0
 _SUPERVISOR_LOG = "supervisor"
 
 
@@ -184,6 +186,9 @@ def stop(folder: DataFolder, timeout: float = STOP_TIMEOUT_S) -> bool:
         if not folder.wait_unlocked(10.0):
             raise HostError(f"the supervisor (pid {pid}) cannot be stopped", hint=f"look at it: ps -fp {pid}")
         end_leftovers(folder.load())
+    end = time.monotonic() + _LAST_WORDS_S
+    while is_alive(state.supervisor) and time.monotonic() < end:  # the lock goes a moment before the process
+        time.sleep(0.02)
     return True
 
 
