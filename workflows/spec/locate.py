@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -68,12 +69,21 @@ class Locator:
             at = at[:-1]
         offset = span.start
         if within is not None:
-            piece, inside = within
-            # Escapes and folded lines make a value differ from its text; then the value's own start must do.
-            found = self.text.find(piece, span.start, span.end)
-            offset = found + inside if found >= 0 else offset
+            # Escapes make a value differ from its text; then the value's own start must do.
+            exact = self._inside(span, *within)
+            offset = exact if exact is not None else offset
         line = self.text.count("\n", 0, offset)
         return line + 1, offset - (self.text.rfind("\n", 0, offset) + 1) + 1
+
+    def _inside(self, span: Span, piece: str, inside: int) -> int | None:
+        """Offset in the file of an offset in a piece of a value; blocks indent and fold what the value joins."""
+        words = list(re.finditer(r"\S+", piece))
+        pattern = r"\s+".join(f"({re.escape(word.group())})" for word in words)
+        match = re.compile(pattern).search(self.text, span.start, span.end)
+        if match is None or not words:
+            return None
+        at = max((i for i, word in enumerate(words) if word.start() <= inside), default=0)
+        return match.start(at + 1) + max(inside - words[at].start(), 0)
 
 
 NOWHERE = Locator("", "", {}, {})
