@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=5, lifespan="on"
     )
     server = uvicorn.Server(config)
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sign, _ended)
     server.run()
     return 0 if server.started else 1
+
+
+def _ended(signum: int, frame: object) -> None:
+    """Uvicorn raises a signal again after it has ended cleanly on it; the default answer would kill us."""
 
 
 def _parser() -> argparse.ArgumentParser:

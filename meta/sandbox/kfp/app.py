@@ -2,7 +2,7 @@
 
 API (api_*.py, requests.py, views.py, errors.py)      what clients see; the real server's words
 state (database.py, runs.py, catalog.py, metadata_store.py, listing.py)
-execution (controller.py, session.py, runner.py, recorder.py, objects.py, pythons.py)
+execution (controller.py, session.py, inside/kfp_run, recorder.py, objects.py, pythons.py)
 """
 
 from __future__ import annotations

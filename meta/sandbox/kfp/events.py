@@ -1,4 +1,4 @@
-"""What `runner.py` tells the server, one JSON line each."""
+"""What `inside/kfp_run` tells the server, one JSON line each."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ class DagFinished(_Event):
     event: Literal["dag_finished"]
     path: str
     state: Literal["SUCCEEDED", "FAILED"]
+    error: str
 
 
 class TaskStarted(_Event):

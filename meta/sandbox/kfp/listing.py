@@ -10,6 +10,7 @@ import base64
 import binascii
 import datetime
 import json
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -193,7 +194,9 @@ def _filter(listing: Listing, text: str) -> tuple[list[str], list[object]]:
     return clauses, arguments
 
 
-def _predicate(listing: Listing, predicate: Mapping[str, Any], text: str) -> tuple[str, list[object]]:
+def _predicate(listing: Listing, given_predicate: Mapping[str, Any], text: str) -> tuple[str, list[object]]:
+    # protojson takes stringValue as well as string_value; kfp.Client writes the first, people the second
+    predicate = {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", key): value for key, value in given_predicate.items()}
     for field in predicate:
         if field not in ("operation", "key", *_SINGLE, *_MANY):
             raise invalid_input(f'failed to parse valid filter from "{text}": unknown field "{field}"')

@@ -6,22 +6,23 @@ The rules that the real server has (kubeflow/pipelines, template/v2_template.go)
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias, cast
 
 import yaml
 from google.protobuf import json_format
-from kfp.pipeline_spec import pipeline_spec_pb2
 
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
 from meta.sandbox.kfp.packages import Packages, UnknownOption, packages_of
 
 Json: TypeAlias = dict[str, Any]
-_IR: Any = pipeline_spec_pb2  # generated at run time: type checkers see no names in it
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _EXECUTOR_MODULE = "kfp.dsl.executor_main"
@@ -33,6 +34,19 @@ _PARAMETER_KINDS: Mapping[str, tuple[type, ...]] = {
     "LIST": (list,),
     "STRUCT": (dict,),
 }
+
+
+@functools.cache
+def _messages() -> Any:
+    """The generated messages of the IR, without `import kfp`, which takes seconds for a client of Kubernetes."""
+    kfp = importlib.util.find_spec("kfp")
+    assert kfp is not None and kfp.submodule_search_locations is not None, "kfp is a dependency"
+    file = Path(kfp.submodule_search_locations[0]) / "pipeline_spec" / "pipeline_spec_pb2.py"
+    found = importlib.util.spec_from_file_location("meta_sandbox_pipeline_spec_pb2", file)
+    assert found is not None and found.loader is not None, f"kfp has no {file}"
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +169,7 @@ def parse(document: Json, images: ImageTable) -> CompiledPipeline:
         platform = document.get("platform_spec") or {}
     _refuse_platform(platform)
     try:
-        ir = json_format.MessageToDict(json_format.ParseDict(spec, _IR.PipelineSpec()))
+        ir = json_format.MessageToDict(json_format.ParseDict(spec, _messages().PipelineSpec()))
     except json_format.ParseError as error:
         raise _bad_spec(str(error)) from error
     version = str(ir.get("schemaVersion", ""))

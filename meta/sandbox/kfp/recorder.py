@@ -95,7 +95,7 @@ class Recorder:
             failed = [
                 t.name for t in self._store.tasks(self._run.id) if t.parent == task.path and t.state == runs.FAILED
             ]
-            task.error = f"failed: {', '.join(failed)}" if failed else "failed"
+            task.error = event.error or f"failed: {', '.join(failed) or 'a task of it'}"
         self._store.save_task(task)
         if task.parent:  # the root's stays RUNNING: the launcher counts the tasks of other DAGs only
             self._metadata.finish_execution(task.execution_id, _STATES[event.state])

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 from starlette.requests import Request
 
 from meta.sandbox.kfp.errors import ApiError, Code
@@ -14,7 +15,9 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    """Takes display_name as well as displayName, as protojson does."""
+
+    model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
 class ExperimentBody(_Body):

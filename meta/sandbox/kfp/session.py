@@ -1,4 +1,4 @@
-"""One attempt of one run: its folder, its process, and the conversation with `runner.py`."""
+"""One attempt of one run: its folder, its process, and the conversation with `inside/kfp_run`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from meta.sandbox.kfp.objects import ObjectError, Objects
 from meta.sandbox.kfp.pipeline import Json
 from meta.sandbox.kfp.recorder import Recorder
 
-_RUNNER = Path(__file__).with_name("runner.py")
+_INSIDE = Path(__file__).with_name("inside")
 _CHUNK_BYTES = 65536
 _TERMINATE_GRACE_S = 2.0
 
@@ -50,7 +50,7 @@ class Session:
 
     Args:
         folder: the run's own; everything the run leaves is in it.
-        python: interpreter that runs `runner.py`.
+        python: interpreter that runs `inside/kfp_run`.
         objects: the S3 server.
         recorder: takes the events.
     """
@@ -78,7 +78,7 @@ class Session:
         (self._folder / "job.json").write_text(text, encoding="utf-8")
         with (self._folder / "run.log").open("ab") as log:
             self._process = await spawn(
-                [str(self._python), str(_RUNNER), str(self._folder)],
+                [str(self._python), "-m", "kfp_run", str(self._folder)],
                 env=self._environment(),
                 cwd=self._folder,
                 stdout=subprocess.PIPE,
@@ -94,7 +94,8 @@ class Session:
             "HOME": str(self._folder / "home"),
             "TMPDIR": str(self._folder / "tmp"),
             "PYTHONUNBUFFERED": "1",
-            "PYTHONSAFEPATH": "1",  # our modules are beside runner.py
+            "PYTHONPATH": str(_INSIDE),
+            "PYTHONSAFEPATH": "1",
         }
 
     async def follow(self) -> Finished:

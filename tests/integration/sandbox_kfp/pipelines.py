@@ -43,7 +43,8 @@ def train_and_evaluate(dataset: str, rate: float = 0.5) -> NamedTuple("Out", [("
     imported = dsl.importer(artifact_uri=dataset, artifact_class=Dataset)
     trained = train(data=imported.output, rate=rate)
     evaluated = evaluate(model=trained.outputs["model"], length=trained.outputs["Output"])
-    return NamedTuple("Out", [("accuracy", float), ("model", Model)])(evaluated.outputs["accuracy"], trained.outputs["model"])
+    out = NamedTuple("Out", [("accuracy", float), ("model", Model)])
+    return out(evaluated.outputs["accuracy"], trained.outputs["model"])
 
 @dsl.component(base_image=IMAGE)
 def make_folder(text: str, folder: Output[Dataset]):

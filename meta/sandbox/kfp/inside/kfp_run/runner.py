@@ -1,30 +1,14 @@
-"""Runs one compiled pipeline with the official `kfp.local` runner and tells the server what happens.
-
-Runs under the run's own interpreter, so: standard library and kfp only, nothing of ours is imported.
-
-    python runner.py RUN_FOLDER
-
-`RUN_FOLDER/job.json` says what to run (see `session.py`). Events leave as JSON lines on the standard output that the
-process was started with; kfp's own output goes to `RUN_FOLDER/run.log`. Two events are questions, which the server
-answers with a file `RUN_FOLDER/replies/<number>.json`: `stage` (fetch these S3 objects) and `publish` (store these
-outputs). So the run needs no credentials.
-
-kfp.local has no call-backs. The hooks below wrap the functions through which its orchestrators pass each task, and
-change three things: artifacts have S3 URIs as on a cluster, each component runs under the interpreter of its image,
-and its `pip install` step is dropped, because the environment is ready.
-"""
+"""The hooks in kfp.local, and the run."""
 
 # pyright: basic
 # (kfp has no types, and its private parts are what the hooks take hold of)
 
 import contextlib
-import json
 import os
 import re
 import subprocess
 import sys
 import threading
-import time
 import traceback
 import uuid
 from pathlib import Path
@@ -44,43 +28,12 @@ from kfp.local import (
 from kfp.local.orchestrator import dag_orchestrator, enhanced_dag_orchestrator, orchestrator_utils, task_executor
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-REPLY_POLL_S = 0.02
+from .channel import Channel
+from .values import artifacts_of, join, last_words, parameters_of, plain, without_pip_install
+
 LOG_TAIL_LINES = 20
 ITERATION = re.compile(r"^(?P<loop>.+)-iteration-(?P<index>\d+)$")
 COMPONENT_MAIN = Path(__file__).with_name("component_main.py")
-
-
-class Channel:
-    """Events to the server, and its answers."""
-
-    def __init__(self, out: int, replies: Path) -> None:
-        self._out = os.fdopen(out, "w", encoding="utf-8")
-        self._replies = replies
-        self._lock = threading.Lock()
-        self._asked = 0
-
-    def tell(self, event: str, **fields: Any) -> None:
-        line = json.dumps({"event": event, **fields}, default=str)
-        with self._lock:
-            self._out.write(line + "\n")
-            self._out.flush()
-
-    def ask(self, event: str, **fields: Any) -> None:
-        """Ask the server and wait for its answer; the server ends us if it goes away.
-
-        Raises:
-            RuntimeError: the server could not do it; the message is the server's.
-        """
-        with self._lock:
-            self._asked += 1
-            number = self._asked
-        self.tell(event, reply=number, **fields)
-        answer = self._replies / f"{number}.json"
-        while not answer.exists():
-            time.sleep(REPLY_POLL_S)
-        error = json.loads(answer.read_text(encoding="utf-8")).get("error")
-        if error:
-            raise RuntimeError(error)
 
 
 class Scope(threading.local):
@@ -106,6 +59,7 @@ class Runner:
         self.tasks: dict[str, Any] = {}  # the tasks of each DAG, as specified
         self.seen: dict[str, set[str]] = {}  # the tasks of each DAG that were started
         self.loops: set[str] = set()
+        self.closed: set[str] = set()
         self.lock = threading.Lock()
         self.failures: list[str] = []
         self.mount = folder / "s3"
@@ -133,7 +87,7 @@ class Runner:
         try:
             pipeline_orchestrator.run_local_pipeline(spec, self.job["parameters"])
         except Exception as error:
-            self.channel.tell("finished", state="FAILED", error="; ".join(self.failures) or str(error))
+            self.channel.tell("finished", state="FAILED", error="; ".join(self.failures) or plain(str(error)))
             traceback.print_exc(file=sys.stderr)
         else:
             self.channel.tell("finished", state="SUCCEEDED", error="")
@@ -180,8 +134,9 @@ class Runner:
                 except ValueError:
                     for name in (key, f"pipelinechannel--{key}"):
                         for task in tasks[self.dag].values():
-                            if task.inputs.parameters[name].HasField("task_output_parameter"):
-                                source = task.inputs.parameters[name].task_output_parameter
+                            inputs = task.inputs.parameters  # asking a map for what it has not makes it
+                            if name in inputs and inputs[name].HasField("task_output_parameter"):
+                                source = inputs[name].task_output_parameter
                                 return self.get_task_output(source.producer_task, source.output_parameter_key)
                     raise
 
@@ -218,26 +173,38 @@ class Runner:
             with self.lock:
                 self.tasks[path] = dict(tasks)
                 self.seen.setdefault(path, set())
-            outputs, outcome = {}, status.Status.FAILURE
+            outputs, outcome, error = {}, status.Status.FAILURE, ""
             try:
                 outputs, outcome = official(*args, **kwargs)
+            except Exception as problem:
+                error = str(problem)
+                raise
             finally:
-                failed = outcome != status.Status.SUCCESS
-                for name in sorted(set(tasks) - self.seen[path]):
-                    reason = "OMITTED" if failed and not tasks[name].trigger_policy.condition else "SKIPPED"
-                    self.channel.tell(
-                        "task_skipped",
-                        path=join(path, name), parent=path, task=name, reason=reason,
-                        display_name=tasks[name].task_info.name, component=tasks[name].component_ref.name,
-                    )  # fmt: skip
-                with self.lock:
-                    mine = sorted(loop for loop in self.loops if loop.rpartition("/")[0] == path)
-                for loop in mine:
-                    self.channel.tell("dag_finished", path=loop, state="FAILED" if failed else "SUCCEEDED")
-                self.channel.tell("dag_finished", path=path, state="FAILED" if failed else "SUCCEEDED")
+                self.close_dag(path, tasks, outcome != status.Status.SUCCESS, error)
             return outputs, outcome
 
         return run_dag
+
+    def close_dag(self, path: str, tasks: Any, failed: bool, error: str) -> None:
+        """Say how a DAG ended, once; before that, which of its tasks were never started."""
+        state = "FAILED" if failed else "SUCCEEDED"
+        with self.lock:
+            if path in self.closed:
+                return
+            self.closed.add(path)
+            loops = sorted(loop for loop in self.loops if loop.rpartition("/")[0] == path)
+        for name in sorted(set(tasks) - self.seen.get(path, set(tasks))):
+            reason = "OMITTED" if failed and not tasks[name].trigger_policy.condition else "SKIPPED"
+            self.channel.tell(
+                "task_skipped",
+                path=join(path, name), parent=path, task=name, reason=reason,
+                display_name=tasks[name].task_info.name, component=tasks[name].component_ref.name,
+            )  # fmt: skip
+        for loop in loops:
+            self.channel.tell("dag_finished", path=loop, state=state, error="")
+        if error:
+            self.failures.append(f"{path} failed: {error}")
+        self.channel.tell("dag_finished", path=path, state=state, error=error)
 
     def place(self, parent: str, task_name: str, task_spec: Any) -> tuple[str, str, str, int | None]:
         """The path of a task, its parent's, its own name, and its iteration; opens the loop of a first iteration."""
@@ -280,7 +247,11 @@ class Runner:
                 path=path, parent=parent, task=name, iteration=index, display_name=task_spec.task_info.name,
                 component=task_spec.component_ref.name, inputs=parameters_of(self.arguments(task_spec, store)),
             )  # fmt: skip
-            return official(*args, **kwargs)
+            try:
+                return official(*args, **kwargs)
+            except Exception as problem:  # before the DAG began: its inputs
+                self.close_dag(path, {}, True, str(problem))
+                raise
 
         return execute_task
 
@@ -408,6 +379,7 @@ class Runner:
         bin_folder = Path(self.scope.python).parent
         env = {**os.environ, **(env_vars or {}), "META_SANDBOX_S3_MOUNT": str(self.mount)}
         env["PATH"] = f"{bin_folder}{os.pathsep}{env.get('PATH', os.defpath)}"
+        env.pop("PYTHONPATH", None)  # ours
         env["VIRTUAL_ENV"] = str(bin_folder.parent)
         tail: list[str] = []
         log = self.folder / "logs" / f"{self.scope.task.replace('/', '.')}.log"
@@ -431,62 +403,3 @@ class Runner:
         if process.returncode != 0:
             self.scope.error = f"exit code {process.returncode}: {last_words(tail)}"
         return process.returncode
-
-
-def join(parent: str, name: str) -> str:
-    return f"{parent}/{name}"
-
-
-def parameters_of(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if not holds_artifacts(value)}
-
-
-def artifacts_of(values: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    return {
-        key: [
-            {"uri": artifact.uri, "type": artifact.schema_title, "metadata": artifact.metadata}
-            for artifact in (value if isinstance(value, list) else [value])
-        ]
-        for key, value in values.items()
-        if holds_artifacts(value)
-    }
-
-
-def holds_artifacts(value: Any) -> bool:
-    return isinstance(value, dsl.Artifact) or (
-        isinstance(value, list) and bool(value) and all(isinstance(item, dsl.Artifact) for item in value)
-    )
-
-
-def without_pip_install(command: list[str]) -> list[str]:
-    """Drop the wrapper that installs packages and then runs the rest: `sh -c '... pip install ... "$0" "$@"' ...`."""
-    if len(command) > 3 and command[:2] == ["sh", "-c"] and "pip install" in command[2] and '"$0" "$@"' in command[2]:
-        return command[3:]
-    return command
-
-
-def last_words(lines: list[str]) -> str:
-    """The line that says what went wrong: for Python the last one, `ValueError: ...`."""
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "no output"
-
-
-def main() -> None:
-    folder = Path(sys.argv[1])
-    events = os.dup(1)  # not inherited by the components
-    log = os.open(folder / "run.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    for name in ("replies", "logs", "s3", "local", "workspace"):
-        (folder / name).mkdir(exist_ok=True)
-    channel = Channel(events, folder / "replies")
-    job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    try:
-        Runner(folder, job, channel).run()
-    except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        channel.tell("finished", state="FAILED", error=f"{type(error).__name__}: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,108 @@
+"""The server as `kfp.Client` sees it, unmodified."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.sandbox_kfp import pipelines
+from tests.integration.sandbox_kfp.support import TERMINAL, ObjectServer, Server, wait_until
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # kfp's own deprecations
+        import kfp
+
+        return kfp.Client(host=server.url, verify_ssl=False)
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+
+def end_of(client: Any, run_id: str) -> Any:
+    wait_until(lambda: client.get_run(run_id).state in TERMINAL, f"an end of run {run_id}")
+    return client.get_run(run_id)
+
+
+def test_a_package_is_uploaded_run_found_and_read(client: Any, objects: ObjectServer, tmp_path: Path) -> None:
+    uri = objects.put("client/data.txt", b"client images")
+    package = str(pipelines.package("train_and_evaluate", tmp_path))
+    pipeline = client.upload_pipeline(package, pipeline_name="uploaded", description="of a test")
+    assert client.get_pipeline_id("uploaded") == pipeline.pipeline_id
+    assert client.get_pipeline(pipeline.pipeline_id).description == "of a test"
+    version = client.upload_pipeline_version(package, "v2", pipeline_id=pipeline.pipeline_id)
+    versions = client.list_pipeline_versions(pipeline.pipeline_id, sort_by="created_at desc").pipeline_versions
+    assert {one.display_name for one in versions} == {"uploaded", "v2"}
+
+    experiment = client.create_experiment("of the client")
+    assert client.get_experiment(experiment_name="of the client").experiment_id == experiment.experiment_id
+    inline = client.run_pipeline(experiment.experiment_id, "inline run", package, {"dataset": uri})
+    by_version = client.run_pipeline(
+        experiment.experiment_id, "run of a version", pipeline_id=pipeline.pipeline_id,
+        version_id=version.pipeline_version_id, params={"dataset": uri, "rate": 0.125},
+    )  # fmt: skip
+    assert end_of(client, inline.run_id).state == "SUCCEEDED"
+    ended = end_of(client, by_version.run_id)
+    assert ended.state == "SUCCEEDED"
+    assert ended.pipeline_version_reference.pipeline_version_id == version.pipeline_version_id
+    assert ended.runtime_config.parameters == {"dataset": uri, "rate": 0.125}
+    assert {task.display_name for task in ended.run_details.task_details} >= {"root", "importer", "train", "evaluate"}
+
+    def named(name: str) -> list[str]:
+        predicate = {"operation": "EQUALS", "key": "display_name", "string_value": name}
+        found = client.list_runs(experiment_id=experiment.experiment_id, filter=json.dumps({"predicates": [predicate]}))
+        rows: list[Any] = found.runs or []
+        return [row.run_id for row in rows]
+
+    assert named("inline run") == [inline.run_id]
+    assert named("no such run") == []
+
+
+def test_a_run_is_terminated_retried_archived_and_deleted(client: Any, tmp_path: Path) -> None:
+    package = str(pipelines.package("holding", tmp_path))
+    run = client.create_run_from_pipeline_package(package, arguments={"folder": str(tmp_path)}, run_name="held")
+    wait_until((tmp_path / "hold.pids").exists, "a component that has started")
+    client.terminate_run(run.run_id)
+    assert end_of(client, run.run_id).state == "FAILED"
+    (tmp_path / "go").touch()
+    client._run_api.run_service_retry_run(run.run_id)  # pyright: ignore[reportPrivateUsage] - Client has no retry
+    assert end_of(client, run.run_id).state == "SUCCEEDED"
+    client.archive_run(run.run_id)
+    assert client.get_run(run.run_id).storage_state == "ARCHIVED"
+    client.delete_run(run.run_id)
+    with pytest.raises(Exception, match="not found"):
+        client.get_run(run.run_id)
+
+
+def test_runs_that_finished_since_a_moment_are_listed_in_pages(client: Any, tmp_path: Path) -> None:
+    (tmp_path / "go").touch()
+    package = str(pipelines.package("holding", tmp_path))
+    experiment = client.create_experiment("pages").experiment_id
+    since = datetime.datetime.fromtimestamp(int(time.time()), datetime.UTC)
+    started = [
+        client.run_pipeline(experiment, f"page {number}", package, {"folder": str(tmp_path)}).run_id
+        for number in range(3)
+    ]
+    for run_id in started:
+        end_of(client, run_id)
+    predicate = {"operation": "GREATER_THAN_EQUALS", "key": "finished_at", "timestamp_value": since.isoformat()}
+    found: list[str] = []
+    token = ""
+    for size in (2, 1):
+        page = client.list_runs(
+            page_token=token, page_size=2, sort_by="finished_at desc", experiment_id=experiment,
+            filter=json.dumps({"predicates": [predicate]}),
+        )  # fmt: skip
+        assert (len(page.runs), page.total_size) == (size, 3)
+        found += [run.run_id for run in page.runs]
+        token = page.next_page_token
+    assert not token
+    assert sorted(found) == sorted(started)

@@ -1,0 +1,172 @@
+"""What the server does not take, it refuses by name, in the real server's form."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.integration.sandbox_kfp import pipelines
+from tests.integration.sandbox_kfp.support import Json, Server
+
+
+def run(spec: Json, **fields: Any) -> Json:
+    return {"display_name": "refused", "pipeline_spec": spec, **fields}
+
+
+def changed(change: Callable[[Json], object], name: str = "train_and_evaluate") -> Json:
+    spec = copy.deepcopy(pipelines.spec(name))
+    change(spec)
+    return spec
+
+
+def train(spec: Json) -> Json:
+    return spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+
+
+GOOD = {"runtime_config": {"parameters": {"dataset": "s3://mlpipeline/x"}}}
+
+BODIES: dict[str, tuple[Callable[[], Json], str]] = {
+    "an unknown field": (lambda: run(changed(lambda s: None), colour="red", **GOOD), 'unknown field "colour"'),
+    "a field of the wrong type": (lambda: run(changed(lambda s: None), service_account=3), "service_account"),
+    "an unknown field of the IR": (lambda: run(changed(lambda s: s.update(colour="red")), **GOOD), "colour"),
+    "another schema version": (
+        lambda: run(changed(lambda s: s.update(schemaVersion="2.0.0")), **GOOD),
+        "KFP only supports schema version 2.1.0",
+    ),
+    "a name with capitals": (
+        lambda: run(changed(lambda s: s["pipelineInfo"].update(name="Train")), **GOOD),
+        "name should consist of lower case",
+    ),
+    "no pipeline": (lambda: {"display_name": "refused"}, "there is nothing to run"),
+    "a missing parameter": (lambda: run(changed(lambda s: None)), "parameter dataset is not optional"),
+    "an unknown parameter": (
+        lambda: run(changed(lambda s: None), runtime_config={"parameters": {"dataset": "s3://b/k", "rat": 1}}),
+        "parameter rat is not declared",
+    ),
+    "a parameter of the wrong type": (
+        lambda: run(changed(lambda s: None), runtime_config={"parameters": {"dataset": "s3://b/k", "rate": "fast"}}),
+        "input parameter rate requires type double or integer",
+    ),
+    "a pipeline root elsewhere": (
+        lambda: run(
+            changed(lambda s: None),
+            runtime_config={"pipeline_root": "gs://bucket/x", "parameters": {"dataset": "s3://b/k"}},
+        ),
+        "runtime_config.pipeline_root is not supported",
+    ),
+    "a container component": (
+        lambda: run(changed(lambda s: None, "containers")),
+        "deploymentSpec.executors.exec-shell.container is not supported",
+    ),
+    "an image that nobody knows": (
+        lambda: run(changed(lambda s: train(s).update(image="example/unknown:1")), **GOOD),
+        "deploymentSpec.executors.exec-train.container.image is not supported",
+    ),
+    "an accelerator": (
+        lambda: run(
+            changed(lambda s: train(s).update(resources={"accelerator": {"count": "1", "type": "tpu"}})), **GOOD
+        ),
+        "deploymentSpec.executors.exec-train.container.resources.accelerator is not supported",
+    ),
+    "a Kubernetes setting": (
+        lambda: run(
+            {
+                "pipeline_spec": changed(lambda s: None),
+                "platform_spec": {
+                    "platforms": {
+                        "kubernetes": {"deploymentSpec": {"executors": {"exec-train": {"nodeSelector": {"a": "b"}}}}}
+                    }
+                },
+            },
+            **GOOD,
+        ),
+        "platform_spec.platforms.kubernetes.deploymentSpec.executors.exec-train.nodeSelector is not supported",
+    ),
+    "a recurring run": (lambda: run(changed(lambda s: None), recurring_run_id="x", **GOOD), "recurring_run_id"),
+}
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_a_run_that_it_cannot_run_is_refused_with_the_field(server: Server, case: str) -> None:
+    make, said = BODIES[case]
+    status, body = server.call("POST", "runs", make())
+    assert (status, body["code"]) == (400, 3), body
+    assert said in body["message"], body
+    assert set(body) == {"code", "message", "details"}
+    runs = server.call(
+        "GET", "runs", filter='{"predicates":[{"operation":"EQUALS","key":"display_name","string_value":"refused"}]}'
+    )
+    assert runs == (200, {})
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ({"filter": "{"}, "failed to parse valid filter"),
+        ({"filter": '{"predicate": []}'}, 'unknown field "predicate"'),
+        (
+            {"filter": '{"predicates":[{"operation":"EQUALS","key":"colour","string_value":"red"}]}'},
+            'no support for filtering on unrecognized field "colour"',
+        ),
+        (
+            {"filter": '{"predicates":[{"operation":"LIKE","key":"state","string_value":"red"}]}'},
+            "invalid predicate operation: LIKE",
+        ),
+        ({"sort_by": "colour desc"}, 'Invalid sorting field: "colour"'),
+        ({"sort_by": "created_at sideways"}, "Received invalid sort by format"),
+        ({"page_token": "x"}, "Invalid page token"),
+        ({"page_size": "-1"}, "The page size should be greater than 0"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(server: Server, query: dict[str, str], said: str) -> None:
+    status, body = server.call("GET", "runs", **query)
+    assert (status, body["code"]) == (400, 3)
+    assert said in body["message"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "runs/nobody"),
+        ("POST", "runs/nobody:terminate"),
+        ("POST", "runs/nobody:retry"),
+        ("DELETE", "runs/nobody"),
+        ("GET", "experiments/nobody"),
+        ("GET", "pipelines/nobody"),
+        ("GET", "pipelines/nobody/versions/none"),
+        ("GET", "recurringruns"),
+    ],
+)
+def test_what_is_not_there_is_not_found(server: Server, method: str, path: str) -> None:
+    status, body = server.call(method, path)
+    assert (status, body["code"]) == (404, 5)
+
+
+def test_a_run_id_of_the_client_is_taken_once(server: Server) -> None:
+    run_id = "0e54bd40-4d0c-4f2c-9f39-9a1d1f0d1c55"
+    body = run(pipelines.spec("look_around"), run_id=run_id)
+    status, made = server.call("POST", "runs", body)
+    assert (status, made["run_id"]) == (200, run_id)
+    status, again = server.call("POST", "runs", body)
+    assert (status, again["code"]) == (500, 13)  # the real server fails on insert
+    assert server.wait(run_id)["state"] == "SUCCEEDED"
+
+
+def test_an_experiment_of_a_name_that_is_taken_is_a_conflict(server: Server) -> None:
+    assert server.call("POST", "experiments", {"display_name": "only once"})[0] == 200
+    status, body = server.call("POST", "experiments", {"display_name": "only once"})
+    assert (status, body["code"]) == (409, 6)
+
+
+def test_calls_that_write_metadata_are_unimplemented(server: Server) -> None:
+    import grpc
+
+    with grpc.insecure_channel(f"127.0.0.1:{server.metadata_port}") as channel:
+        path = "/ml_metadata.MetadataStoreService/PutExecution"
+        put: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(path)
+        with pytest.raises(grpc.RpcError) as caught:
+            put(b"", timeout=5)
+    assert "UNIMPLEMENTED" in str(caught.value)
