@@ -169,7 +169,8 @@ class Controller:
             return
         before = workflow.to_json()
         try:
-            outcome = operate(workflow, now())
+            live = frozenset(key[1] for key in self._pods if key[0] == workflow.metadata.uid)
+            outcome = operate(workflow, now(), live)
         except Exception as error:  # a fault of ours must end this workflow with its reason, not the server
             _log.exception("a pass over workflow %s failed", workflow.name)
             mark_workflow(workflow, Phase.ERROR, now(), f"{type(error).__name__}: {error}")
@@ -216,7 +217,8 @@ class Controller:
             node = workflow.status.nodes.get(node_id)
             if node is not None and not node.fulfilled:
                 node.phase, node.message, node.host_node_name = Phase.RUNNING, None, self._host
-                self.reconcile(workflow, changed=True)
+                workflow.status.set_condition("PodRunning", "True")
+                self._store.save(workflow)
 
         try:
             async with self._slots:

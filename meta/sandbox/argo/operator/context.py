@@ -61,6 +61,7 @@ class Context:
         values: what tags `workflow.*` stand for.
         pods: the pods that should exist, by node id.
         kills: running pods that must end, by node id, with the message for their nodes.
+        live: nodes whose pods are being run already; nothing is worked out for them again.
         overdue: whether the workflow's deadline has passed.
         wake_at: when to pass again, whatever happens until then.
     """
@@ -71,6 +72,7 @@ class Context:
     values: dict[str, str | None] = field(default_factory=dict[str, str | None])
     pods: dict[str, PodRequest] = field(default_factory=dict[str, PodRequest])
     kills: dict[str, str] = field(default_factory=dict[str, str])
+    live: frozenset[str] = frozenset()
     overdue: bool = False
     wake_at: datetime | None = None
     depth: int = 0

@@ -98,7 +98,7 @@ class _Dag:
             return
         self._visited.add(name)
         task, node = self._tasks[name], self._task_node(name)
-        if node is not None and node.fulfilled:
+        if node is not None and (node.fulfilled or node.id in self._context.live):
             return
         for need in self._needs[name]:
             self._visit(need)

@@ -46,7 +46,7 @@ def execute(context: Context, call: Call) -> NodeStatus:
 
 def _execute(context: Context, call: Call) -> NodeStatus:
     node = context.nodes.get(call.node_name)
-    if node is not None and node.fulfilled:
+    if node is not None and (node.fulfilled or node.id in context.live):
         return node
     template = context.template(call.template)
     strategy = template.retry_strategy or context.workflow.spec.retry_strategy

@@ -24,12 +24,18 @@ class Outcome:
     wake_at: datetime | None = None
 
 
-def operate(workflow: Workflow, now: datetime) -> Outcome:
-    """Bring a workflow as far as it goes now; changes its status in place."""
+def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset()) -> Outcome:
+    """Bring a workflow as far as it goes now; changes its status in place.
+
+    Args:
+        workflow: the workflow.
+        now: the time, whole seconds.
+        live: ids of nodes whose pods are being run already.
+    """
     status = workflow.status
     if status.phase.completed:
         return Outcome()
-    context = Context(workflow, now, execute, global_values(workflow))
+    context = Context(workflow, now, execute, global_values(workflow), live=live)
     deadline = _deadline(workflow)
     context.overdue = deadline is not None and now >= deadline
     if deadline is not None and not context.overdue:
