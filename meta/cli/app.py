@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, runs
+from meta.cli import definitions, demo, runs, stack
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -40,3 +40,5 @@ def options(
 
 runs.register(app)
 definitions.register(app)
+stack.register(app)
+demo.register(app)

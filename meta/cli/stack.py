@@ -25,6 +25,10 @@ from workflows.errors import MetaError
 DataDir = Annotated[
     Path, typer.Option("--data-dir", metavar="DIR", envvar="META_DATA_DIR", help="Where the stack keeps everything.")
 ]
+Environments = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", envvar="META_ENVIRONMENTS", help="Steps' Python environments, shared by stacks."),
+]
 Port = Annotated[int | None, typer.Option(min=1, max=65535, metavar="PORT", show_default=False)]
 _COLOURS = {"ok": "green", "ready": "green", "done": "green", "warn": "yellow", "fail": "red", "restarting": "red"}
 _LABELS = {
@@ -43,10 +47,7 @@ def up(
     images: Annotated[
         list[Path] | None, typer.Option("--images", metavar="FILE", help="An images table of yours; may be repeated.")
     ] = None,
-    environments: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", envvar="META_ENVIRONMENTS", help="Steps' Python environments, shared by stacks."),
-    ] = None,
+    environments: Environments = None,
     parts: Annotated[
         list[PartName] | None, typer.Option("--part", help="Only this part and what it needs; may be repeated.")
     ] = None,
@@ -83,10 +84,10 @@ def up(
         environments=environments,
         ports=given,
         well_known_ports=True,
-        listener=reporter.event if reporter else _say,
+        listener=reporter.event if reporter else say,
     )
     if detach:
-        addresses = run_detached(_arguments(options), DataFolder(data_dir), _say)
+        addresses = run_detached(_arguments(options), DataFolder(data_dir), say)
         _print_addresses(addresses, output)
         stderr().print(Text(f"running in the background; `meta down --data-dir {data_dir}` stops it"), soft_wrap=True)
         return
@@ -224,7 +225,7 @@ def _parts_table(state: StackState) -> Table:
     return table
 
 
-def _say(event: StackEvent) -> None:
+def say(event: StackEvent) -> None:
     if event.kind is EventKind.STOPPED:
         return
     words = f": {event.text}" if event.kind in (EventKind.PROGRESS, EventKind.MOVED) else f" {event.kind} {event.text}"
