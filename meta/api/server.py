@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol, cast
+
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -13,6 +15,14 @@ from workflows.errors import PortTaken
 
 SERVICE = meta_pb2.DESCRIPTOR.services_by_name["MetaService"].full_name
 MAX_MESSAGE = 32 * 1024 * 1024  # bytes: above every limit of ours, so that what is too large is refused by name
+
+
+class _Health(Protocol):
+    """What we use of grpc_health's asynchronous servicer, which its stubs leave out."""
+
+    async def set(self, service: str, status: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None: ...
+
+    async def enter_graceful_shutdown(self) -> None: ...
 
 
 class ApiServer:
@@ -30,9 +40,11 @@ class ApiServer:
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
             ],
         )
-        self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue] -- not in its stubs
+        # its stubs know only the blocking servicer
+        made = cast(object, health.aio.HealthServicer())  # pyright: ignore[reportAttributeAccessIssue]
+        self._health = cast(_Health, made)
         add_MetaServiceServicer_to_server(servicer, self._server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(cast(health.HealthServicer, made), self._server)
         reflection.enable_server_reflection(
             (SERVICE, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME), self._server
         )

@@ -10,8 +10,8 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 from temporalio.client import Client
 
 from meta.api.v1 import meta_pb2 as pb
@@ -301,15 +301,24 @@ async def test_logs_of_a_run_come_by_step(rig: Rig, monkeypatch: pytest.MonkeyPa
 
 async def test_health_and_reflection_answer(rig: Rig) -> None:
     async with aio.insecure_channel(rig.address) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
         for name in ("", "meta.v1.MetaService"):
-            reply = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+            reply = await check(health_pb2.HealthCheckRequest(service=name))
             assert reply.status == health_pb2.HealthCheckResponse.SERVING
 
         async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
             yield reflection_pb2.ServerReflectionRequest(list_services="")
 
-        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
-        names = [s.name async for r in stub.ServerReflectionInfo(requests()) for s in r.list_services_response.service]
+        reflect = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )
+        names = [s.name async for r in reflect(requests()) for s in r.list_services_response.service]
         assert "meta.v1.MetaService" in names
 
 

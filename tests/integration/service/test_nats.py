@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
+from typing import cast
 
 import nats as nats_client
 import pytest
@@ -145,10 +146,10 @@ async def test_a_message_that_can_never_start_a_run_goes_to_the_dead_letters(
     await drained(js)
     dead = await js.get_last_msg(DEAD_STREAM, f"meta.dead.{subject}")
     assert dead.data == data
-    assert dead.headers is not None
-    assert dead.headers["Meta-Reason-Code"] == code
-    assert words in json.loads(dead.headers["Meta-Reason"])
-    assert dead.headers["x-own"] == "kept"
+    headers = cast(dict[str, str], dead.headers)
+    assert headers["Meta-Reason-Code"] == code
+    assert words in json.loads(headers["Meta-Reason"])
+    assert headers["x-own"] == "kept"
     async with rig.client() as client:
         assert (await client.list()).runs == []
 

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from meta.cli.progress import follow
+from meta.cli.render import duration_text, print_run, runs_table
+from meta.client import MetaClient, RunView
+from workflows.messages import StepSnapshot
+from workflows.outcome import Artifact, EngineKind, RunState, StepState
+
+AT = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def run(state: RunState, train: StepState, **changes: object) -> RunView:
+    step = StepSnapshot(
+        name="train",
+        kind=EngineKind.KFP,
+        engine="kfp",
+        state=train,
+        attempt=2,
+        message="[red]not markup[/red]",
+        nodes=4,
+        cached_nodes=3,
+        artifacts={"model": Artifact(name="model", uri="s3://meta/m", sha256="abcdef0123456789", size=12345)},
+        started_at=AT,
+        finished_at=AT + timedelta(seconds=75) if train.ended else None,
+    )
+    view = RunView(id="chain-1", workflow="chain", bundle_digest="d", state=state, steps=[step], started_at=AT)
+    return view.model_copy(update=changes)
+
+
+def console(*, terminal: bool = False) -> tuple[Console, StringIO]:
+    out = StringIO()
+    return Console(file=out, width=160, force_terminal=terminal, highlight=False), out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0s"), (9.94, "9.9s"), (59, "59s"), (75, "1m15s"), (3600 * 26 + 61, "26h01m")]
+)
+def test_durations_read_as_people_write_them(seconds: float, text: str) -> None:
+    assert duration_text(timedelta(seconds=seconds)) == text
+
+
+def test_a_run_shows_steps_outputs_and_artifacts() -> None:
+    screen, out = console()
+    ended = run(
+        RunState.FAILED,
+        StepState.FAILED,
+        message="step train failed",
+        outputs={"a": [1, "ü"]},
+        temporal_url="http://ui/x",
+    )
+    print_run(screen, ended)
+    text = out.getvalue()
+    for words in (
+        "chain-1 failed", "step train failed", "train  kfp", "1m15s", "[red]not markup[/red]", 'a = [1, "ü"]',
+        "train.model s3://meta/m sha256:abcdef012345 12,345 bytes", "http://ui/x",
+    ):  # fmt: skip
+        assert words in text
+
+
+def test_a_list_of_runs_has_a_line_each() -> None:
+    screen, out = console()
+    screen.print(runs_table([run(RunState.RUNNING, StepState.RUNNING), run(RunState.SUCCEEDED, StepState.SUCCEEDED)]))
+    assert out.getvalue().count("chain-1") == 2
+
+
+class Scripted(MetaClient):
+    async def watch(self, run_id: str) -> AsyncGenerator[RunView]:
+        yield run(RunState.RUNNING, StepState.RUNNING)
+        yield run(RunState.RUNNING, StepState.RUNNING, message="nothing new of the step")
+        yield run(RunState.SUCCEEDED, StepState.SUCCEEDED)
+
+
+async def test_outside_a_terminal_each_change_is_one_line() -> None:
+    screen, out = console()
+    ended = await follow(Scripted(), "chain-1", screen)
+    assert ended.state is RunState.SUCCEEDED
+    lines = [line.split(maxsplit=1)[1] for line in out.getvalue().splitlines()]
+    assert lines == [
+        "train running (kfp, attempt 2) 3 of 4 nodes cached [red]not markup[/red]",
+        "train succeeded (kfp, attempt 2) 3 of 4 nodes cached in 1m15s [red]not markup[/red]",
+        "chain-1 succeeded",
+    ]
+
+
+async def test_in_a_terminal_the_table_is_live_and_its_last_state_stays() -> None:
+    screen, out = console(terminal=True)
+    await follow(Scripted(), "chain-1", screen)
+    assert "succeeded" in out.getvalue().split("\x1b[2K")[-1]
