@@ -224,9 +224,9 @@ class ApiCaller:
                 _request_timeout=(self._settings.connect_timeout, timeout or self._settings.request_timeout),
             )
         except self._api_error as error:
-            raise self._refused(method, path, error) from error
+            raise self._refused(method, path.format_map(where or {}), error) from error
         except HTTPError as error:
-            raise self._no_answer(method, path, error) from error
+            raise self._no_answer(method, path.format_map(where or {}), error) from error
         return cast("BaseHTTPResponse", answer)
 
     def close(self) -> None:

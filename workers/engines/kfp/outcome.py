@@ -110,13 +110,20 @@ def _detail_node(detail: JsonObject) -> Node:
 
 
 def _message(run: JsonObject, nodes: Sequence[Node]) -> str:
-    """The run's own error and those of its tasks, as `name: message`; at least the names of the tasks that failed."""
-    lines = [f"{name}: {message}" if name else message for name, message in error_lines(run)]
-    told = {name for name, _ in error_lines(run)}
+    """The run's own error and those of its tasks, as `name: message`; at least the names of the tasks that failed.
+
+    A task's error shows again in what holds it, so the same words are kept once.
+    """
+    told = error_lines(run)
+    named = {name for name, _ in told}
     for node in nodes:
-        if node.phase == State.FAILED and node.parent and node.name not in told:
-            lines.append(f"{node.name}: {node.message or 'failed'}")
-    return "\n".join(dict.fromkeys(lines)) or f"the run ended {state(run)}"
+        if node.phase == State.FAILED and node.parent and node.name not in named:
+            told.append((node.name, node.message or "failed"))
+    lines: list[str] = []
+    for name, message in told:
+        if not any(message in line for line in lines):
+            lines.append(f"{name}: {message}" if name else message)
+    return "\n".join(lines) or f"the run ended {state(run)}"
 
 
 def pipeline_reference(run: JsonObject) -> tuple[str, str]:
