@@ -1,5 +1,7 @@
 """Every step once, each after all it depends on."""
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,13 +12,13 @@ from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonValue
 
 
-def definition(steps: dict[str, dict[str, JsonValue]]) -> MetaWorkflow:
+def definition(steps: Mapping[str, Mapping[str, object]]) -> MetaWorkflow:
     return MetaWorkflow.model_validate(
         {
             "apiVersion": "meta/v1",
             "kind": "MetaWorkflow",
             "metadata": {"name": "x"},
-            "steps": {name: {"argo": {"template": "t"}, **step} for name, step in steps.items()},
+            "steps": {name: {"argo": {"template": "t"}} | dict(step) for name, step in steps.items()},
         }
     )
 
@@ -112,5 +114,5 @@ def test_a_step_that_does_not_exist_is_refused() -> None:
 
 
 def test_five_hundred_steps_in_a_row_are_planned() -> None:
-    steps: dict[str, dict[str, JsonValue]] = {f"s{i}": {"needs": [f"s{i + 1}"]} for i in range(499)} | {"s499": {}}
+    steps: dict[str, dict[str, list[str]]] = {f"s{i}": {"needs": [f"s{i + 1}"]} for i in range(499)} | {"s499": {}}
     assert [s.name for s in make_plan(definition(steps)).steps] == [f"s{i}" for i in reversed(range(500))]

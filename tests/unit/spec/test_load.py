@@ -209,8 +209,9 @@ def test_a_definition_built_in_python_is_validated_by_paths() -> None:
 
 def test_an_input_that_travels_stays_required() -> None:
     definition = load_definition(HEAD + STEPS)
-    for exclude in ({}, {"exclude_unset": True}, {"exclude_defaults": True}):
-        back = MetaWorkflow.model_validate_json(definition.model_dump_json(by_alias=True, **exclude))
+    for unset, defaults in ((False, False), (True, False), (False, True)):
+        text = definition.model_dump_json(by_alias=True, exclude_unset=unset, exclude_defaults=defaults)
+        back = MetaWorkflow.model_validate_json(text)
         assert [i.is_required for i in back.inputs.values()] == [False, True, False]
 
 

@@ -10,7 +10,7 @@ from jsonschema import Draft202012Validator
 
 from workflows.spec.schema import json_schema
 from workflows.spec.yaml12 import Document
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 CATALOG = Path(__file__).parents[3] / "workflows" / "catalog"
 VALID: JsonObject = {
@@ -26,7 +26,7 @@ VALID: JsonObject = {
 }
 
 
-def errors(value: object) -> list[str]:
+def errors(value: JsonValue) -> list[str]:
     return [e.message for e in Draft202012Validator(json_schema()).iter_errors(value)]
 
 
@@ -66,10 +66,10 @@ def test_right_definitions_pass() -> None:
         (("outputs", "x"), 3),
     ],
 )
-def test_slips_of_shape_are_refused(path: tuple[str, ...], value: object) -> None:
+def test_slips_of_shape_are_refused(path: tuple[str, ...], value: JsonValue) -> None:
     definition = deepcopy(VALID)
     inner = definition
     for key in path[:-1]:
         inner = cast(JsonObject, inner[key])
-    inner[path[-1]] = value  # type: ignore[assignment]  # pyright: ignore[reportArgumentType]
+    inner[path[-1]] = value
     assert errors(definition)

@@ -36,7 +36,7 @@ from workflows.values import JsonValue
 def test_plain_words_mean_what_yaml_1_2_says(text: str, value: JsonValue) -> None:
     document = Document(f"a: {text}\n")
     assert (document.value, document.problems) == ({"a": value}, [])
-    assert type(document.value["a"]) is type(value)  # type: ignore[index,call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportOptionalSubscript, reportIndexIssue]
+    assert repr(document.value) == repr({"a": value})  # 1 is not 1.0, nor True
 
 
 @pytest.mark.parametrize(
