@@ -215,6 +215,10 @@ def _executors(deployment: Json, images: ImageTable) -> tuple[Executor, ...]:
             raise unsupported(
                 f"{place}.container", "container components need containers; use Python components (@dsl.component)"
             )
+        if command[:2] == ["python3", "-m"]:
+            raise unsupported(
+                f"{place}.container.command", "containerized Python components need their container's code"
+            )
         if "accelerator" in container.get("resources", {}):
             raise unsupported(f"{place}.container.resources.accelerator", "it has no accelerators")
         image = str(container.get("image", ""))
