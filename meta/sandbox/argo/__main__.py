@@ -6,29 +6,16 @@ import argparse
 import logging
 import os
 import signal
-import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import cast
 
-import uvicorn
 from pydantic import SecretStr
-from starlette.applications import Starlette
 
-from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.serving import ArgoSandboxServer
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from workflows.errors import MetaError
-
-
-class _Server(uvicorn.Server):
-    """Ends the watches first, so that going down does not wait for clients to close them."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        parts = cast("Server", cast("Starlette", self.config.app).state.server)
-        parts.store.hub.close()
-        await super().shutdown(sockets)
 
 
 def _pass(signum: int, frame: FrameType | None) -> None:
@@ -81,8 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     except MetaError as error:
         print(error, file=sys.stderr)
         return 2
-    config = uvicorn.Config(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
-    server = _Server(config)
+    server = ArgoSandboxServer(app, options.host, options.port)
     for signum in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has gone down: that is no fault
         signal.signal(signum, _pass)
     server.run()

@@ -19,12 +19,12 @@ from typing import cast
 import obstore
 import pytest
 import urllib3
-import uvicorn
 from obstore.store import S3Store
 from pydantic import JsonValue, SecretStr
 
 from meta.sandbox.argo import ArgoSandboxSettings
 from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.serving import ArgoSandboxServer
 from meta.sandbox.argo.state.status import JsonObject
 
 NAMESPACE = "argo"
@@ -196,10 +196,7 @@ def nodes_of(workflow: JsonObject) -> dict[str, JsonObject]:
 @contextmanager
 def serve(settings: ArgoSandboxSettings) -> Generator[Argo]:
     """Run the application through uvicorn in a thread."""
-    config = uvicorn.Config(
-        create_app(settings), host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
+    server = ArgoSandboxServer(create_app(settings), "127.0.0.1", 0)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()))
     thread.start()
     try:

@@ -57,6 +57,8 @@ def test_what_does_not_exist_is_not_found(argo: Argo) -> None:
 def test_another_namespace_is_forbidden_and_other_resources_are_unimplemented(argo: Argo) -> None:
     status, body = argo.call("GET", "/workflows/elsewhere")
     assert (status, body["code"]) == (403, 7)
+    status, body = argo.call("GET", "/workflow-templates/argo/any")
+    assert (status, body["code"]) == (404, 5)
     status, body = argo.call("GET", "/cron-workflows/argo")
     assert (status, body["code"]) == (501, 12)
 

@@ -1,0 +1,98 @@
+"""The Argo adapter, which knows only the real server's API, on the sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+import yaml
+from pydantic import SecretStr
+
+from meta.sandbox.argo import ArgoSandboxSettings
+from tests.integration.engines.submissions import Pulse, argo_submission, key
+from tests.integration.sandbox_argo.conftest import BUCKET, KEY, NOTHING, S3, SECRET, Argo, alive, shell, workflow
+from workers.artifacts import ArtifactStore
+from workers.engines.argo.engine import ArgoEngine
+from workers.settings import ArgoSettings, StoreSettings
+from workflows.naming import engine_run_name
+from workflows.outcome import Artifact, FailureClass
+from workflows.values import JsonObject
+
+
+@pytest_asyncio.fixture
+async def engine(argo: Argo, s3: S3) -> AsyncIterator[ArgoEngine]:
+    objects = ArtifactStore(
+        StoreSettings(endpoint=s3.endpoint, access_key=SecretStr(KEY), secret_key=SecretStr(SECRET))
+    )
+    engine = ArgoEngine("sandbox", ArgoSettings(url=argo.url, settle_delay=0.2, request_timeout=20), objects)
+    yield engine
+    await engine.close()
+
+
+def text_of(manifest: JsonObject) -> str:
+    return yaml.safe_dump(json.loads(json.dumps(manifest)))
+
+
+async def test_a_run_is_submitted_once_waited_for_and_its_outputs_are_read(engine: ArgoEngine, s3: S3) -> None:
+    s3.put("adapter/in.txt", b"17\n")
+    leaf = shell(
+        "main", "echo $(($(cat /tmp/in) * {{inputs.parameters.by}})) | tee /tmp/out > /tmp/value",
+        inputs={"parameters": [{"name": "by"}], "artifacts": [{"name": "data-set", "path": "/tmp/in"}]},
+        outputs={"parameters": [{"name": "value", "valueFrom": {"path": "/tmp/value"}}],
+                 "artifacts": [{"name": "out", "path": "/tmp/out", "archive": {"none": NOTHING}}]},
+    )  # fmt: skip
+    arguments = {"parameters": [{"name": "by", "value": "1"}], "artifacts": [{"name": "data-set"}]}
+    submission = argo_submission(
+        manifest=text_of(workflow("x", "main", leaf, arguments=arguments)),
+        parameters={"by": 2},
+        artifacts={"data_set": Artifact(name="data_set", uri=f"s3://{BUCKET}/adapter/in.txt")},
+    )
+    ref = await engine.submit(submission)
+    assert await engine.submit(submission) == ref
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    assert outcome.succeeded, outcome.message
+    assert outcome.outputs == {"value": "34"}
+    assert outcome.artifacts["out"].uri == f"s3://{BUCKET}/{ref.name}/{ref.name}/out"
+    assert s3.get(f"{ref.name}/{ref.name}/out") == b"34\n"
+    assert [(node.type, node.phase, node.exit_code) for node in outcome.nodes] == [("Pod", "Succeeded", 0)]
+    assert (await engine.health()).ok
+
+
+async def test_a_wait_ends_when_the_run_is_terminated(engine: ArgoEngine) -> None:
+    ref = await engine.submit(
+        argo_submission(manifest=text_of(workflow("x", "main", shell("main", "echo $$; sleep 300"))))
+    )
+    waiting = asyncio.create_task(engine.wait(ref, Pulse()))
+    lines = [line async for line in engine.logs(ref)]
+    while not lines:
+        await asyncio.sleep(0.05)
+        lines = [line async for line in engine.logs(ref)]
+    assert alive(int(lines[0].text))
+    assert await engine.terminate(key(), engine_run_name("chain", key()), ref)
+    assert not alive(int(lines[0].text))
+    outcome = await asyncio.wait_for(waiting, 10)
+    assert outcome.failure is FailureClass.CANCELLED
+
+
+async def test_a_failed_run_is_resumed_in_place(engine: ArgoEngine, settings: ArgoSandboxSettings) -> None:
+    flag = settings.data_dir / "flag"
+    manifest = text_of(workflow("x", "main", shell("main", f"cat {flag}")))
+    ref = await engine.submit(argo_submission(manifest=manifest))
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    assert outcome.failure is FailureClass.FAILED
+    assert "main: Error (exit code 1)" in outcome.message
+    flag.write_text("")
+    assert await engine.resume(ref, key(attempt=2)) == ref
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    assert outcome.succeeded, outcome.message
+
+
+async def test_a_deleted_run_is_lost(engine: ArgoEngine, argo: Argo) -> None:
+    ref = await engine.submit(argo_submission(manifest=text_of(workflow("x", "main", shell("main", "sleep 300")))))
+    waiting = asyncio.create_task(engine.wait(ref, Pulse()))
+    await asyncio.to_thread(argo.until, ref.name, lambda status: status.get("phase") == "Running")
+    await asyncio.to_thread(argo.call, "DELETE", f"/workflows/argo/{ref.name}")
+    outcome = await asyncio.wait_for(waiting, 20)
+    assert outcome.failure is FailureClass.LOST
