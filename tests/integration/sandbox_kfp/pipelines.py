@@ -63,6 +63,21 @@ def folders(text: str):
     read_folder(folder=make_folder(text=text).output)
 
 @dsl.component(base_image=IMAGE)
+def write_elsewhere(data: Output[Dataset]):
+    import tempfile
+    data.custom_path = tempfile.mkdtemp() + "/elsewhere.txt"
+    with open(data.path, "w") as file:
+        file.write("from elsewhere")
+
+@dsl.component(base_image=IMAGE)
+def read_file(data: Input[Dataset]) -> str:
+    return open(data.path).read()
+
+@dsl.pipeline(name="custom-paths")
+def custom_paths():
+    read_file(data=write_elsewhere().output)
+
+@dsl.component(base_image=IMAGE)
 def look() -> dict:
     import os, sys
     return {"env": dict(os.environ), "prefix": sys.prefix, "cwd": os.getcwd()}

@@ -117,6 +117,15 @@ def test_a_folder_is_stored_as_objects_and_staged_again(server: Server, objects:
     assert objects.read(f"{folder.uri}/a.txt") == b"first a.txt"
 
 
+def test_an_output_that_was_written_to_a_path_of_its_own_is_stored_too(server: Server, objects: ObjectServer) -> None:
+    run_id = server.submit(pipelines.spec("custom_paths"))
+    assert server.wait(run_id)["state"] == "SUCCEEDED"
+    executions = server.executions(run_id)
+    data = server.artifacts(executions["write-elsewhere"], pb.Event.OUTPUT)["data"]
+    assert objects.read(data.uri) == b"from elsewhere"
+    assert outputs(executions["read-file"]) == {"Output": "from elsewhere"}
+
+
 def test_an_importer_of_a_missing_object_fails_the_run_with_its_uri(server: Server) -> None:
     uri = f"s3://{BUCKET}/nowhere/data.txt"
     run = server.wait(server.submit(pipelines.spec("train_and_evaluate"), {"dataset": uri}))

@@ -4,8 +4,10 @@
 # (kfp has no types, and its private parts are what the hooks take hold of)
 
 import contextlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -29,9 +31,10 @@ from kfp.local.orchestrator import dag_orchestrator, enhanced_dag_orchestrator, 
 from kfp.pipeline_spec import pipeline_spec_pb2
 
 from .channel import Channel
-from .values import artifacts_of, join, last_words, parameters_of, plain, without_pip_install
+from .text import last_words, plain, without_pip_install
+from .values import artifacts_of, join, parameters_of
 
-LOG_TAIL_LINES = 20
+LOG_TAIL_LINES = 200
 ITERATION = re.compile(r"^(?P<loop>.+)-iteration-(?P<index>\d+)$")
 COMPONENT_MAIN = Path(__file__).with_name("component_main.py")
 
@@ -46,6 +49,7 @@ class Scope(threading.local):
     dispatched: bool = False
     cache_key: str = ""
     error: str = ""
+    output_file: Path = Path()  # what the executor writes about the component's outputs
 
 
 class Runner:
@@ -345,8 +349,9 @@ class Runner:
             for name, artifacts in made.outputs.artifacts.items():
                 for artifact in artifacts.artifacts:
                     artifact.uri = f"{root}/{name}"
-            made.outputs.output_file = str(self.path_of(root) / "executor_output.json")
-            Path(made.outputs.output_file).parent.mkdir(parents=True, exist_ok=True)
+            self.scope.output_file = self.path_of(root) / "executor_output.json"
+            self.scope.output_file.parent.mkdir(parents=True, exist_ok=True)
+            made.outputs.output_file = str(self.scope.output_file)
             return made
 
         return construct_executor_input
@@ -357,6 +362,7 @@ class Runner:
             self.channel.ask("stage", task=self.scope.name, artifact=name, uris=missing)
 
     def publish(self, outputs: dict[str, Any]) -> None:
+        self.collect_custom_paths()
         uris = [
             artifact.uri
             for value in outputs.values()
@@ -365,6 +371,21 @@ class Runner:
         ]
         if uris:
             self.channel.ask("publish", task=self.scope.name, uris=uris)
+
+    def collect_custom_paths(self) -> None:
+        """Bring outputs that the component wrote elsewhere to where their URIs say; kfp.local forgets such paths."""
+        if not self.scope.output_file.exists():
+            return
+        said = json.loads(self.scope.output_file.read_text(encoding="utf-8"))
+        for artifacts in said.get("artifacts", {}).values():
+            for artifact in artifacts["artifacts"]:
+                source, target = artifact.get("custom_path"), self.path_of(artifact["uri"])
+                if source and Path(source).exists() and not target.exists():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    if Path(source).is_dir():
+                        shutil.copytree(source, target)
+                    else:
+                        shutil.copyfile(source, target)
 
     # -- processes
 

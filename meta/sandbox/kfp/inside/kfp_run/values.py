@@ -1,8 +1,7 @@
 # pyright: basic
 # (kfp has no types)
-"""Values of tasks as events carry them, and the text of commands and messages."""
+"""Values of tasks as events carry them."""
 
-import re
 from typing import Any
 
 from kfp import dsl
@@ -31,21 +30,3 @@ def holds_artifacts(value: Any) -> bool:
     return isinstance(value, dsl.Artifact) or (
         isinstance(value, list) and bool(value) and all(isinstance(item, dsl.Artifact) for item in value)
     )
-
-
-def without_pip_install(command: list[str]) -> list[str]:
-    """Drop the wrapper that installs packages and then runs the rest: `sh -c '... pip install ... "$0" "$@"' ...`."""
-    if len(command) > 3 and command[:2] == ["sh", "-c"] and "pip install" in command[2] and '"$0" "$@"' in command[2]:
-        return command[3:]
-    return command
-
-
-def plain(text: str) -> str:
-    """Without the colours that kfp.local puts into its messages."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-def last_words(lines: list[str]) -> str:
-    """The line that says what went wrong: for Python the last one, `ValueError: ...`."""
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "no output"
