@@ -35,7 +35,7 @@ class GuardedProcess:
     process: asyncio.subprocess.Process
     pgid: int
     pid: int
-    _lifeline: socket.socket
+    _lifeline: int  # a bare descriptor: dropping the handle does not end the child, only our own end does
     _swept: bool = field(default=False, init=False)
 
     @property
@@ -52,7 +52,7 @@ class GuardedProcess:
         if not self._swept:  # once: later the number may be another's
             self._swept = True
             kill_group(self.pgid)
-            self._lifeline.close()
+            os.close(self._lifeline)
         return code
 
     def signal(self, sig: signal.Signals) -> None:
@@ -128,7 +128,7 @@ async def spawn(
         kill_group(process.pid)
         await process.wait()
         raise
-    return GuardedProcess(process, process.pid, int(line or b"0"), ours)
+    return GuardedProcess(process, process.pid, int(line or b"0"), ours.detach())
 
 
 async def _child_line(lifeline: socket.socket) -> bytes:

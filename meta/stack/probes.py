@@ -167,13 +167,12 @@ def nats(url: str, token: str | None) -> Probe:
         from nats.errors import Error
 
         try:
-            connection = await client.connect(
-                url, token=token, allow_reconnect=False, connect_timeout=int(TIMEOUT_S), error_cb=_no_word
-            )
-            try:
-                await connection.jetstream().account_info()
-            finally:
-                await connection.close()
+            async with asyncio.timeout(TIMEOUT_S):
+                connection = await client.connect(url, token=token, max_reconnect_attempts=1, error_cb=_no_word)
+                try:
+                    await connection.jetstream().account_info()
+                finally:
+                    await connection.close()
         except (Error, OSError, TimeoutError) as error:
             raise NotReady(f"{url}: {error or type(error).__name__}") from error
 
