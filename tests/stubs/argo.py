@@ -46,6 +46,7 @@ class ArgoFaults:
         delete_at_end: workflows are deleted the moment they end.
         archive: deleted workflows can still be read by uid; False: there is no archive at all.
         lost_retries: the retry takes effect, the answer never comes.
+        retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
         hang: seconds until a lost answer's connection is given up.
     """
 
@@ -57,6 +58,7 @@ class ArgoFaults:
     delete_at_end: bool = False
     archive: bool = False
     lost_retries: int = 0
+    retry_conflicts: int = 0
     hang: float = 1.0
 
 
@@ -267,6 +269,9 @@ class ArgoStub:
             return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
         if (phase := text(workflow, "status", "phase")) not in ("Failed", "Error"):
             return _error(400, 3, f"Cannot retry a workflow in phase {phase}")
+        if self.faults.retry_conflicts > 0:
+            self.faults.retry_conflicts -= 1
+            return _error(409, 10, "Operation cannot be fulfilled: the object has been modified")
         workflow["status"] = {**child(workflow, "status"), "phase": "Running", "finishedAt": None, "message": ""}
         self._put(name, workflow, "MODIFIED")
         self._run(name)

@@ -14,7 +14,7 @@ from tests.stubs.argo import ArgoStub
 from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
 from workers.settings import ArgoSettings, StoreSettings
-from workflows.errors import EngineRunLost
+from workflows.errors import EngineRunLost, EngineUnavailable
 from workflows.naming import engine_run_name
 from workflows.outcome import FailureClass
 
@@ -115,6 +115,17 @@ async def test_a_retry_whose_answer_was_lost_is_not_sent_again(engine: ArgoEngin
     await engine.resume(ref, key(attempt=2))
     assert stub.phase(ref.name) == "Running"
     assert stub.requests["retry"] == 1
+
+
+async def test_a_retry_that_meets_another_write_is_tried_again(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    stub.finish(ref.name, "Failed")
+    await eventually(lambda: stub.phase(ref.name) == "Failed", "it has failed")
+    stub.faults.retry_conflicts = 1
+    with pytest.raises(EngineUnavailable, match="has been modified"):
+        await engine.resume(ref, key(attempt=2))
+    await engine.resume(ref, key(attempt=2))
+    assert stub.phase(ref.name) == "Running"
 
 
 async def test_a_run_that_is_gone_cannot_be_resumed(engine: ArgoEngine, stub: ArgoStub) -> None:

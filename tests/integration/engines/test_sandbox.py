@@ -84,7 +84,7 @@ class Engines:
         self._bucket = stack.bucket
         self._store = S3Store(
             stack.bucket,
-            endpoint=config.objects.endpoint,
+            endpoint=stack.addresses.s3,
             access_key_id=stack.credentials.access_key,
             secret_access_key=stack.credentials.secret_key,
             virtual_hosted_style_request=False,

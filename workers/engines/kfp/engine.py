@@ -97,6 +97,9 @@ class KfpEngine:
                     return self._ref(after)
                 if isinstance(error, ApiRejected):
                     break
+            if isinstance(error, ApiRejected) and error.status == CONFLICT:
+                # Somebody, most often the controller, wrote to it at the same moment.
+                raise ApiUnavailable(error.message, status=CONFLICT, hint="it is tried again") from error
             raise
         return self._ref(before)
 
