@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from workflows.errors import DefinitionInvalid, Problem
 from workflows.expressions.references import Reference, references
@@ -42,27 +43,41 @@ def make_plan(definition: MetaWorkflow) -> Plan:
         DefinitionInvalid: the steps form a circle, or need a step that does not exist.
         ExpressionFailed: an expression whose references cannot be read. Validation finds all of these earlier.
     """
-    planned = {name: plan_step(definition, name) for name in definition.steps}
-    if missing := {d for p in planned.values() for d in p.dependencies} - set(planned):
+    positions = {name: i for i, name in enumerate(definition.steps)}
+    planned = [_plan_step(name, step, positions) for name, step in definition.steps.items()]
+    if missing := {d for p in planned for d in p.dependencies} - set(positions):
         raise DefinitionInvalid([Problem(f"unknown step '{name}'", path="steps") for name in sorted(missing)])
-    ordered: dict[str, PlannedStep] = {}
-    while len(ordered) < len(planned):
-        ready = [p for p in planned.values() if p.name not in ordered and all(d in ordered for d in p.dependencies)]
-        if not ready:
-            circle = find_circle({n: p.dependencies for n, p in planned.items()})
-            raise DefinitionInvalid([Problem(circle_message(circle), path=f"steps.{circle[0]}")])
-        ordered.update((p.name, p) for p in ready)
-    return Plan(tuple(ordered.values()))
+    followers: dict[str, list[int]] = {name: [] for name in positions}
+    for i, step in enumerate(planned):
+        for dependency in step.dependencies:
+            followers[dependency].append(i)
+    open_dependencies = [len(step.dependencies) for step in planned]
+    ready = [i for i, count in enumerate(open_dependencies) if count == 0]  # a heap: the smallest position first
+    ordered: list[PlannedStep] = []
+    while ready:
+        step = planned[heappop(ready)]
+        ordered.append(step)
+        for follower in followers[step.name]:
+            open_dependencies[follower] -= 1
+            if open_dependencies[follower] == 0:
+                heappush(ready, follower)
+    if len(ordered) < len(planned):
+        circle = find_circle({p.name: p.dependencies for p in planned})
+        raise DefinitionInvalid([Problem(circle_message(circle), path=f"steps.{circle[0]}")])
+    return Plan(tuple(ordered))
 
 
 def plan_step(definition: MetaWorkflow, name: str) -> PlannedStep:
     """What one step depends on."""
-    step = definition.steps[name]
-    mentioned = {r.step for text in step_expressions(step) for r in references(text)}
-    dependencies = [n for n in definition.steps if n in mentioned or n in step.needs]
-    unknown = [n for n in (*step.needs, *sorted(m for m in mentioned if m is not None)) if n not in definition.steps]
+    return _plan_step(name, definition.steps[name], {name: i for i, name in enumerate(definition.steps)})
+
+
+def _plan_step(name: str, step: Step, positions: Mapping[str, int]) -> PlannedStep:
+    mentioned = {r.step for text in step_expressions(step) for r in references(text) if r.step is not None}
+    # Unknown ones last, so that whoever checks can name them.
+    dependencies = sorted({*step.needs, *mentioned}, key=lambda n: (positions.get(n, len(positions)), n))
     states = {r.name for r in _when_references(step) if r.field == "state"}
-    return PlannedStep(name, (*dependencies, *dict.fromkeys(unknown)), tuple(d for d in dependencies if d in states))
+    return PlannedStep(name, tuple(dependencies), tuple(d for d in dependencies if d in states))
 
 
 def step_expressions(step: Step) -> Iterator[str]:

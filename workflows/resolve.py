@@ -205,6 +205,16 @@ class _Values:
             return self._compile(text, types).evaluate(values)
         except ValueMissing as missing:
             raise absent.get(missing.name, missing) from None
+        except ExpressionFailed as error:
+            raise ExpressionFailed(error.message, hint=self._declare_hint(error, types) or error.hint) from None
+
+    def _declare_hint(self, error: ExpressionFailed, types: dict[str, ExprType]) -> str:
+        """An operator that does not fit an undeclared string: most often one of Argo's outputs."""
+        for name, type_ in types.items():
+            if "applied to" in error.message and type_ is ExprType.STRING and not self._is_declared(name):
+                _, step, _, output = name.split(".")
+                return f"declare its type: steps.{step}.outputs: {{{output}: number}}"
+        return ""
 
     def _compile(self, text: str, types: dict[str, ExprType]) -> Program:
         """Check on the types of the values at hand, so that integers beside numbers are promoted.

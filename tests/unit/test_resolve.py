@@ -114,7 +114,12 @@ def test_a_guard_keeps_an_absent_output_from_being_read() -> None:
     [
         ("${{ steps.train.outputs.acuracy }}", StepState.SUCCEEDED, "no output 'acuracy'", "did you mean 'accuracy'?"),
         ("${{ steps.train.artifacts.modle }}", StepState.SUCCEEDED, "no artifact 'modle'", "did you mean 'model'?"),
-        ("${{ steps.train.outputs.rows > 1 }}", StepState.SUCCEEDED, "'>' cannot be applied to a string", ""),
+        (
+            "${{ steps.train.outputs.rows > 1 }}",
+            StepState.SUCCEEDED,
+            "'>' cannot be applied to a string",
+            "{rows: number}",
+        ),
         ("${{ 1 / (steps.train.outputs.whole - 1) }}", StepState.SUCCEEDED, "divide by zero", ""),
     ],
 )

@@ -75,7 +75,7 @@ def check_expression(text: str, scope: Scope) -> Checked:
         returns = compile_expression(text, variables).returns
     except CompileFailed as failure:
         return Checked(ExprType.ANY, distinct, (*issues, *failure.issues))
-    issues.extend(_disagreements(text, found, variables))
+    issues.extend(_disagreements(text, found))
     return Checked(ExprType.ANY if issues else returns, distinct, tuple(issues))
 
 
@@ -158,19 +158,29 @@ def _impossible_state(found: Found, text: str) -> Issue | None:
     return Issue(f"a step has no state '{match.group(2)}'", match.start(2), hint)
 
 
-def _disagreements(text: str, found: list[Found], variables: Mapping[str, ExprType]) -> list[Issue]:
+def _disagreements(text: str, found: list[Found]) -> list[Issue]:
     """Whether the checker reads the same names as our own finding, on which the plan stands.
 
-    Every declared name is one that we found, so the checker reads no other. That it reads each of them shows when
-    one is taken away: the check must fail.
+    The check passed with no other names declared than we found, so the checker reads no more than those. That it
+    reads each of them shows when it is not declared: it must then be missed. A report names twenty at most.
     """
-    issues: list[Issue] = []
-    types = {name: ExprType.ANY for name in variables}
-    for f in {f.reference: f for f in found}.values():
-        without = {name: type_ for name, type_ in types.items() if name != str(f.reference)}
+    unseen = {str(f.reference): f for f in found}
+    seen: dict[str, ExprType] = {}
+    while unseen:
         try:
-            compile_checked(text, without)
-        except CompileFailed:
-            continue
-        issues.append(Issue(f"'{f.reference}' is not read as it stands", f.start, "give your own names other words"))
-    return issues
+            compile_checked(text, seen)
+            missed: list[str] = []
+        except CompileFailed as failure:
+            missed = [m.group(1) + "." for i in failure.issues if (m := _UNDECLARED.search(i.raw))]
+        read = {name for name in unseen if any(m.startswith(f"{name}.") for m in missed)}
+        if not read:
+            break
+        seen |= dict.fromkeys(read, ExprType.ANY)
+        unseen = {name: f for name, f in unseen.items() if name not in read}
+    return [
+        Issue(f"'{name}' is not read as it stands", f.start, "give your own names other words")
+        for name, f in unseen.items()
+    ]
+
+
+_UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")

@@ -65,3 +65,10 @@ def test_all_slips_of_an_expression_are_named_at_once() -> None:
 @pytest.mark.parametrize("expression", ["[{'a': 1}].exists(inputs, inputs.a == 1)", "[1].map(run, run.id)"])
 def test_a_name_of_ones_own_that_hides_a_root_is_refused(expression: str) -> None:
     assert check_expression(expression, SCOPE).issues
+
+
+def test_an_expression_may_read_very_many_names() -> None:
+    inputs = dict.fromkeys([f"i{n}" for n in range(120)], ExprType.NUMBER)
+    text = f"[{', '.join(f'inputs.{name}' for name in inputs)}]"
+    checked = check_expression(text, Scope(inputs, {}))
+    assert (checked.issues, len(checked.references)) == ((), 120)
