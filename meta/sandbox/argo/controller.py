@@ -52,6 +52,26 @@ class _Pod:
             self.task.cancel()
 
 
+@dataclass(frozen=True, slots=True)
+class _Recorder:
+    """Writes down a pod's process before and after its start: what a killed server may have begun is not begun again."""
+
+    store: Store
+    workflow: Workflow
+    node_id: str
+
+    def starting(self) -> None:
+        self.store.record_process(ProcessRecord(self.workflow.metadata.uid, self.node_id, 0, ""))
+
+    def started(self, pgid: int) -> None:
+        self.store.record_process(ProcessRecord(self.workflow.metadata.uid, self.node_id, pgid, start_mark(pgid)))
+        node = self.workflow.status.nodes.get(self.node_id)
+        if node is not None and not node.fulfilled:
+            node.phase, node.message, node.host_node_name = Phase.RUNNING, None, socket.gethostname()
+            self.workflow.status.set_condition("PodRunning", "True")
+            self.store.save(self.workflow)
+
+
 class Controller:
     """Drives every workflow of a store."""
 
@@ -65,10 +85,10 @@ class Controller:
         self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
         self._cleanups: set[asyncio.Task[None]] = set()
         self._closing = False
-        self._host = socket.gethostname()
 
     def start(self) -> None:
         """Take up what an earlier server left: kill its processes, fail their nodes, go on with the rest."""
+        begun = {(record.uid, record.node_id) for record in self._store.processes()}
         for record in self._store.processes():
             if kill_leftover(record):
                 _log.warning("killed the leftover process group %d of node %s", record.pgid, record.node_id)
@@ -77,7 +97,12 @@ class Controller:
             if workflow.status.phase.completed:
                 self._schedule_ttl(workflow)
                 continue
-            lost = [n for n in workflow.status.nodes.values() if n.type is NodeType.POD and n.phase is Phase.RUNNING]
+            lost = [
+                node
+                for node in workflow.status.nodes.values()
+                if node.type is NodeType.POD and not node.fulfilled
+                and (node.phase is Phase.RUNNING or (workflow.metadata.uid, node.id) in begun)
+            ]  # fmt: skip
             for node in lost:
                 finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
             self.reconcile(workflow, changed=bool(lost))
@@ -212,17 +237,11 @@ class Controller:
     async def _run(self, workflow: Workflow, request: PodRequest, folder: Path, log: PodLog) -> None:
         uid, node_id = workflow.metadata.uid, request.node_id
 
-        def started(pgid: int) -> None:
-            self._store.record_process(ProcessRecord(uid, node_id, pgid, start_mark(pgid)))
-            node = workflow.status.nodes.get(node_id)
-            if node is not None and not node.fulfilled:
-                node.phase, node.message, node.host_node_name = Phase.RUNNING, None, self._host
-                workflow.status.set_condition("PodRunning", "True")
-                self._store.save(workflow)
-
         try:
             async with self._slots:
-                result = await self._runner.run(workflow.name, request, folder, log, started)
+                result = await self._runner.run(
+                    workflow.name, request, folder, log, _Recorder(self._store, workflow, node_id)
+                )
         except asyncio.CancelledError:
             pod = self._pods.get((uid, node_id))
             if self._closing or pod is None or pod.kill_message is None:

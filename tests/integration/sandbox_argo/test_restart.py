@@ -99,3 +99,21 @@ async def test_a_leftover_process_group_is_killed_at_the_start_and_a_strangers_i
     finally:
         await left.stop(0)
         await stranger.stop(0)
+
+
+def test_a_pod_that_may_have_begun_is_not_begun_again(settings: ArgoSandboxSettings) -> None:
+    """Killed between the start of a process and the word of it: the node is Pending, and yet its work may be done."""
+    with serve(settings.model_copy(update={"max_concurrent_pods": 1})) as argo:
+        argo.create(workflow("busy", "main", shell("main", "echo $$; sleep 300")))
+        argo.until("busy", lambda status: status.get("phase") == "Running")
+        argo.create(workflow("next", "main", shell("main", "true")))
+        argo.create(workflow("also", "main", shell("main", "true")))
+        argo.until("also", lambda status: bool(status.get("nodes")))
+    store = Store(settings.data_dir / "argo.db")
+    begun = store.get("argo", "next")
+    assert begun is not None
+    store.record_process(ProcessRecord(begun.metadata.uid, "next", 0, ""))
+    store.close()
+    with serve(settings) as argo:
+        assert nodes_of(argo.finished("next", "Error"))["next"]["message"] == "pod deleted"
+        argo.finished("also", "Succeeded")  # it had not begun, so it runs now

@@ -208,6 +208,19 @@ def test_a_missing_input_object_ends_the_pod_in_error(argo: Argo) -> None:
     assert "artifact x failed to load: The specified key does not exist" in message
 
 
+def test_a_store_that_does_not_answer_and_a_damaged_tarball_end_the_pod_in_error(argo: Argo, s3: S3) -> None:
+    s3.put("bad.tgz", b"no tarball")
+    main = shell("main", "true", inputs={"artifacts": [{"name": "x", "path": "/tmp/x", "archive": {"tar": NOTHING}}]})
+    places: dict[str, JsonObject] = {
+        "away": {"endpoint": "127.0.0.1:1", "insecure": True, "key": "x"},
+        "damaged": {"key": "bad.tgz"},
+    }
+    for name, place in places.items():
+        done = argo.run(workflow(name, "main", main, arguments={"artifacts": [{"name": "x", "s3": place}]}), "Error")
+        reason = "cannot read x" if name == "away" else "cannot be opened as a gzip'd tar"
+        assert f"artifact x failed to load: {reason}" in str(nodes_of(done)[name]["message"])
+
+
 def test_a_missing_output_file_ends_the_pod_in_error(argo: Argo) -> None:
     outputs: JsonObject = {"parameters": [{"name": "x", "valueFrom": {"path": "/tmp/none"}}]}
     done = argo.run(workflow("noout", "main", shell("main", "true", outputs=outputs)), "Error")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 import uuid
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +88,10 @@ class ArtifactRepository:
             archive = artifact.archive
             plain = archive is not None and archive.none is not None
             if not plain and (is_tarball(temporary) or (archive is not None and archive.tar is not None)):
-                unpack(temporary, target)
+                try:
+                    unpack(temporary, target)
+                except (tarfile.TarError, zlib.error, EOFError) as error:
+                    raise ArtifactError(f"cannot be opened as a gzip'd tar: {error}") from error
             else:
                 place(temporary, target)
         if artifact.mode is not None:

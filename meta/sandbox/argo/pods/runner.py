@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from hera.workflows import models as m
 
@@ -36,6 +37,18 @@ class PodResult:
     outputs: m.Outputs | None = None
 
 
+class Observer(Protocol):
+    """Is told of a pod's process, so that a server that is killed knows of it at its next start."""
+
+    def starting(self) -> None:
+        """The process is about to start."""
+        ...
+
+    def started(self, pgid: int) -> None:
+        """It runs, in this process group."""
+        ...
+
+
 class _PodFailedError(Exception):
     def __init__(self, phase: Phase, message: str) -> None:
         super().__init__(message)
@@ -50,9 +63,7 @@ class PodRunner:
     environments: Environments
     repository: ArtifactRepository
 
-    async def run(
-        self, workflow: str, request: PodRequest, folder: Path, log: PodLog, on_start: Callable[[int], None]
-    ) -> PodResult:
+    async def run(self, workflow: str, request: PodRequest, folder: Path, log: PodLog, observer: Observer) -> PodResult:
         """Run a pod; cancelling ends its processes before the cancellation goes on.
 
         Args:
@@ -60,14 +71,14 @@ class PodRunner:
             request: what to run.
             folder: the pod's own, made anew.
             log: gets the process's output; closed at the end.
-            on_start: called with the process group once the process runs.
+            observer: is told of the process.
         """
         template = request.template
         root = folder / "root"
         limit = _seconds(template.active_deadline_seconds)
         try:
             async with asyncio.timeout(limit):
-                return await self._run(workflow, request, root, log, on_start)
+                return await self._run(workflow, request, root, log, observer)
         except TimeoutError:
             return PodResult(Phase.FAILED, "Pod was active on the node longer than the specified deadline")
         except _PodFailedError as failed:
@@ -76,9 +87,7 @@ class PodRunner:
             log.close()
             await asyncio.to_thread(remove_tree, root)  # outputs are in the store; what is left only fills the disk
 
-    async def _run(
-        self, workflow: str, request: PodRequest, root: Path, log: PodLog, on_start: Callable[[int], None]
-    ) -> PodResult:
+    async def _run(self, workflow: str, request: PodRequest, root: Path, log: PodLog, observer: Observer) -> PodResult:
         template = request.template
         container = template.container or template.script
         assert container is not None  # pods are container and script templates only
@@ -99,7 +108,7 @@ class PodRunner:
         except (ArtifactError, OSError, ValueError) as error:
             raise _PodFailedError(Phase.ERROR, f"init: Error (exit code {EXECUTOR_FAILED}): {error}") from error
         stdout = bytearray()
-        code = await _main(command, log, stdout, on_start)
+        code = await _main(command, log, stdout, observer)
         saved, problem = await self._save_outputs(template, paths, f"{workflow}/{request.pod_name}")
         result = bytes(stdout).decode(errors="replace").removesuffix("\n") if request.include_result else None
         outputs = saved.model_copy(update={"exit_code": str(code), "result": result})
@@ -171,7 +180,7 @@ def _lay_out(template: m.Template, paths: PathMap, root: Path, command: Command)
         script.write_text(paths.rewrite(template.script.source or ""), encoding="utf-8")
 
 
-async def _main(command: Command, log: PodLog, stdout: bytearray, on_start: Callable[[int], None]) -> int:
+async def _main(command: Command, log: PodLog, stdout: bytearray, observer: Observer) -> int:
     program = command.argv[0]
     if shutil.which(program, path=command.env["PATH"]) is None:
         raise _PodFailedError(
@@ -181,13 +190,14 @@ async def _main(command: Command, log: PodLog, stdout: bytearray, on_start: Call
         )
     async with _pipe() as (out, out_end), _pipe() as (err, err_end):
         try:
+            observer.starting()
             process = await spawn(command.argv, env=command.env, cwd=command.cwd, stdout=out_end, stderr=err_end)
         finally:
             os.close(out_end)
             os.close(err_end)
         copies = asyncio.gather(log.drain(out, stdout, RESULT_LIMIT), log.drain(err))
         try:
-            on_start(process.pgid)
+            observer.started(process.pgid)
             code = await process.wait()
             # A process that left the group can still hold a pipe; the pod does not wait for it
             await asyncio.wait([copies], timeout=_PIPE_GRACE_S)
