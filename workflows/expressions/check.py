@@ -164,15 +164,15 @@ def _disagreements(text: str, found: list[Found]) -> list[Issue]:
     The check passed with no other names declared than we found, so the checker reads no more than those. That it
     reads each of them shows when it is not declared: it must then be missed. A report names twenty at most.
     """
-    unseen = {str(f.reference): f for f in found}
+    unseen: dict[str, Found] = {str(f.reference): f for f in found}
     seen: dict[str, ExprType] = {}
     while unseen:
+        missed: list[str] = []
         try:
             compile_checked(text, seen)
-            missed: list[str] = []
         except CompileFailed as failure:
             missed = [m.group(1) + "." for i in failure.issues if (m := _UNDECLARED.search(i.raw))]
-        read = {name for name in unseen if any(m.startswith(f"{name}.") for m in missed)}
+        read: set[str] = {name for name in unseen if any(m.startswith(f"{name}.") for m in missed)}
         if not read:
             break
         seen |= dict.fromkeys(read, ExprType.ANY)
