@@ -199,7 +199,7 @@ async def read_log(request: Request) -> Response:
     record = server.runs.get(_id(request))
     node: Any = request.path_params["node_id"]
     for task in server.runs.tasks(record.id):
-        if f"{record.workflow}-{task.name}" == node:
+        if runs.pod_name(record, task.path) == node:
             log = server.settings.data_dir / "runs" / record.id / "logs" / f"{task.path.replace('/', '.')}.log"
             if log.exists():
                 return PlainTextResponse(log.read_text(encoding="utf-8", errors="replace"))

@@ -110,7 +110,7 @@ class Recorder:
             parent=self._parent(event.parent),
             inputs=event.inputs,
             iteration=event.iteration,
-            pod_name=f"{self._run.workflow}-{task.name}",
+            pod_name=runs.pod_name(self._run, task.path),
             image=event.image,
         )
         self._store.save_task(task)

@@ -94,6 +94,16 @@ class TaskRecord:
     kept: str = ""
 
 
+def node_id(run: RunRecord, path: str) -> str:
+    """An Argo node's id, which is also its pod's name: the workflow's name and a number made of the node's place."""
+    return f"{run.workflow}-{uuid.uuid5(uuid.UUID(run.id), path).int % 2**32}"
+
+
+def pod_name(run: RunRecord, path: str) -> str:
+    """The pod of a container task: its executor node."""
+    return node_id(run, f"{path}/executor")
+
+
 _JSON = ("document", "parameters", "state_history")
 _RUN_FIELDS = tuple(item.name for item in dataclasses.fields(RunRecord))
 _TASK_FIELDS = tuple(item.name for item in dataclasses.fields(TaskRecord))

@@ -142,7 +142,7 @@ def task_details(record: RunRecord, tasks: Sequence[TaskRecord]) -> list[Json]:
         above = parent.id if parent else _derived(record.id, "workflow")
         if task.kind != "importer":
             details.append(_driver(record, task, above))
-        below = [_node(record, f"{task.path}/executor")] if _has_executor(task) else children.get(task.path, [])
+        below = [runs.pod_name(record, task.path)] if _has_executor(task) else children.get(task.path, [])
         details.append(_task(record, task, above, below))
         if _has_executor(task):
             details.append(_executor(record, task))
@@ -154,8 +154,8 @@ def _has_executor(task: TaskRecord) -> bool:
 
 
 def _nodes_of(record: RunRecord, task: TaskRecord) -> list[str]:
-    driver = [] if task.kind == "importer" else [_node(record, f"{task.path}-driver")]
-    return [*driver, _node(record, task.path)]
+    driver = [] if task.kind == "importer" else [runs.node_id(record, f"{task.path}-driver")]
+    return [*driver, runs.node_id(record, task.path)]
 
 
 def _detail(record: RunRecord, **fields: Any) -> Json:
@@ -172,7 +172,7 @@ def _workflow(record: RunRecord, root: TaskRecord | None) -> Json:
     return _detail(
         record, task_id=_derived(record.id, "workflow"), display_name=record.workflow, state=state,
         create_time=record.created_at, start_time=root.started_at if root else 0, end_time=record.finished_at,
-        below=[_node(record, "root-driver"), _node(record, "root")],
+        below=[runs.node_id(record, "root-driver"), runs.node_id(record, "root")],
     )  # fmt: skip
 
 
@@ -203,8 +203,3 @@ def _executor(record: RunRecord, task: TaskRecord) -> Json:
 
 def _derived(of: str, what: str) -> str:
     return str(uuid.uuid5(uuid.UUID(of), what))
-
-
-def _node(record: RunRecord, path: str) -> str:
-    """An Argo node's id: the workflow's name and a number made of the node's place."""
-    return f"{record.workflow}-{uuid.uuid5(uuid.UUID(record.id), path).int % 2**32}"

@@ -78,7 +78,9 @@ MakeServer = Callable[..., Server]
 @pytest.fixture(scope="session")
 def server_factory(
     tmp_path_factory: pytest.TempPathFactory, objects: ObjectServer, environments: Path
-) -> Callable[..., Server]:
+) -> Iterator[MakeServer]:
+    servers: list[Server] = []
+
     def make(*arguments: str) -> Server:
         folder = tmp_path_factory.mktemp("kfp")
         port, metadata_port = free_ports(2)
@@ -89,23 +91,24 @@ def server_factory(
         ]  # fmt: skip
         env = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
         server = Server(folder / "data", command, env, port, metadata_port)
+        servers.append(server)
         server.start()
         return server
 
-    return make
+    yield make
+    for server in servers:
+        server.stop()
 
 
 @pytest.fixture(scope="session")
-def server(server_factory: MakeServer) -> Iterator[Server]:
+def server(server_factory: MakeServer) -> Server:
     """One server for all tests that leave it as it was."""
-    server = server_factory()
-    yield server
-    server.stop()
+    return server_factory()
 
 
 @pytest.fixture
 def make_server(server_factory: MakeServer) -> Iterator[MakeServer]:
-    """Servers of a test's own."""
+    """Servers of a test's own, stopped when it ends."""
     made: list[Server] = []
 
     def make(*arguments: str) -> Server:

@@ -87,6 +87,15 @@ def look_around():
     look().set_caching_options(False)
 
 @dsl.component(base_image=IMAGE)
+def talk() -> str:
+    print("a word")
+    return "x" * 300_000
+
+@dsl.pipeline(name="talking")
+def talking():
+    talk().set_caching_options(False)
+
+@dsl.component(base_image=IMAGE)
 def hold(folder: str, name: str = "hold"):
     import os, subprocess, time
     child = subprocess.Popen(["sleep", "300"])

@@ -150,6 +150,37 @@ def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(server: Server) -
     assert seen["cwd"] == str(server.data_dir / "runs" / run_id)
 
 
+def test_the_output_of_a_component_is_read_by_its_pods_name(server: Server) -> None:
+    run_id = server.submit(pipelines.spec("talking"))
+    server.wait(run_id)
+    pod = server.executions(run_id)["talk"].custom_properties["pod_name"].string_value
+    logs = f"{server.url}/apis/v1alpha1/runs/{run_id}/nodes"
+    answer = server.http.request("GET", f"{logs}/{pod}/log")
+    assert answer.status == 200
+    assert b"a word\n" in answer.data
+    assert server.http.request("GET", f"{logs}/nobody/log").status == 404
+
+
+def test_outputs_larger_than_any_buffer_arrive_whole(server: Server) -> None:
+    run_id = server.submit(pipelines.spec("talking"))
+    assert server.wait(run_id)["state"] == "SUCCEEDED"
+    assert len(str(outputs(server.executions(run_id)["talk"])["Output"])) == 300_000
+
+
+def test_an_output_that_cannot_be_stored_fails_its_task(server: Server, objects: ObjectServer) -> None:
+    uri = objects.put("unstored/data.txt", b"x")
+    body = {
+        "display_name": "unstored", "pipeline_spec": pipelines.spec("train_and_evaluate"),
+        "runtime_config": {"parameters": {"dataset": uri}, "pipeline_root": "s3://No_Such..Bucket/root"},
+    }  # fmt: skip
+    status, made = server.call("POST", "runs", body)
+    assert status == 200
+    run = server.wait(made["run_id"])
+    assert run["state"] == "FAILED"
+    assert 'failed to upload output artifact to remote storage URI "s3://No_Such..Bucket/' in run["error"]["message"]
+    assert server.executions(made["run_id"])["train"].last_known_state == pb.Execution.FAILED
+
+
 def test_tasks_are_shown_while_the_run_goes_on(server: Server, tmp_path: os.PathLike[str]) -> None:
     run_id = server.submit(pipelines.spec("holding"), {"folder": str(tmp_path)})
     until = time.monotonic() + 30
