@@ -45,7 +45,7 @@ def publish(context: typer.Context, file: FileArgument, output: OutputOption = O
     if output is Output.JSON:
         print_json(published.model_dump(mode="json", exclude={"definition"}))
     else:
-        stdout().print(Text(f"{published.name} version {published.version} ({published.bundle_digest})"))
+        stdout().print(Text(f"{published.name} version {published.version} ({published.bundle_digest})"), soft_wrap=True)
 
 
 def workflows(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
@@ -82,7 +82,7 @@ def validate(file: FileArgument, output: OutputOption = Output.TEXT) -> None:
     else:
         if output is Output.TEXT:
             steps = len(bundle.definition.steps)
-            stdout().print(Text(f"{file} is valid: {bundle.definition.name}, {steps} steps"))
+            stdout().print(Text(f"{file} is valid: {bundle.definition.name}, {steps} steps"), soft_wrap=True)
     if output is Output.JSON:
         print_json({"valid": not problems, "problems": problems})
     if problems:
