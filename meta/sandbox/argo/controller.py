@@ -54,7 +54,7 @@ class _Pod:
 
 @dataclass(frozen=True, slots=True)
 class _Recorder:
-    """Writes down a pod's process before and after its start: what a killed server may have begun is not begun again."""
+    """Writes down a pod's process before and after its start, so that what may have begun is not begun again."""
 
     store: Store
     workflow: Workflow

@@ -83,7 +83,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Generator[S3]:
         [
             str(BIN / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer",
             "-s3", f"-s3.config={config}", "-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
+            "-s3.port.lance=0", f"-filer.localSocket={folder / 'f.sock'}", f"-s3.localSocket={folder / 's.sock'}",
             *(f"-{name}.port={port}" for name, port in ports.items()),
         ],
         stdout=log, stderr=subprocess.STDOUT, cwd=folder,
