@@ -15,6 +15,7 @@ from workers.engines.registry import get_engine
 from workers.ports import BundleStore, Recorder
 from workers.submission import make_submission
 from workflows import resolve
+from workflows.manifests import definition_names
 from workflows.messages import (
     Activity,
     ResolvedStep,
@@ -27,7 +28,7 @@ from workflows.messages import (
     TerminateStep,
     WaitStep,
 )
-from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
 from workflows.values import JsonObject, canonical_json
 
 MAX_OUTPUTS = 256 * 1024
@@ -83,14 +84,8 @@ class Activities:
         engine = get_engine(self.engines, message.ref.engine)
         outcome = await engine.wait(message.ref, activity.heartbeat)
         outcome = _within_limits(message, outcome)
-        outputs = resolve.convert_outputs(message.key.step, message.outputs, outcome.outputs)
         outcome = outcome.model_copy(
-            update={
-                "outputs": outputs,
-                "artifacts": {
-                    name: a.model_copy(update={"producer": message.producer}) for name, a in outcome.artifacts.items()
-                },
-            }
+            update={"outputs": _outputs(message, outcome), "artifacts": _artifacts(message, outcome)}
         )
         await self.recorder.attempt_ended(message.definition_name, message.key, message.ref, outcome, _now())
         return StepOutcome(
@@ -124,6 +119,18 @@ def _within_limits(message: WaitStep, outcome: Outcome) -> Outcome:
         " write large results as an artifact"
     )
     return outcome.model_copy(update={"failure": FailureClass.REJECTED, "message": text, "outputs": {}})
+
+
+def _outputs(message: WaitStep, outcome: Outcome) -> JsonObject:
+    """Outputs by their names in the definition; of the declared types when the run succeeded and so must have them."""
+    if not outcome.succeeded:
+        return definition_names(outcome.outputs)
+    return resolve.convert_outputs(message.key.step, message.outputs, outcome.outputs)
+
+
+def _artifacts(message: WaitStep, outcome: Outcome) -> dict[str, Artifact]:
+    produced = definition_names(outcome.artifacts)
+    return {name: artifact.model_copy(update={"producer": message.producer}) for name, artifact in produced.items()}
 
 
 def _now() -> datetime:

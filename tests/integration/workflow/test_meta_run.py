@@ -184,6 +184,31 @@ async def test_an_output_that_is_not_there_fails_the_step_that_declares_it(world
     assert "evaluate" in error.message
 
 
+async def test_a_failed_run_without_its_declared_output_still_says_why_it_failed(world: World) -> None:
+    world.engine.script["evaluate"] = [FAILED]
+    error = await failure(await world.start({"evaluate": {**ARGO, "outputs": {"accuracy": "number"}}}))
+    assert error.message == "step evaluate failed: pod train: Error (exit code 1)"
+
+
+async def test_names_with_hyphens_are_read_with_underscores(world: World) -> None:
+    raw = Artifact(name="raw-data", uri="s3://b/raw", sha256="ab", size=2)
+    world.engine.script["prepare"] = [Outcome(outputs={"train-rows": "7"}, artifacts={"raw-data": raw})]
+    handle = await world.start(
+        {
+            "prepare": ARGO,
+            "train": {
+                **ARGO,
+                "parameters": {
+                    "rows": "${{ steps.prepare.outputs.train_rows }}",
+                    "data": "${{ steps.prepare.artifacts.raw_data.uri }}",
+                },
+            },
+        }
+    )
+    await handle.result()
+    assert world.engine.submitted[1].parameters == {"rows": "7", "data": "s3://b/raw"}
+
+
 async def test_outputs_too_large_for_a_history_are_refused_with_the_mend(world: World) -> None:
     world.engine.script["train"] = [Outcome(outputs={"blob": "x" * 300_000})]
     error = await failure(await world.start({"train": ARGO}))
