@@ -89,6 +89,7 @@ class ArgoStub:
         self._version = 100
         self._history: list[tuple[int, str, JsonObject]] = []
         self._watches: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
+        self._open: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._served = ServedApp(self._app(), before_stop=self.cut_watches)
 
@@ -124,8 +125,8 @@ class ArgoStub:
         self._from_outside(self._cut)
 
     def send_error(self, message: str = "too old resource version") -> None:
-        """Send an error inside the watch streams and close them."""
-        self._from_outside(lambda: self._broadcast("ERROR", {"error": {"code": 10, "message": message}}, cut=True))
+        """Send an error inside the watch streams, which say nothing after it but stay open."""
+        self._from_outside(lambda: self._break(message))
 
     def phase(self, name: str) -> str:
         return text(self.workflows[name], "status", "phase")
@@ -232,6 +233,7 @@ class ArgoStub:
         for event in backlog:
             queue.put_nowait(event)
         self._watches.add(queue)
+        self._open.add(queue)
         try:
             yield b":\n\n"
             while True:
@@ -250,6 +252,7 @@ class ArgoStub:
                     yield b"data: " + json.dumps(project(value, fields)).encode() + b"\n\n"
         finally:
             self._watches.discard(queue)
+            self._open.discard(queue)
 
     async def _terminate(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -347,14 +350,16 @@ class ArgoStub:
         del self._history[:-1000]
         self._broadcast(kind, shown)
 
-    def _broadcast(self, kind: str, value: JsonObject, *, cut: bool = False) -> None:
+    def _broadcast(self, kind: str, value: JsonObject) -> None:
         for queue in list(self._watches):
             queue.put_nowait((kind, value))
-            if cut:
-                queue.put_nowait(None)
+
+    def _break(self, message: str) -> None:
+        self._broadcast("ERROR", {"error": {"code": 10, "message": message}})
+        self._watches.clear()
 
     def _cut(self) -> None:
-        for queue in list(self._watches):
+        for queue in list(self._open):
             queue.put_nowait(None)
 
 

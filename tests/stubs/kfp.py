@@ -40,6 +40,7 @@ class KfpFaults:
     Attributes:
         lost_creates: the run is created, the answer never comes.
         refused_creates: nothing is created, the answer never comes.
+        doubled_creates: two runs are created, as when a proxy sends a request twice; the answer is the second.
         bursts: any request is answered 503.
         late: seconds until a new run shows in lists (the server makes the Argo Workflow first).
         unfilterable: a filter on finished_at is answered 400.
@@ -49,6 +50,7 @@ class KfpFaults:
 
     lost_creates: int = 0
     refused_creates: int = 0
+    doubled_creates: int = 0
     bursts: int = 0
     late: float = 0.0
     unfilterable: bool = False
@@ -170,6 +172,10 @@ class KfpStub:
             return _error(400, 3, "Failed to create a run due to invalid input: pipeline source is missing")
         if text(run, "experiment_id") not in {text(e, "experiment_id") for e in self.experiments.values()}:
             return _error(404, 5, f"Experiment {text(run, 'experiment_id')} not found")
+        if faults.doubled_creates > 0:
+            faults.doubled_creates -= 1
+            self._make(run)
+            await asyncio.sleep(0.002)  # the second is later by more than the times' last digit
         made = self._make(run)
         self._visible[text(made, "run_id")] = asyncio.get_running_loop().time() + faults.late
         self._run(text(made, "run_id"))

@@ -78,6 +78,14 @@ async def test_of_runs_made_at_the_same_time_the_oldest_stays(engine: KfpEngine,
     assert running == [oldest]
 
 
+async def test_a_create_that_made_two_runs_leaves_the_older_at_once(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.faults.doubled_creates = 1
+    ref = await engine.submit(kfp_submission(PACKAGE))
+    first, second = stub.runs
+    assert ref.uid == first
+    assert (stub.state(first), stub.state(second)) == ("RUNNING", "FAILED")
+
+
 async def test_a_second_run_of_the_key_is_terminated(engine: KfpEngine, stub: KfpStub) -> None:
     ref = await engine.submit(kfp_submission(PACKAGE))
     second = stub.add_run(dict(stub.runs[ref.uid]))
