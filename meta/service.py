@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import signal
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 from meta.api.engines import Engines
 from meta.api.feed import RunFeed
@@ -21,7 +23,7 @@ from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig, find_config, load_config
 from meta.store import Store
 from meta.triggers.nats import NatsTriggers
-from workflows.errors import ServiceUnavailable
+from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger("meta.service")
 
@@ -126,7 +128,21 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="meta.toml; by default looked up as the meta command does")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(_main(load_config(find_config(args.config))))
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_main(load_config(find_config(args.config))))
+    except MetaError as error:
+        log.error("%s", error)
+        _leave(1)
+    _leave(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Leave without the interpreter's own end, which crashes now and then with temporalio loaded (sdk-python 300)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,9 @@ def publish(context: typer.Context, file: FileArgument, output: OutputOption = O
     if output is Output.JSON:
         print_json(published.model_dump(mode="json", exclude={"definition"}))
     else:
-        stdout().print(Text(f"{published.name} version {published.version} ({published.bundle_digest})"), soft_wrap=True)
+        stdout().print(
+            Text(f"{published.name} version {published.version} ({published.bundle_digest})"), soft_wrap=True
+        )
 
 
 def workflows(context: typer.Context, output: OutputOption = Output.TEXT) -> None:

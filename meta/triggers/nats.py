@@ -85,12 +85,15 @@ class NatsTriggers:
             allow_reconnect=True,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
-            error_cb=_log_error,
+            error_cb=self._tell,
         )
         try:
             await self._consume(client)
         finally:
             await client.close()
+
+    async def _tell(self, error: Exception) -> None:
+        log.warning("NATS at %s: %s", self._config.url, error)
 
     async def _consume(self, client: Client) -> None:
         js = client.jetstream()
@@ -194,7 +197,3 @@ async def _ensure_streams(js: JetStreamContext) -> str:
             await js.add_stream(config)
     info = await js.stream_info(STREAM)
     return str(info.created)
-
-
-async def _log_error(error: Exception) -> None:
-    log.warning("NATS: %s", error)

@@ -149,8 +149,9 @@ class NatsServer:
         async with asyncio.timeout(15):
             while not self.url or port != "-1":
                 for file in ports.glob("*.ports"):
-                    self.url = json.loads(file.read_text())["nats"][0]
-                    return
+                    if text := file.read_text():  # empty between its making and its writing
+                        self.url = json.loads(text)["nats"][0]
+                        return
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
