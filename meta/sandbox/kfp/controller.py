@@ -62,6 +62,9 @@ class Controller:
 
     def _done(self, run_id: str) -> None:
         del self._running[run_id]
+        for run in self._store.in_states(runs.CANCELING):
+            if run.id == run_id:  # cancelled before its first step, so nobody has ended it
+                self._end(run, runs.FAILED, _TERMINATED)
         self.submit()
 
     def terminate(self, run_id: str) -> None:
@@ -146,7 +149,8 @@ class Controller:
             state, error = await self._attempt(run, pipeline, pythons, own)
         except asyncio.CancelledError:
             if self._closing:
-                self._end(run, runs.FAILED, _SERVER_ENDED)
+                if run.state != runs.PENDING:  # one that has not begun waits for the next start
+                    self._end(run, runs.FAILED, _SERVER_ENDED)
                 raise
             error = _TERMINATED
         except MetaError as problem:
@@ -180,6 +184,8 @@ class Controller:
             end = await session.follow()
         finally:
             await session.stop()
+        if end.state == runs.SUCCEEDED:  # a failed one may be retried, and then finds its files
+            await asyncio.to_thread(session.tidy)
         return end.state, end.error
 
     def _end(self, run: RunRecord, state: str, error: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping
@@ -157,6 +158,11 @@ class Session:
         partial = reply.with_suffix(".partial")
         partial.write_text(json.dumps({"error": error}), encoding="utf-8")
         partial.rename(reply)
+
+    def tidy(self) -> None:
+        """Remove the copies of objects and other scratch; logs stay."""
+        for name in ("s3", "home", "tmp", "local", "workspace", "replies"):
+            shutil.rmtree(self._folder / name, ignore_errors=True)
 
     async def stop(self) -> None:
         """End the process and all that it started."""

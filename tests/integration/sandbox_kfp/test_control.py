@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from meta.sandbox.environments import EnvironmentCache
 from tests.integration.sandbox_kfp import pipelines
 from tests.integration.sandbox_kfp.conftest import MakeServer
 from tests.integration.sandbox_kfp.support import ObjectServer, Server, stop, wait_until
@@ -158,6 +160,29 @@ def test_a_restart_serves_what_had_ended_fails_what_had_not_and_starts_what_wait
     (tmp_path / "go").touch()
     assert server.call("POST", f"runs/{held_run}:retry") == (200, {})
     assert server.wait(held_run)["state"] == "SUCCEEDED"
+
+
+async def test_a_run_whose_environment_is_being_made_is_pending_and_survives_a_restart(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    (tmp_path / "tools.txt").write_text("# nothing\n", encoding="utf-8")
+    table = tmp_path / "images.toml"
+    table.write_text('[images."example/tools:1"]\nrequirements = "tools.txt"\n', encoding="utf-8")
+    name = (await EnvironmentCache(tmp_path / "elsewhere").prepare(tmp_path / "tools.txt")).name
+    environments = tmp_path / "environments"
+    environments.mkdir()
+    with (environments / f"{name}.lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another process that makes it, slowly
+        server = make_server("--images", str(table), "--environments", str(environments))
+        ended, kept = (server.submit(pipelines.spec("two_images"), name=word) for word in ("ended", "kept"))
+        assert server.call("POST", f"runs/{ended}:terminate") == (200, {})
+        assert server.wait(ended, 10)["error"]["message"] == "terminated on request"
+        assert server.stop() == 0
+        server.start()
+        assert server.get(kept)["state"] == "PENDING"
+    run = server.wait(kept)
+    assert [entry["state"] for entry in run["state_history"]] == ["PENDING", "FAILED"]
+    assert "has no kfp" in run["error"]["message"]
 
 
 def test_sigterm_is_a_clean_end(make_server: MakeServer) -> None:
