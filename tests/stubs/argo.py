@@ -295,9 +295,15 @@ class ArgoStub:
         return JSONResponse(found) if found else _error(404, 5, f'workflowtemplates.argoproj.io "{name}" not found')
 
     async def _log(self, request: Request) -> Response:
-        lines = self.log_lines.get(request.path_params["name"], [])
-        body = "".join(json.dumps({"result": {"podName": pod, "content": line}}) + "\n" for pod, line in lines)
-        return Response(body, media_type="application/json")
+        name = request.path_params["name"]
+        follow = request.query_params.get("logOptions.follow") == "true"
+        return StreamingResponse(self._lines(name, follow=follow), media_type="application/json")
+
+    async def _lines(self, name: str, *, follow: bool) -> AsyncIterator[bytes]:
+        for pod, line in self.log_lines.get(name, []):
+            yield json.dumps({"result": {"podName": pod, "content": line}}).encode() + b"\n"
+        while follow and self.phase(name) not in ENDED:
+            await asyncio.sleep(0.01)
 
     async def _server_version(self, request: Request) -> Response:
         return JSONResponse({"version": "v3.7.18"})

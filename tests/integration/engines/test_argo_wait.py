@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -236,3 +237,29 @@ async def test_logs_are_told_by_the_nodes_names(engine: ArgoEngine, stub: ArgoSt
     stub.log_lines[ref.name] = [("x-main-123", "hello"), ("x-main-9", "world")]
     lines = [(line.node, line.text) async for line in engine.logs(ref)]
     assert lines == [("split", "hello"), ("x-main-9", "world")]
+
+
+async def test_followed_logs_end_with_the_workflow(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    stub.log_lines[ref.name] = [("pod", "hello")]
+    lines: list[str] = []
+    async for line in engine.logs(ref, follow=True):
+        lines.append(line.text)
+        stub.finish(ref.name)
+    assert lines == ["hello"]
+
+
+async def test_a_reader_that_leaves_ends_the_log_stream(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    stub.log_lines[ref.name] = [("pod", f"line {n}") for n in range(3000)]  # more than is read ahead
+    stream = engine.logs(ref, follow=True)
+    assert (await anext(stream)).text == "line 0"
+    await stream.aclose()
+    await eventually(lambda: f"logs-{ref.name}" not in {t.name for t in threading.enumerate()}, "the thread has ended")
+
+
+async def test_the_logs_of_a_server_that_is_down_are_unavailable(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    stub.faults.bursts = 2
+    with pytest.raises(waiting.EngineUnavailable):
+        _ = [line async for line in engine.logs(ref)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
@@ -134,12 +135,13 @@ class ArgoEngine:
             running = await self._runs_of(key, name, ref)
         return True
 
-    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
+    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: lines of all pods' main containers."""
         workflow = await self._client.get(ref.name)
         nodes = {node.id: node.name for node in reading.read_nodes(workflow)} if workflow is not None else {}
-        async for line in read_logs(self._client, ref.name, nodes, follow=follow):
-            yield line
+        async with aclosing(read_logs(self._client, ref.name, nodes, follow=follow)) as lines:
+            async for line in lines:
+                yield line
 
     async def health(self) -> EngineHealth:
         """See `Engine.health`: asks for the server's version, then for one Workflow to see the namespace and rights."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import cast
 
@@ -23,7 +23,7 @@ _BUFFER = 1000
 """Lines that are read ahead of a slow reader."""
 
 
-async def read_logs(client: ArgoClient, name: str, nodes: dict[str, str], *, follow: bool) -> AsyncIterator[LogLine]:
+async def read_logs(client: ArgoClient, name: str, nodes: dict[str, str], *, follow: bool) -> AsyncGenerator[LogLine]:
     """Yield the lines of all pods of a Workflow.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
@@ -142,7 +142,7 @@ class KfpEngine:
             running = await self._runs_of(key, name, ref)
         return True
 
-    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
+    async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: KFP's API has no logs, so these are the errors of the run and its tasks."""
         while True:
             run = await self._client.run(ref.uid)
