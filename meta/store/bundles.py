@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 
 from sqlmodel import col, func, select
+from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.tables import BundleRow, DefinitionRow
@@ -76,23 +77,25 @@ class Workflows:
             bundle = await session.get(BundleRow, digest, with_for_update=True)
             if bundle is None:
                 raise NotFound(f"no bundle {digest}", hint="put it first: `meta publish FILE`, or PutBundle")
-            name = bundle.workflow
-            newest = (
-                await session.exec(
-                    select(DefinitionRow).where(DefinitionRow.name == name).order_by(col(DefinitionRow.version).desc())
-                )
-            ).first()
             definition = MetaWorkflow.model_validate(bundle.definition)
-            if newest is None or newest.bundle_digest != digest:
-                newest = DefinitionRow(
-                    name=name,
-                    version=newest.version + 1 if newest else 1,
-                    description=definition.metadata.description,
-                    bundle_digest=digest,
-                    published_at=datetime.now(UTC),
-                )
-                session.add(newest)
+            while True:
+                newest = await self._newest_row(session, bundle.workflow)
+                if newest is not None and newest.bundle_digest == digest:
+                    break
+                version = {
+                    "name": bundle.workflow,
+                    "version": newest.version + 1 if newest else 1,
+                    "description": definition.metadata.description,
+                    "bundle_digest": digest,
+                    "published_at": datetime.now(UTC),
+                }
+                # somebody else may publish at this moment; then that is the newest, and we look again
+                await self._database.insert_missing(session, DefinitionRow, [version])
         return _published(newest, definition)
+
+    async def _newest_row(self, session: AsyncSession, name: str) -> DefinitionRow | None:
+        query = select(DefinitionRow).where(DefinitionRow.name == name).order_by(col(DefinitionRow.version).desc())
+        return (await session.exec(query.limit(1))).first()
 
     async def newest(self, name: str) -> PublishedWorkflow:
         """The newest version of a name.
