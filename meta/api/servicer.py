@@ -100,6 +100,9 @@ class MetaServicer(MetaServiceServicer):
         return pb.ListResponse(runs=[self._run(run) for run in page.runs], next_page_token=page.next_token)
 
     async def Cancel(self, request: pb.CancelRequest, context: _Context) -> pb.CancelResponse:
+        # The store first: a workflow writes its end down a moment before Temporal closes it.
+        if (await self._find(request.run_id)).state.ended:
+            return pb.CancelResponse(accepted=False)
         accepted = await self._temporal.cancel(request.run_id, request.reason or "cancelled through the API")
         return pb.CancelResponse(accepted=accepted)
 
