@@ -47,6 +47,7 @@ class ArgoFaults:
         archive: deleted workflows can still be read by uid; False: there is no archive at all.
         lost_retries: the retry takes effect, the answer never comes.
         retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
+        slow_lists: every list takes so many seconds, as with a big archive.
         hang: seconds until a lost answer's connection is given up.
     """
 
@@ -59,6 +60,7 @@ class ArgoFaults:
     archive: bool = False
     lost_retries: int = 0
     retry_conflicts: int = 0
+    slow_lists: float = 0.0
     hang: float = 1.0
 
 
@@ -208,6 +210,7 @@ class ArgoStub:
         return JSONResponse(project(workflow, request.query_params.get("fields", "")))
 
     async def _list(self, request: Request) -> Response:
+        await asyncio.sleep(self.faults.slow_lists)
         wanted = _selector(request.query_params.get("listOptions.labelSelector", ""))
         items: list[JsonValue] = [w for w in self.workflows.values() if _selected(w, wanted)]
         found: JsonObject = {"metadata": {"resourceVersion": str(self._version)}, "items": items}

@@ -122,6 +122,16 @@ async def test_the_resync_finds_what_no_event_told(stub: ArgoStub) -> None:
     await engine.close()
 
 
+async def test_a_list_that_takes_too_long_does_not_blind_the_resync(stub: ArgoStub) -> None:
+    settings = ArgoSettings(url=stub.url, request_timeout=0.3, resync=0.2)
+    engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
+    stub.faults.slow_lists = 1.0
+    ref, task = await waiting_for(engine, stub)
+    stub.finish(ref.name, silently=True)
+    assert (await ended(task)).succeeded
+    await engine.close()
+
+
 async def test_a_workflow_that_was_deleted_before_it_was_read_comes_from_the_archive(
     engine: ArgoEngine, stub: ArgoStub
 ) -> None:

@@ -17,7 +17,7 @@ from workers.engines.argo import outcome
 from workers.engines.argo.client import ArgoClient, sse_data
 from workers.engines.json_view import child, text
 from workers.engines.waiting import Watcher
-from workers.http import server_message
+from workers.http import ApiRejected, ApiUnavailable, server_message
 from workers.settings import ArgoSettings
 from workflows.errors import EngineError, EngineUnavailable
 from workflows.values import JsonObject
@@ -69,6 +69,13 @@ class ArgoWatcher(Watcher):
             listed, version = await self._client.list_ours()
         except EngineError as error:
             log.warning("engine '%s': cannot list workflows: %s", self.engine, error.message)
+            if isinstance(error, ApiRejected) or (
+                isinstance(error, ApiUnavailable) and error.sent and not error.status
+            ):
+                # Forbidden, or too slow (it merges the whole archive) while the rest of the API may answer: each wait
+                # looks for itself. Not so when the API is down, which reading every run would only burden.
+                for name in awaited:
+                    self.notify(name)
             return ""
         phases = {text(item, "metadata", "name"): outcome.phase(item) for item in listed}
         for name in awaited:
