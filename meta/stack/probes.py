@@ -6,6 +6,7 @@ Blocking clients run in threads; every question has a time-out of its own.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Protocol, cast
@@ -45,8 +46,10 @@ def tcp(address: str) -> Probe:
         try:
             _, writer = await asyncio.wait_for(asyncio.open_connection(host, int(port)), TIMEOUT_S)
         except (OSError, TimeoutError) as error:
-            raise NotReady(f"{address}: {error or 'no answer'}") from error
+            raise NotReady(f"{address}: {str(error) or 'no answer in time'}") from error
         writer.close()
+        with contextlib.suppress(OSError):  # it answered: how it hangs up is its own affair
+            await writer.wait_closed()
 
     return probe
 
@@ -163,18 +166,19 @@ def nats(url: str, token: str | None) -> Probe:
     """NATS accepts us, and its JetStream answers."""
 
     async def probe() -> None:
-        import nats as client
+        from nats.aio.client import Client
         from nats.errors import Error
 
+        connection = Client()
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                connection = await client.connect(url, token=token, max_reconnect_attempts=1, error_cb=_no_word)
-                try:
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await connection.connect(url, token=token, max_reconnect_attempts=1, error_cb=_no_word)
                     await connection.jetstream().account_info()
-                finally:
-                    await connection.close()
+            finally:
+                await connection.close()  # also when it hangs half connected
         except (Error, OSError, TimeoutError) as error:
-            raise NotReady(f"{url}: {error or type(error).__name__}") from error
+            raise NotReady(f"{url}: {str(error) or 'no answer in time'}") from error
 
     return probe
 
