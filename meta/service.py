@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
-import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import NoReturn, Self
+from typing import Self
 
 from meta.api.engines import Engines
 from meta.api.feed import RunFeed
@@ -20,15 +15,14 @@ from meta.api.server import ApiServer
 from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
-from meta.config import MetaConfig, find_config, load_config
+from meta.config import MetaConfig
+from meta.server_process import RETRY_S, open_store, run_server
 from meta.store import Store
 from meta.triggers.nats import NatsTriggers
-from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger("meta.service")
 
 STOP_GRACE_S = 5.0
-RETRY_S = 2.0
 
 
 class Service:
@@ -93,16 +87,6 @@ async def _forever(name: str, job: Callable[[], Awaitable[None]]) -> None:
         await asyncio.sleep(RETRY_S)
 
 
-async def open_store(url: str) -> Store:
-    """Open the store, waiting for its database as long as it takes."""
-    while True:
-        try:
-            return await Store.open(url)
-        except ServiceUnavailable as error:
-            log.warning("%s; trying again", error)
-        await asyncio.sleep(RETRY_S)
-
-
 async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set.
 
@@ -115,35 +99,5 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
         log.info("stopping; runs go on")
 
 
-async def _main(config: MetaConfig) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    await serve(config, stop)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m meta.service", description="Serves the API and the triggers.")
-    parser.add_argument("--config", type=Path, help="meta.toml; by default looked up as the meta command does")
-    args = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    try:
-        asyncio.run(_main(load_config(find_config(args.config))))
-    except MetaError as error:
-        log.error("%s", error)
-        _leave(1)
-    _leave(0)
-
-
-def _leave(code: int) -> NoReturn:
-    """Leave without the interpreter's own end, which crashes now and then with temporalio loaded (sdk-python 300)."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    run_server("service", "Serves the API and the triggers.", serve)

@@ -6,7 +6,10 @@ no limit and cost no attempt of the step. Errors that cannot get better are mark
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -27,6 +30,8 @@ from workflows.messages import (
 from workflows.outcome import EngineRunRef
 from workflows.values import JsonObject
 
+T = TypeVar("T")
+
 _PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
 )
@@ -35,6 +40,25 @@ _SUBMIT_TIMEOUT = timedelta(seconds=120)  # holds every HTTP time-out and the se
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
 _FOREVER = timedelta(days=3650)
+
+
+async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
+    """Await something to its end, however often the task is cancelled meanwhile; the cancellation comes after it.
+
+    Raises:
+        asyncio.CancelledError: the task was cancelled while the work went on; the work has ended.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        task.exception()  # seen: the cancellation wins over it
+        raise cancelled
+    return task.result()
 
 
 async def resolve(message: ResolveStep) -> ResolvedStep:

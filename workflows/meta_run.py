@@ -135,7 +135,12 @@ class MetaRun:
         self._board.finish(state, workflow.now(), message)
         workflow.upsert_search_attributes([STATUS_KEY.value_set(state.value)])
         self._show()
-        await asyncio.shield(calls.record(self._board.snapshot()))
+        try:
+            await calls.uninterrupted(calls.record(self._board.snapshot()))
+        except asyncio.CancelledError:
+            if state is not RunState.CANCELED:  # too late: the run has ended, and says so in one way everywhere
+                return
+            raise
 
     def _show(self) -> None:
         workflow.set_current_details(markdown(self._board.snapshot()))

@@ -172,6 +172,9 @@ class StepRun:
             )
         self._board.adopted(self._name, attempt.ref)
         self._changed()
+        this = asyncio.current_task()
+        if this is not None and this.cancelling():  # a submit that completes in spite of it swallows the cancellation
+            raise asyncio.CancelledError
         return await calls.wait(
             WaitStep(
                 definition_name=name,
@@ -186,7 +189,7 @@ class StepRun:
         message = TerminateStep(
             engine=self._step.engine, key=attempt.owner, name=attempt.name, ref=attempt.ref, reason=reason
         )
-        await asyncio.shield(calls.terminate(message))
+        await calls.uninterrupted(calls.terminate(message))
 
     def _end(self, state: StepState, message: str, outcome: StepOutcome | None = None) -> None:
         self._board.ended(self._name, state, workflow.now(), message, outcome)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 
@@ -18,12 +17,10 @@ def main() -> None:
         app(prog_name="meta")
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1 if leaving.code else 0
-    if "temporalio" in sys.modules:
-        # `meta up` and `meta demo` may have loaded it, and short-lived processes that have crash at exit now and then
-        # (sdk-python issue 300)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    if "temporalio" in sys.modules:  # `meta up` and `meta demo` may have loaded it
+        from meta.server_process import leave
+
+        leave(code)
     sys.exit(code)
 
 

@@ -23,6 +23,7 @@ class ScriptedEngine:
         terminated: names of ended runs.
         unavailable: how many submits fail before the API answers.
         rejected: message of a refusal, by step.
+        hold_submit: submits wait for it; `holding` says that one does.
     """
 
     name: str = "argo"
@@ -33,6 +34,8 @@ class ScriptedEngine:
     terminated: list[str] = field(default_factory=list[str])
     rejected: dict[str, str] = field(default_factory=dict[str, str])
     unavailable: int = 0
+    hold_submit: asyncio.Event | None = None
+    holding: bool = False
     _runs: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict[str, "asyncio.Future[Outcome]"])
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -42,6 +45,10 @@ class ScriptedEngine:
         if self.unavailable:
             self.unavailable -= 1
             raise EngineUnavailable("503 from the engine", hint="wait")
+        if self.hold_submit is not None:
+            self.holding = True
+            self._tell()
+            await self.hold_submit.wait()
         if step in self.rejected:
             raise EngineRejected(self.rejected[step])
         if submission.name not in self._runs:

@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError, CancelledError
 
@@ -162,6 +163,20 @@ async def test_cancelling_while_the_engine_is_down_leaves_no_run_behind(world: W
     assert len(world.engine.terminated) == 1
 
 
+async def test_a_cancel_that_comes_while_a_submit_is_under_way_is_not_lost(world: World) -> None:
+    world.engine.script["train"] = [RUNNING]
+    world.engine.hold_submit = asyncio.Event()
+    handle = await world.start({"train": ARGO})
+    await world.engine.until(lambda: world.engine.holding)
+    await handle.cancel()
+    await wait_for_cancel_request(handle)
+    world.engine.hold_submit.set()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await handle.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert world.engine.terminated == [world.engine.submitted[0].name]
+
+
 async def test_a_step_that_exceeds_its_timeout_is_ended_and_timed_out(world: World) -> None:
     world.engine.script["train"] = [RUNNING]
     handle = await world.start({"train": {**ARGO, "timeout": "1s"}})
@@ -224,6 +239,14 @@ async def test_the_run_can_be_searched_and_read_in_the_web_ui(world: World) -> N
     assert found.get(WORKFLOW_KEY) == "chain"
     assert found.get(STATUS_KEY) == "failed"
     assert found.get(FAILED_STEP_KEY) == "train"
+
+
+async def wait_for_cancel_request(handle: WorkflowHandle[object, RunSnapshot]) -> None:
+    """Until the workflow has seen that it is cancelled, and asked for its activity's cancellation."""
+    asked = EventType.EVENT_TYPE_ACTIVITY_TASK_CANCEL_REQUESTED
+    async for event in handle.fetch_history_events(wait_new_event=True):
+        if event.event_type == asked:
+            return
 
 
 async def wait_for_state(handle: WorkflowHandle[object, RunSnapshot], step: str, state: StepState) -> None:

@@ -1,0 +1,68 @@
+"""How our own server processes start and end: options, logging, signals, exit."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import NoReturn
+
+from meta.config import MetaConfig, find_config, load_config
+from meta.store import Store
+from workflows.errors import MetaError, ServiceUnavailable
+
+log = logging.getLogger("meta")
+
+RETRY_S = 2.0
+
+
+def run_server(name: str, description: str, serve: Callable[[MetaConfig, asyncio.Event], Awaitable[None]]) -> NoReturn:
+    """Be the process `python -m meta.<name> --config FILE` until SIGTERM or SIGINT.
+
+    Args:
+        name: the module's, for the usage line.
+        description: one sentence for --help.
+        serve: works until the event it is given is set.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m meta.{name}", description=description)
+    parser.add_argument("--config", type=Path, help="meta.toml; by default looked up as the meta command does")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    try:
+        asyncio.run(_until_signal(serve, load_config(find_config(arguments.config))))
+    except MetaError as error:
+        log.error("%s", error)
+        leave(1)
+    leave(0)
+
+
+def leave(code: int) -> NoReturn:
+    """Leave without the interpreter's own end, which crashes now and then with temporalio loaded (sdk-python 300)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def open_store(url: str) -> Store:
+    """Open the store, waiting for its database as long as it takes."""
+    while True:
+        try:
+            return await Store.open(url)
+        except ServiceUnavailable as error:
+            log.warning("%s; trying again", error)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _until_signal(serve: Callable[[MetaConfig, asyncio.Event], Awaitable[None]], config: MetaConfig) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    await serve(config, stop)
