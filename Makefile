@@ -14,6 +14,7 @@ install: $(VENV)/.installed ## the environment alone, from requirements.lock
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {v[0]}.{v[1]}; call: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version > $(VENV)/first.txt 2>&1 || $(BIN)/python -m ensurepip > $(VENV)/first.txt
 	@awk '/^[a-z]/ {on = /^(uv|setuptools|wheel|packaging)==/} on && !/^ *#/' requirements.lock > $(VENV)/first.txt
 	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r $(VENV)/first.txt
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-build-isolation-package kfp-server-api -r requirements.lock
