@@ -51,6 +51,11 @@ def test_every_picture_is_shown_with_words_for_those_who_do_not_see_it() -> None
     assert all(len(words) > 20 for words, _ in shown)
 
 
+def test_every_picture_can_be_taken_again() -> None:
+    taken: list[str] = re.findall(r'HERE / "([^"]+)"', read("docs/pictures/take.py"))
+    assert set(taken) == {file.name for file in PICTURES}
+
+
 @pytest.mark.parametrize("file", PICTURES, ids=lambda file: file.name)
 def test_the_pictures_are_pngs_that_load_quickly_and_can_be_read(file: object) -> None:
     data = (ROOT / str(file)).read_bytes()

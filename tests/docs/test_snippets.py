@@ -16,11 +16,12 @@ from typing import Any, cast
 import pytest
 import yaml
 from hera.workflows.models import ArtifactRepository
+from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 import workflows
 from meta.cli.app import app
-from meta.config import load_config
+from meta.config import MetaConfig, load_config
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
 from workers.settings import ArgoSettings, HttpSettings, KfpSettings
 from workflows.bundle import build_bundle
@@ -173,3 +174,37 @@ def test_the_numbers_of_the_page_on_retries_are_those_of_the_code() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     states = {match for row in rows for match in re.findall(r"\| `(\w+)` \|", row)}
     assert states == {state.value for state in STATE_OF.values()}
+
+
+def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
+    page = prose("docs/configuration.md")
+    config = MetaConfig()
+    for section in ("temporal", "nats", "store", "grpc", "worker", "objects"):
+        for key, field in type(getattr(config, section)).model_fields.items():
+            row = next((line for line in page.splitlines() if f"`{section}.{key}`" in line), "")
+            assert row, f"{section}.{key}"
+            assert default_of(field) in row, f"{section}.{key}"
+    for settings in (ArgoSettings, KfpSettings):
+        for key, field in settings.model_fields.items():
+            rows = [line for line in page.splitlines() if f"`{key}`" in line]
+            assert rows, key
+            assert key == "kind" or any(default_of(field) in row for row in rows), key
+
+
+def default_of(field: FieldInfo) -> str:
+    """As the page writes it; empty when there is none worth a word."""
+    default: object = field.default
+    return "" if field.is_required() or not default else str(default).lower().removesuffix(".0")
+
+
+def test_an_engine_can_be_configured_by_the_environment_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = read("docs/real-cluster.md")
+    values = {"META_ENGINES__ARGO__TOKEN": "t", "META_OBJECTS__ENDPOINT": "http://s3", "META_OBJECTS__SECRET_KEY": "s"}
+    for name, value in {**values, "META_ENGINES__ARGO__KIND": "argo", "META_ENGINES__ARGO__URL": "http://a"}.items():
+        monkeypatch.setenv(name, value)
+        assert name not in values or name in page
+    config = load_config(None)
+    token = config.engines["argo"].token
+    assert token is not None
+    assert token.get_secret_value() == "t"
+    assert config.objects.endpoint == "http://s3"
