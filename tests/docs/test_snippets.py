@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 import yaml
 from hera.workflows.models import ArtifactRepository
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.main import get_command
 
@@ -180,7 +181,8 @@ def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
     page = prose("docs/configuration.md")
     config = MetaConfig()
     for section in ("temporal", "nats", "store", "grpc", "worker", "objects"):
-        for key, field in type(getattr(config, section)).model_fields.items():
+        model = cast("type[BaseModel]", type(getattr(config, section)))
+        for key, field in model.model_fields.items():
             row = next((line for line in page.splitlines() if f"`{section}.{key}`" in line), "")
             assert row, f"{section}.{key}"
             assert default_of(field) in row, f"{section}.{key}"
