@@ -79,8 +79,8 @@ def unpack(code: grpc.StatusCode, message: str, details: bytes | None) -> MetaEr
 
 
 def by_code() -> dict[str, type[MetaError]]:
-    """Every class of the error tree by its stable code."""
-    return {kind.code: kind for kind in _tree(MetaError)}
+    """Every class of the error tree by its stable code; a class without one of its own arrives as its parent."""
+    return {kind.code: kind for kind in _tree(MetaError) if "code" in vars(kind)}
 
 
 def _tree(kind: type[MetaError]) -> Iterator[type[MetaError]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from meta.stack import Addresses
+from meta.stack import Addresses, PartName
 from tests.support.chain import environments_folder
 
 
@@ -24,10 +24,12 @@ class StackCommand:
         self._folder = folder
         self._process: subprocess.Popen[str] | None = None
 
-    def up(self) -> Addresses:
-        """Start it and wait until all is ready."""
+    def up(self, *parts: PartName) -> Addresses:
+        """Start it, or only some parts and what they need, and wait until all is ready."""
         command = [sys.executable, "-m", "meta", "up", "--data-dir", str(self._folder), "--output", "json"]
         command += ["--environments", str(environments_folder())]
+        for part in parts:
+            command += ["--part", part]
         log = (self._folder.parent / "up.log").open("a")
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         assert self._process.stdout is not None

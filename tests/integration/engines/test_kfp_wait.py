@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -201,9 +202,13 @@ async def test_a_pipeline_without_outputs_needs_no_place_to_read_them(stub: KfpS
     await engine.close()
 
 
+@pytest.mark.parametrize("written", [True, False])
 async def test_outputs_come_from_ml_metadata_where_one_is_configured(
-    stub: KfpStub, caplog: pytest.LogCaptureFixture
+    stub: KfpStub, caplog: pytest.LogCaptureFixture, tmp_path: Path, written: bool
 ) -> None:
+    file = tmp_path / "metrics"
+    if written:
+        file.write_text("{}")
     stub.duration = 0.0
     async with serve_metadata() as metadata:
         engine = engine_at(stub, metadata_address=metadata.address)
@@ -214,19 +219,21 @@ async def test_outputs_come_from_ml_metadata_where_one_is_configured(
             "train",
             parent=root,
             outputs={"accuracy": 0.93, "rows": 7},
-            artifacts={"metrics": ("s3://bucket/metrics", "system.Metrics")},
+            artifacts={"metrics": (file.as_uri(), "system.Metrics")},
         )
         outcome = await engine.wait(ref, Pulse())
         assert outcome.outputs == {"accuracy": 0.93, "rows": 7}
         assert isinstance(outcome.outputs["rows"], int)
         found = outcome.artifacts["metrics"]
         assert (found.uri, found.type, found.metadata) == (
-            "s3://bucket/metrics",
+            file.as_uri(),
             "system.Metrics",
             {"framework": "sklearn"},
         )
         assert {node.name: node.phase for node in outcome.nodes} == {"root": "SUCCEEDED", "train": "SUCCEEDED"}
-        assert not caplog.messages  # metrics are all metadata: nobody looks for an object
+        assert found.size == (2 if written else None)
+        assert (found.sha256 is not None) == written
+        assert not caplog.messages  # metrics are metadata first: nobody misses the object
         assert (await engine.health()).ok
         await engine.close()
 

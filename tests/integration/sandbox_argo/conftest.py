@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -16,102 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-import obstore
 import pytest
 import urllib3
-from obstore.store import S3Store
 from pydantic import JsonValue, SecretStr
 
 from meta.sandbox.argo import ArgoSandboxSettings
 from meta.sandbox.argo.app import create_app
 from meta.sandbox.argo.serving import ArgoSandboxServer
 from meta.sandbox.argo.state.status import JsonObject
+from tests.support.objects import BUCKET, ObjectServer
 
 NAMESPACE = "argo"
-BUCKET = "artifacts"
-KEY, SECRET = "sandbox", "sandbox-secret"
 NOTHING: JsonObject = {}
-BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """A free port whose +10000 neighbour, where weed puts gRPC, is free too."""
-    while True:
-        with socket.socket() as one, socket.socket() as two:
-            one.bind(("127.0.0.1", 0))
-            port = one.getsockname()[1]
-            try:
-                two.bind(("127.0.0.1", port + 10000 if port < 55000 else port - 10000))
-            except OSError:
-                continue
-            if port < 55000:
-                return port
-            return cast("int", port - 20000)
-
-
-@dataclass(frozen=True)
-class S3:
-    endpoint: str
-
-    def store(self) -> S3Store:
-        return S3Store(
-            BUCKET, endpoint=self.endpoint, access_key_id=KEY, secret_access_key=SECRET, region="us-east-1",
-            virtual_hosted_style_request=False, client_options={"allow_http": True},
-        )  # fmt: skip
-
-    def put(self, key: str, data: bytes) -> None:
-        obstore.put(self.store(), key, data)
-
-    def get(self, key: str) -> bytes:
-        return bytes(obstore.get(self.store(), key).bytes())
-
-
-@pytest.fixture(scope="session")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Generator[S3]:
-    folder = tmp_path_factory.mktemp("s3")
-    config = folder / "s3.json"
-    identity = {
-        "name": "sandbox",
-        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-        "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-    }
-    config.write_text(json.dumps({"identities": [identity]}))
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
-    (folder / "data").mkdir()
-    log = (folder / "weed.log").open("wb")
-    process = subprocess.Popen(
-        [
-            str(BIN / "weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer",
-            "-s3", f"-s3.config={config}", "-volume.max=4", "-master.volumeSizeLimitMB=64", "-s3.port.iceberg=0",
-            "-s3.port.lance=0", f"-filer.localSocket={folder / 'f.sock'}", f"-s3.localSocket={folder / 's.sock'}",
-            *(f"-{name}.port={port}" for name, port in ports.items()),
-        ],
-        stdout=log, stderr=subprocess.STDOUT, cwd=folder,
-    )  # fmt: skip
-    server = S3(f"http://127.0.0.1:{ports['s3']}")
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                create = urllib3.request("GET", server.endpoint, timeout=1, retries=False)
-                if create.status < 500:
-                    server.put(".ready", b"")  # makes the bucket: weed does so for admins
-                    break
-            except (urllib3.exceptions.HTTPError, obstore.exceptions.BaseError) as error:
-                if time.monotonic() > deadline or process.poll() is not None:
-                    text = (folder / "weed.log").read_text(errors="replace")[-3000:]
-                    raise RuntimeError(f"weed does not serve S3: {error}\n{text}") from error
-            time.sleep(0.1)
-        yield server
-    finally:
-        process.kill()  # its data is thrown away; an orderly end takes seconds
-        process.wait()
-        log.close()
-
-
-@pytest.fixture(scope="session")
-def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("environments")
 
 
 @dataclass
@@ -213,12 +128,13 @@ def serve(settings: ArgoSandboxSettings) -> Generator[Argo]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, s3: S3, environments: Path) -> ArgoSandboxSettings:
+def settings(tmp_path: Path, objects: ObjectServer, environments: Path) -> ArgoSandboxSettings:
     table = tmp_path / "images.toml"
     table.write_text('[images."sandbox/echo:1"]\ncommand = ["echo"]\n')
     return ArgoSandboxSettings(
-        data_dir=tmp_path / "argo", s3_endpoint=s3.endpoint, s3_bucket=BUCKET, access_key_id=SecretStr(KEY),
-        secret_access_key=SecretStr(SECRET), images=(table,), environments=environments,
+        data_dir=tmp_path / "argo", s3_endpoint=objects.endpoint, s3_bucket=BUCKET,
+        access_key_id=SecretStr(objects.access_key), secret_access_key=SecretStr(objects.secret_key),
+        images=(table,), environments=environments,
     )  # fmt: skip
 
 
@@ -242,7 +158,8 @@ class ServerProcess:
 
 @contextmanager
 def server_process(settings: ArgoSandboxSettings, port: int) -> Generator[ServerProcess]:
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
+    keys = (settings.access_key_id.get_secret_value(), settings.secret_access_key.get_secret_value())
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
     process = subprocess.Popen(
         [
             sys.executable, "-m", "meta.sandbox.argo", "--host", "127.0.0.1", "--port", str(port),

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 
 from meta.sandbox.argo import ArgoSandboxSettings
 from tests.integration.engines.submissions import Pulse, argo_submission, key
-from tests.integration.sandbox_argo.conftest import BUCKET, KEY, NOTHING, S3, SECRET, Argo, alive, shell, workflow
+from tests.integration.sandbox_argo.conftest import NOTHING, Argo, alive, shell, workflow
+from tests.support.objects import BUCKET, ObjectServer
 from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
 from workers.settings import ArgoSettings, StoreSettings
@@ -22,11 +23,15 @@ from workflows.values import JsonObject
 
 
 @pytest_asyncio.fixture
-async def engine(argo: Argo, s3: S3) -> AsyncIterator[ArgoEngine]:
-    objects = ArtifactStore(
-        StoreSettings(endpoint=s3.endpoint, access_key=SecretStr(KEY), secret_key=SecretStr(SECRET))
+async def engine(argo: Argo, objects: ObjectServer) -> AsyncIterator[ArgoEngine]:
+    store = ArtifactStore(
+        StoreSettings(
+            endpoint=objects.endpoint,
+            access_key=SecretStr(objects.access_key),
+            secret_key=SecretStr(objects.secret_key),
+        )
     )
-    engine = ArgoEngine("sandbox", ArgoSettings(url=argo.url, settle_delay=0.2, request_timeout=20), objects)
+    engine = ArgoEngine("sandbox", ArgoSettings(url=argo.url, settle_delay=0.2, request_timeout=20), store)
     yield engine
     await engine.close()
 
@@ -35,8 +40,10 @@ def text_of(manifest: JsonObject) -> str:
     return yaml.safe_dump(json.loads(json.dumps(manifest)))
 
 
-async def test_a_run_is_submitted_once_waited_for_and_its_outputs_are_read(engine: ArgoEngine, s3: S3) -> None:
-    s3.put("adapter/in.txt", b"17\n")
+async def test_a_run_is_submitted_once_waited_for_and_its_outputs_are_read(
+    engine: ArgoEngine, objects: ObjectServer
+) -> None:
+    objects.put("adapter/in.txt", b"17\n")
     leaf = shell(
         "main", "echo $(($(cat /tmp/in) * {{inputs.parameters.by}})) | tee /tmp/out > /tmp/value",
         inputs={"parameters": [{"name": "by"}], "artifacts": [{"name": "data-set", "path": "/tmp/in"}]},
@@ -55,7 +62,7 @@ async def test_a_run_is_submitted_once_waited_for_and_its_outputs_are_read(engin
     assert outcome.succeeded, outcome.message
     assert outcome.outputs == {"value": "34"}
     assert outcome.artifacts["out"].uri == f"s3://{BUCKET}/{ref.name}/{ref.name}/out"
-    assert s3.get(f"{ref.name}/{ref.name}/out") == b"34\n"
+    assert objects.get(f"{ref.name}/{ref.name}/out") == b"34\n"
     assert [(node.type, node.phase, node.exit_code) for node in outcome.nodes] == [("Pod", "Succeeded", 0)]
     assert (await engine.health()).ok
 

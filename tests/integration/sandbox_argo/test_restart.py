@@ -13,7 +13,6 @@ from meta.sandbox.argo.state.store import ProcessRecord, Store
 from tests.integration.sandbox_argo.conftest import (
     Argo,
     alive,
-    free_port,
     nodes_of,
     serve,
     server_process,
@@ -21,6 +20,7 @@ from tests.integration.sandbox_argo.conftest import (
     until,
     workflow,
 )
+from tests.support.ports import free_port
 
 DAG: list[JsonValue] = [
     {"name": "first", "template": "quick"},

@@ -10,7 +10,8 @@ from typing import cast
 from pydantic import JsonValue
 
 from meta.sandbox.argo.state.status import JsonObject
-from tests.integration.sandbox_argo.conftest import NOTHING, S3, Argo, alive, nodes_of, shell, workflow
+from tests.integration.sandbox_argo.conftest import NOTHING, Argo, alive, nodes_of, shell, workflow
+from tests.support.objects import BUCKET, ObjectServer
 
 
 def value_of(name: str, value: str) -> JsonObject:
@@ -142,9 +143,9 @@ def test_a_failed_task_fails_the_dag_and_omits_its_followers(argo: Argo) -> None
     assert (nodes["b"]["phase"], nodes["broken"]["phase"]) == ("Omitted", "Failed")
 
 
-def test_artifacts_go_through_s3_in_a_dag(argo: Argo, s3: S3) -> None:
-    s3.put("given/words.txt", b"one two three\n")
-    endpoint = s3.endpoint.removeprefix("http://")
+def test_artifacts_go_through_s3_in_a_dag(argo: Argo, objects: ObjectServer) -> None:
+    objects.put("given/words.txt", b"one two three\n")
+    endpoint = objects.endpoint.removeprefix("http://")
     secret = {"name": "any", "key": "any"}
     done = argo.run(
         workflow(
@@ -175,24 +176,24 @@ def test_artifacts_go_through_s3_in_a_dag(argo: Argo, s3: S3) -> None:
                                         "s3": {"key": "results/{{workflow.name}}.txt"}}]},
             ),
             arguments={"artifacts": [{"name": "words", "s3": {
-                "endpoint": endpoint, "insecure": True, "bucket": "artifacts", "key": "given/words.txt",
+                "endpoint": endpoint, "insecure": True, "bucket": BUCKET, "key": "given/words.txt",
                 "accessKeySecret": secret, "secretKeySecret": secret}}]},
         )
     )  # fmt: skip
     nodes, status = nodes_of(done), cast("JsonObject", done["status"])
-    assert s3.get("results/flow.txt") == b"one+two+three\nnoted"
+    assert objects.get("results/flow.txt") == b"one+two+three\nnoted"
     saved = cast("list[JsonObject]", cast("JsonObject", nodes["split"]["outputs"])["artifacts"])
     assert [artifact["name"] for artifact in saved] == ["lines", "folder"]
     pod = f"flow-split-{str(nodes['split']['id']).removeprefix('flow-')}"
     assert saved[0]["s3"] == {"key": f"flow/{pod}/lines.tgz"}
-    with tarfile.open(fileobj=io.BytesIO(s3.get(f"flow/{pod}/folder.tgz"))) as archive:
+    with tarfile.open(fileobj=io.BytesIO(objects.get(f"flow/{pod}/folder.tgz"))) as archive:
         assert archive.getnames() == ["dir", "dir/x"]
     assert status["outputs"] == {
         "artifacts": [{"name": "all", "archive": {"none": {}}, "s3": {"key": "results/flow.txt"}}]
     }
     repository = cast("JsonObject", cast("JsonObject", status["artifactRepositoryRef"])["artifactRepository"])
     assert cast("JsonObject", repository["s3"])["endpoint"] == endpoint
-    assert cast("JsonObject", repository["s3"])["bucket"] == "artifacts"
+    assert cast("JsonObject", repository["s3"])["bucket"] == BUCKET
 
 
 def test_a_missing_input_object_ends_the_pod_in_error(argo: Argo) -> None:
@@ -208,8 +209,10 @@ def test_a_missing_input_object_ends_the_pod_in_error(argo: Argo) -> None:
     assert "artifact x failed to load: The specified key does not exist" in message
 
 
-def test_a_store_that_does_not_answer_and_a_damaged_tarball_end_the_pod_in_error(argo: Argo, s3: S3) -> None:
-    s3.put("bad.tgz", b"no tarball")
+def test_a_store_that_does_not_answer_and_a_damaged_tarball_end_the_pod_in_error(
+    argo: Argo, objects: ObjectServer
+) -> None:
+    objects.put("bad.tgz", b"no tarball")
     main = shell("main", "true", inputs={"artifacts": [{"name": "x", "path": "/tmp/x", "archive": {"tar": NOTHING}}]})
     places: dict[str, JsonObject] = {
         "away": {"endpoint": "127.0.0.1:1", "insecure": True, "key": "x"},

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
@@ -14,26 +12,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import grpc
-import obstore
 import urllib3
-from obstore.store import S3Store
 
 from workers.engines.kfp.proto import metadata_store_pb2 as pb
 from workers.engines.kfp.proto import metadata_store_pb2_grpc as pb_grpc
 
-BUCKET = "mlpipeline"
-ACCESS, SECRET = "sandbox-access", "sandbox-secret"
-BIN = Path(sys.executable).parent
 TERMINAL = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 Json = dict[str, Any]
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
 
 
 def wait_until(question: Callable[[], Any], what: str, seconds: float = 60.0) -> Any:
@@ -54,24 +39,6 @@ def stop(process: subprocess.Popen[bytes], sign: signal.Signals = signal.SIGTERM
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@dataclass(frozen=True)
-class ObjectServer:
-    endpoint: str
-
-    def store(self) -> S3Store:
-        return S3Store(
-            BUCKET, endpoint=self.endpoint, region="us-east-1", access_key_id=ACCESS, secret_access_key=SECRET,
-            virtual_hosted_style_request=False, client_options={"allow_http": True},
-        )  # fmt: skip
-
-    def put(self, key: str, data: bytes) -> str:
-        obstore.put(self.store(), key, data)
-        return f"s3://{BUCKET}/{key}"
-
-    def read(self, uri: str) -> bytes:
-        return bytes(obstore.get(self.store(), uri.removeprefix(f"s3://{BUCKET}/")).bytes())
 
 
 @dataclass

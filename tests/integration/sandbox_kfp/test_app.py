@@ -12,7 +12,9 @@ import uvicorn
 
 from meta.sandbox.kfp.app import create_app
 from meta.sandbox.kfp.settings import KfpSandboxSettings
-from tests.integration.sandbox_kfp.support import ACCESS, BUCKET, SECRET, ObjectServer, free_ports, wait_until
+from tests.integration.sandbox_kfp.support import wait_until
+from tests.support.objects import BUCKET, ObjectServer
+from tests.support.ports import free_port
 from workers.engines.kfp.proto import metadata_store_pb2 as pb
 from workers.engines.kfp.proto import metadata_store_pb2_grpc as pb_grpc
 from workflows.errors import PortTaken, SettingsInvalid
@@ -20,14 +22,14 @@ from workflows.errors import PortTaken, SettingsInvalid
 
 def settings(folder: Path, objects: ObjectServer, **fields: object) -> KfpSandboxSettings:
     return KfpSandboxSettings(
-        data_dir=folder / "data", s3_endpoint=objects.endpoint, s3_bucket=BUCKET, s3_access_key=ACCESS,
-        s3_secret_key=SECRET, environments_dir=folder / "environments", **fields,  # pyright: ignore[reportArgumentType]
+        data_dir=folder / "data", s3_endpoint=objects.endpoint, s3_bucket=BUCKET, s3_access_key=objects.access_key,
+        s3_secret_key=objects.secret_key, environments_dir=folder / "environments", **fields,  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
 
 
 def test_it_serves_both_ports_for_its_life_span(tmp_path: Path, objects: ObjectServer) -> None:
     app = create_app(settings(tmp_path, objects))
-    (port,) = free_ports(1)
+    port = free_port()
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", lifespan="on"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -65,4 +67,4 @@ def test_a_broken_images_table_is_said_before_anything_starts(tmp_path: Path, ob
 
 
 def test_the_settings_do_not_show_their_secrets(tmp_path: Path, objects: ObjectServer) -> None:
-    assert SECRET not in repr(settings(tmp_path, objects))
+    assert objects.secret_key not in repr(settings(tmp_path, objects))

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tests.integration.sandbox_kfp import pipelines
-from tests.integration.sandbox_kfp.support import TERMINAL, ObjectServer, Server, wait_until
+from tests.integration.sandbox_kfp.support import TERMINAL, Server, wait_until
+from tests.support.objects import ObjectServer
 
 
 @pytest.fixture(scope="module")

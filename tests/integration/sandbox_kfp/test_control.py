@@ -12,7 +12,8 @@ import pytest
 from meta.sandbox.environments import EnvironmentCache
 from tests.integration.sandbox_kfp import pipelines
 from tests.integration.sandbox_kfp.conftest import MakeServer
-from tests.integration.sandbox_kfp.support import ObjectServer, Server, stop, wait_until
+from tests.integration.sandbox_kfp.support import Server, stop, wait_until
+from tests.support.objects import ObjectServer
 from workers.engines.kfp.proto import metadata_store_pb2 as pb
 
 

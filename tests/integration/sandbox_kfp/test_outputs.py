@@ -9,7 +9,8 @@ import time
 from google.protobuf.json_format import MessageToDict
 
 from tests.integration.sandbox_kfp import pipelines
-from tests.integration.sandbox_kfp.support import ACCESS, BUCKET, SECRET, ObjectServer, Server
+from tests.integration.sandbox_kfp.support import Server
+from tests.support.objects import BUCKET, ObjectServer
 from workers.engines.kfp.proto import metadata_store_pb2 as pb
 
 
@@ -140,12 +141,12 @@ def test_an_importer_of_a_missing_object_fails_the_run_with_its_uri(server: Serv
     assert states["evaluate"] == "RUNTIME_STATE_UNSPECIFIED"  # Argo: Omitted
 
 
-def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(server: Server) -> None:
+def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(server: Server, objects: ObjectServer) -> None:
     run_id = server.submit(pipelines.spec("look_around"))
     assert server.wait(run_id)["state"] == "SUCCEEDED"
     seen = MessageToDict(server.executions(run_id)["look"].custom_properties["outputs"].struct_value)["Output"]
     text = str(seen)
-    assert ACCESS not in text and SECRET not in text
+    assert objects.access_key not in text and objects.secret_key not in text
     assert not [name for name in seen["env"] if name.startswith("AWS_")]
     assert seen["prefix"] != sys.prefix
     assert "environments" in seen["prefix"]

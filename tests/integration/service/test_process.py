@@ -10,11 +10,7 @@ from pathlib import Path
 
 from meta.client import MetaClient
 from meta.processes import spawn
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        return one.getsockname()[1]
+from tests.support.ports import free_port
 
 
 def command(folder: Path, grpc: str) -> list[str]:

@@ -13,12 +13,12 @@ from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.ir import Pipeline, pipeline_of_api
 from workers.engines.kfp.metadata import MetadataReader
 from workers.engines.kfp.tasks import ArtifactRecord, PipelineOutputs, TaskRecord, read_pipeline_outputs
-from workflows.errors import EngineRejected
+from workflows.errors import ArtifactError, EngineRejected
 from workflows.outcome import Artifact, FailureClass, Outcome
 from workflows.values import JsonObject
 
-_NO_OBJECT = frozenset({"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"})
-"""Types that are all metadata: the URI is reserved, but nothing is written there."""
+_MAYBE_NO_OBJECT = frozenset({"system.Metrics", "system.ClassificationMetrics", "system.SlicedClassificationMetrics"})
+"""Types that are metadata first: a URI is reserved, but few components write a file there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,12 @@ class ResultReader:
         return {artifact.name: artifact for artifact in found}
 
     async def _artifact(self, name: str, record: ArtifactRecord) -> Artifact:
-        if record.type in _NO_OBJECT:
+        if record.type in _MAYBE_NO_OBJECT and not await self._exists(record.uri):
             return Artifact(name=name, uri=record.uri, type=record.type, metadata=record.metadata)
         return await self.objects.describe(name, record.uri, type=record.type, metadata=record.metadata)
+
+    async def _exists(self, uri: str) -> bool:
+        try:
+            return bool(uri) and await self.objects.stat(uri, digest=False) is not None
+        except ArtifactError:
+            return True  # `describe` says what is the matter with it
