@@ -123,8 +123,12 @@ def markdown(run: RunSnapshot) -> str:
 
 
 def static_details(definition: MetaWorkflow) -> str:
-    """What the run is for, for the Temporal Web UI's static details."""
-    return definition.metadata.description or f"The meta-workflow {definition.name}."
+    """What the run is made of, in Markdown, for the Temporal Web UI's static details."""
+    steps = [
+        f"- **{name}** on {step.engine}" + (f": {step.description}" if step.description else "")
+        for name, step in definition.steps.items()
+    ]
+    return "\n".join([f"Meta-workflow **{definition.name}**", "", *steps])
 
 
 def _time(step: StepSnapshot) -> str:

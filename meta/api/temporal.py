@@ -24,6 +24,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from workflows.board import static_details
 from workflows.errors import NotFound, ServiceUnavailable
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapshot, StartRun
 from workflows.meta_run import RUN_FAILED, search_attributes
@@ -113,6 +114,7 @@ class TemporalRuns:
                     memo=memo.model_dump(),
                     search_attributes=attributes,
                     static_summary=start.definition.metadata.description[:200] or None,
+                    static_details=static_details(start.definition)[:20_000],
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except RPCError as error:

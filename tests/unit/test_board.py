@@ -1,6 +1,6 @@
 from datetime import UTC, datetime, timedelta
 
-from workflows.board import Board, markdown
+from workflows.board import Board, markdown, static_details
 from workflows.messages import StartRun, StepOutcome
 from workflows.outcome import EngineKind, EngineRunRef, RunState, StepState
 from workflows.spec.models import MetaWorkflow
@@ -63,3 +63,12 @@ def test_a_time_that_a_retry_takes_counts_from_the_first_attempt() -> None:
     b.attempt_started("a", 2, NOW + timedelta(seconds=5))
     b.ended("a", StepState.SUCCEEDED, NOW + timedelta(seconds=9), "", None)
     assert b.step("a").duration == timedelta(seconds=9)
+
+
+def test_the_static_details_list_the_steps_and_what_they_are_for() -> None:
+    assert static_details(DEFINITION).splitlines() == [
+        "Meta-workflow **chain**",
+        "",
+        "- **a** on argo",
+        "- **b** on kfp",
+    ]
