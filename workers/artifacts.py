@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, Unauthenticated
 from obstore.store import LocalStore, S3Store
 
 from workers.settings import StoreSettings
-from workflows.errors import ArtifactError
+from workflows.errors import ArtifactError, ArtifactStoreUnavailable
 from workflows.outcome import Artifact
 from workflows.values import JsonObject
 
@@ -107,7 +107,8 @@ class ArtifactStore:
             None when there is neither an object nor a prefix.
 
         Raises:
-            ArtifactError: the store does not answer or refuses.
+            ArtifactStoreUnavailable: the store does not answer.
+            ArtifactError: it refuses.
         """
         place = parse_uri(uri)
         try:
@@ -115,12 +116,12 @@ class ArtifactStore:
                 return await self._stat(place, digest)
         except (PermissionDeniedError, UnauthenticatedError) as error:
             raise ArtifactError(
-                f"the object store refuses to show {uri}: {error}",
+                f"the object store refuses to show {uri}: {_first(error)}",
                 hint="check [objects] access_key and secret_key in meta.toml, and the bucket's policy",
             ) from error
         except BaseError as error:
-            raise ArtifactError(
-                f"the object store at {self.settings.endpoint or 'AWS'} could not be asked for {uri}: {error}",
+            raise ArtifactStoreUnavailable(
+                f"the object store at {self.settings.endpoint or 'AWS'} could not be asked for {uri}: {_first(error)}",
                 hint="check [objects] endpoint in meta.toml, and that the store is up",
             ) from error
 
@@ -225,3 +226,8 @@ class ArtifactStore:
 def file_uri(path: str) -> str:
     """The URI of a local file, as the tests use it."""
     return "file://" + quote(path)
+
+
+def _first(error: BaseError) -> str:
+    """The first line: obstore adds pages of its own internals."""
+    return str(error).partition("\n")[0]

@@ -7,6 +7,7 @@ from datetime import datetime
 from workflows.messages import RunSnapshot, StartRun, StepOutcome, StepSnapshot, StepView
 from workflows.outcome import EngineRunRef, RunState, StepState
 from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonValue
 
 _ICON = {
     StepState.PENDING: "⚪",
@@ -19,6 +20,7 @@ _ICON = {
     StepState.SKIPPED: "⏭️",
 }
 _SHORT = 60
+_NBSP = "\u00a0"  # the Web UI breaks lines at every ordinary space
 
 
 class Board:
@@ -114,7 +116,7 @@ def markdown(run: RunSnapshot) -> str:
     for step in run.steps:
         ref = step.run
         link = "" if ref is None else f"[{ref.name}]({ref.url})" if ref.url else f"`{ref.name}`"
-        state = f"{_ICON[step.state]} {step.state.value}" + (" (cached)" if step.cached_nodes else "")
+        state = f"{_ICON[step.state]}{_NBSP}{step.state.value}" + (" (cached)" if step.cached_nodes else "")
         attempt = str(step.attempt or "")
         rows.append(f"| {step.name} | {step.engine} | {state} | {attempt} | {_time(step)} | {link} | {_notes(step)} |")
     if run.message:
@@ -132,10 +134,14 @@ def static_details(definition: MetaWorkflow) -> str:
 
 
 def _time(step: StepSnapshot) -> str:
-    return "" if step.duration is None else f"{step.duration.total_seconds():.1f} s"
+    return "" if step.duration is None else f"{step.duration.total_seconds():.1f}{_NBSP}s"
+
+
+def _short(value: JsonValue) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _notes(step: StepSnapshot) -> str:
-    text = step.message or ", ".join(f"{k} = {v}" for k, v in step.outputs.items())
+    text = step.message or ", ".join(f"{k} = {_short(v)}" for k, v in step.outputs.items())
     flat = " ".join(text.split()).replace("|", "\\|")
     return flat if len(flat) <= _SHORT else flat[: _SHORT - 1] + "…"

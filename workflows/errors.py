@@ -18,6 +18,7 @@
     │   ├── EngineRunTimedOut         it took longer than its time-out
     │   └── EngineRunCancelled        somebody ended it
     ├── ArtifactError                 an object that is missing, unreadable, or not what its digest says
+    │   └── ArtifactStoreUnavailable  the object store does not answer: tried again, costs no attempt
     ├── ServiceUnavailable            the service or a server it stands on does not answer
     └── HostError                     this machine: a port taken, a binary missing, a broken data folder
         ├── PortTaken
@@ -163,6 +164,11 @@ class EngineRunCancelled(EngineError):
 
 class ArtifactError(MetaError):
     code = "ARTIFACT_ERROR"
+
+
+class ArtifactStoreUnavailable(ArtifactError):
+    code = "ARTIFACT_STORE_UNAVAILABLE"
+    retryable = True
 
 
 class ServiceUnavailable(MetaError):

@@ -144,10 +144,10 @@ def parse_input(text: str, declared: ValueType | None) -> JsonValue:
 
 
 _FORMS = {
-    ValueType.INTEGER: "as 3",
-    ValueType.NUMBER: "as 0.5",
+    ValueType.INTEGER: "write it as 3",
+    ValueType.NUMBER: "write it as 0.5",
     ValueType.BOOLEAN: "write true or false",
-    ValueType.LIST: "as JSON: '[1, 2]'",
+    ValueType.LIST: "write it as JSON: '[1, 2]'",
     ValueType.OBJECT: "as JSON: '{\"a\": 1}'",
 }
 

@@ -65,11 +65,11 @@ class MetaRun:
             await self._steps()
             await self._conclude()
         except asyncio.CancelledError:
-            await self._finish(RunState.CANCELED, "cancelled")
+            await self._finish(RunState.CANCELED, workflow.cancellation_reason() or "")
             raise
         except ActivityError as error:
             if is_cancelled_exception(error):
-                await self._finish(RunState.CANCELED, "cancelled")
+                await self._finish(RunState.CANCELED, workflow.cancellation_reason() or "")
                 raise
             cause = error.cause
             await self._fail(cause.message if isinstance(cause, ApplicationError) else str(cause), "outputs")

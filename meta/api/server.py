@@ -37,7 +37,7 @@ class ApiServer:
                 ("grpc.so_reuseport", 0),  # else two services share a port and split the calls between them
                 # clients ping quiet streams, so that a half-open connection shows
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ],
         )
         # its stubs know only the blocking servicer

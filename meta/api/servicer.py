@@ -103,7 +103,7 @@ class MetaServicer(MetaServiceServicer):
         # The store first: a workflow writes its end down a moment before Temporal closes it.
         if (await self._find(request.run_id)).state.ended:
             return pb.CancelResponse(accepted=False)
-        accepted = await self._temporal.cancel(request.run_id, request.reason or "cancelled through the API")
+        accepted = await self._temporal.cancel(request.run_id, request.reason)
         return pb.CancelResponse(accepted=accepted)
 
     # Streams

@@ -23,12 +23,15 @@ from meta.cli.common import (
 )
 from meta.cli.render import engines_table, workflows_table
 from meta.cli.shipped import catalog as shipped
+from meta.cli.shipped import shipped_file
 from meta.client import EngineInfo, PublishedInfo
 from workflows.bundle import build_bundle
 from workflows.errors import DefinitionInvalid
 from workflows.values import JsonValue
 
-FileArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A definition (YAML).")]
+FileArgument = Annotated[
+    Path, typer.Argument(metavar="FILE", help="A definition (YAML), or the name of a chain of the catalogue.")
+]
 
 
 def publish(context: typer.Context, file: FileArgument, output: OutputOption = Output.TEXT) -> None:
@@ -39,7 +42,7 @@ def publish(context: typer.Context, file: FileArgument, output: OutputOption = O
 
     async def body() -> PublishedInfo:
         async with client_of(context) as client:
-            return await client.publish(file)
+            return await client.publish(shipped_file(str(file)) or file)
 
     published = run_async(body())
     if output is Output.JSON:
@@ -76,7 +79,7 @@ def validate(file: FileArgument, output: OutputOption = Output.TEXT) -> None:
     """
     problems: list[JsonValue] = []
     try:
-        bundle = build_bundle(file)
+        bundle = build_bundle(shipped_file(str(file)) or file)
     except DefinitionInvalid as error:
         if output is Output.TEXT:
             raise

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -104,10 +106,11 @@ def _print_end(run: RunView, console: Console, data_dir: Path) -> None:
     print_results(console, run)
     again = "make demo" if data_dir == Path(".meta") else f"meta demo --data-dir {data_dir}"
     there = "" if data_dir == Path(".meta") else f" --data-dir {data_dir}"
+    program = sys.argv[0] if shutil.which("meta") is None else "meta"  # `make demo` does not put it on PATH
     cached = sum(step.cached_nodes for step in run.steps)
     served = f"{cached} KFP tasks came from KFP's cache" if cached else f"{again} once more is served from KFP's cache"
     console.print(
-        Text(f"\n{served}; meta up{there} starts the stack again, with this run in its Temporal Web UI."),
+        Text(f"\n{served}; {program} up{there} starts the stack again, with this run in its Temporal Web UI."),
         soft_wrap=True,
     )
 

@@ -118,8 +118,10 @@ def print_results(console: Console, run: RunView) -> None:
 
 
 def runs_table(runs: Sequence[RunView]) -> Table:
+    """Runs, a line each; ids are never cut, because they are there to be copied."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("run", "workflow", "state", "started", "time"):
+    table.add_column("run", no_wrap=True, min_width=max((len(run.id) for run in runs), default=0))
+    for name in ("workflow", "state", "started", "time"):
         table.add_column(name, no_wrap=True)
     table.add_column("message", overflow="fold")
     for run in runs:

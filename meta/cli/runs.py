@@ -23,7 +23,7 @@ from meta.cli.common import (
 from meta.cli.given import read_inputs
 from meta.cli.progress import follow as follow_run
 from meta.cli.render import print_results, print_run, runs_table
-from meta.cli.shipped import catalog
+from meta.cli.shipped import catalog, shipped_file
 from meta.client import MetaClient, RunView, StartedRun
 from meta.client.client import FILE_SUFFIXES
 from workflows.bundle import build_bundle
@@ -212,11 +212,11 @@ async def _start(client: MetaClient, target: str, pairs: list[str], inputs: Path
     published = {one.name: one.definition for one in await client.workflows()}
     if target in published:
         return await client.start(target, read_inputs(published[target], pairs, inputs), request_id=request_id)
-    shipped = {one.name: one.file for one in catalog()}
-    if target not in shipped:
-        known = [*published, *shipped]
+    file = shipped_file(target)
+    if file is None:
+        known = [*published, *(chain.name for chain in catalog())]
         raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
-    bundle = build_bundle(shipped[target])
+    bundle = build_bundle(file)
     return await client.start(bundle, read_inputs(bundle.definition, pairs, inputs), request_id=request_id)
 
 

@@ -20,6 +20,13 @@ class Shipped:
     file: Path
 
 
+def shipped_file(name: str) -> Path | None:
+    """The definition of a chain of the catalogue, unless a file of that name is at hand."""
+    if Path(name).exists():
+        return None
+    return next((chain.file for chain in catalog() if chain.name == name), None)
+
+
 def catalog() -> list[Shipped]:
     """All of them, by name."""
     found: list[Shipped] = []

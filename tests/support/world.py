@@ -65,7 +65,10 @@ async def world() -> AsyncGenerator[World]:
         await register_search_attributes(client)
         engine, store = ScriptedEngine(), MemoryStore()
         activities = Activities(
-            engines={"argo": engine}, objects=ArtifactStore(StoreSettings()), bundles=store, recorder=store
+            engines={"argo": engine},
+            objects=ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
+            bundles=store,
+            recorder=store,
         )
         async with run_workers(client, activities, Sizes(shutdown_grace_s=0.1)):
             yield World(client, engine, store)

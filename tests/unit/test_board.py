@@ -29,7 +29,7 @@ def test_a_finished_step_shows_its_engine_run_its_time_and_its_outputs() -> None
     b.ended("a", StepState.SUCCEEDED, NOW + timedelta(seconds=2), "", outcome)
     text = markdown(b.snapshot())
     assert "**chain** is running: 1 of 2 steps ended" in text
-    row = "| a | argo | 🟢 succeeded (cached) | 1 | 2.0 s | [chain-a-1](http://ui/chain-a-1) | rows = 3 |"
+    row = "| a | argo | 🟢\u00a0succeeded (cached) | 1 | 2.0\u00a0s | [chain-a-1](http://ui/chain-a-1) | rows = 3 |"
     assert row in text.splitlines()
 
 

@@ -255,3 +255,13 @@ async def wait_for_state(handle: WorkflowHandle[object, RunSnapshot], step: str,
             run = await handle.query("state", result_type=RunSnapshot)
             if states(run)[step] is state:
                 return
+
+
+async def test_an_object_store_that_is_down_costs_no_attempt(world: World) -> None:
+    data = {"data": "s3://meta/given.csv"}
+    handle = await world.start({"train": {**ARGO, "artifacts": data, "timeout": "3s"}})
+    await failure(handle)
+    run = world.store.snapshots[handle.id]
+    # tried again until the step's time was over, not refused at the first look
+    assert states(run) == {"train": StepState.TIMED_OUT}
+    assert run.steps[0].attempt == 1
