@@ -13,12 +13,14 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+_PROC = Path("/proc")
 GUARD = Path(__file__).with_name("guard.py")
 
 
@@ -151,3 +153,28 @@ def kill_group(pgid: int, sig: signal.Signals = signal.SIGKILL) -> bool:
     except PermissionError:  # macOS says so for a group of zombies
         return False
     return True
+
+
+def start_mark(pid: int) -> str:
+    """What tells a process from a later one with the same number: the machine's boot and the time it started.
+
+    Returns:
+        Empty when there is no such process; a zombie counts as none, because it runs nothing any more.
+    """
+    if _PROC.joinpath("self").exists():
+        try:
+            stat = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # none, or it ended while we looked
+            return ""
+        fields = stat.rpartition(")")[2].split()  # the program's name before it may hold anything
+        return "" if fields[0] in "ZX" else f"{boot_mark()} {fields[19]}"  # clock ticks since boot: proc(5), field 22
+    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return answer.stdout.strip()
+
+
+def boot_mark() -> str:
+    """What tells this boot of the machine from others; empty where the system does not say."""
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""

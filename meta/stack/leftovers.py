@@ -7,41 +7,25 @@ one, or when its environment carries the stack's instance id (the guard may be g
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from meta.processes import kill_group
+from meta.processes import kill_group, start_mark
 from meta.stack.state import ProcessMark, StackState
 
 INSTANCE_VARIABLE = "META_STACK_INSTANCE"
 _PROC = Path("/proc")
 
 
-def start_time(pid: int) -> str:
-    """When a process started, in the words of this system; empty when there is none.
-
-    A zombie counts as none: it has ended.
-    """
-    if _PROC.joinpath("self").exists():
-        try:
-            fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-        except OSError:  # none, or it ended while we looked
-            return ""
-        return "" if fields[0] in "ZX" else fields[19]  # clock ticks since the machine started: proc(5), field 22
-    output = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return output.stdout.strip()
-
-
 def mark(pid: int) -> ProcessMark:
     """Note a process so that it can be recognised later."""
-    return ProcessMark(pid=pid, started=start_time(pid))
+    return ProcessMark(pid=pid, started=start_mark(pid))
 
 
 def is_alive(process: ProcessMark | None) -> bool:
     """Whether that very process still runs."""
-    return process is not None and bool(process.started) and start_time(process.pid) == process.started
+    return process is not None and bool(process.started) and start_mark(process.pid) == process.started
 
 
 def end_leftovers(state: StackState) -> list[str]:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import finish_pod, mark_workflow, operate
 from meta.sandbox.argo.operator.rerun import rerun
 from meta.sandbox.argo.pods.artifacts import remove_tree
-from meta.sandbox.argo.pods.leftovers import kill_leftover, start_mark
+from meta.sandbox.argo.pods.leftovers import kill_leftover
 from meta.sandbox.argo.pods.logs import PodLog
 from meta.sandbox.argo.pods.runner import PodResult, PodRunner
 from meta.sandbox.argo.state.status import NodeType, Phase, Shutdown, now

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from meta.processes import GuardedProcess, kill_group, spawn
+from meta.processes import GuardedProcess, kill_group, spawn, start_mark
 from meta.sandbox.kfp.events import Finished, Publish, RunnerEvent, Stage, parse_event
 from meta.sandbox.kfp.objects import ObjectError, Objects
 from meta.sandbox.kfp.pipeline import Json
@@ -85,7 +85,7 @@ class Session:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        return self._process.pgid, started_at(self._process.pgid)
+        return self._process.pgid, start_mark(self._process.pgid)
 
     def _environment(self) -> dict[str, str]:
         """A clean environment: nothing of the server's, above all no credentials."""
@@ -170,21 +170,6 @@ class Session:
             await self._process.stop(_TERMINATE_GRACE_S)
 
 
-def started_at(pid: int) -> str:
-    """When a process started, in a form that only equals itself; empty when there is no such process.
-
-    A process id is used again; with its start time it is not.
-    """
-    stat = Path(f"/proc/{pid}/stat")
-    try:
-        fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
-        return "" if fields[0] == "Z" else fields[19]  # a zombie runs nothing
-    except (OSError, IndexError):
-        pass  # no such process, or no /proc: macOS
-    answer = subprocess.run(["ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return answer.stdout.strip()
-
-
 def end_leftover(pgid: int, started: str, wait_s: float = 5.0) -> bool:
     """End the process group of a run whose server died, if it is still the same group.
 
@@ -193,10 +178,10 @@ def end_leftover(pgid: int, started: str, wait_s: float = 5.0) -> bool:
     Returns:
         True if there was anything to end.
     """
-    if pgid <= 0 or not started or started_at(pgid) != started:
+    if pgid <= 0 or not started or start_mark(pgid) != started:
         return False
     kill_group(pgid)
     until = time.monotonic() + wait_s
-    while started_at(pgid) == started and time.monotonic() < until:
+    while start_mark(pgid) == started and time.monotonic() < until:
         time.sleep(0.01)
     return True

@@ -340,4 +340,5 @@ def test_the_argo_workflows_package_talks_to_it(argo: Argo) -> None:
         assert json.loads(cast("str", caught.value.body))["code"] == 6
         listed = api.list_workflows(NAMESPACE, list_options_label_selector="x=y", _preload_content=False)
         assert listed.json()["items"] is None
-        assert api.delete_workflow(NAMESPACE, "sdk", _preload_content=False).status == 200
+        deleted = api.delete_workflow(NAMESPACE, "sdk", _preload_content=False)
+        assert (deleted.status, deleted.json()) == (200, {})

@@ -6,8 +6,8 @@ from typing import cast
 
 from pydantic import JsonValue
 
+from meta.processes import start_mark
 from meta.sandbox.argo import ArgoSandboxSettings
-from meta.sandbox.argo.pods.leftovers import start_mark
 from meta.sandbox.argo.state.status import JsonObject
 from meta.sandbox.argo.state.store import ProcessRecord, Store
 from tests.integration.sandbox_argo.conftest import (

@@ -14,9 +14,9 @@ from typing import IO, cast
 
 import pytest
 
+from meta.processes import start_mark
 from meta.stack import EmbeddedStack, StackEvent, StackOptions
 from meta.stack.launcher import stop
-from meta.stack.leftovers import start_time
 from meta.stack.state import DataFolder, PartState, StackState
 
 DEADLINE_S = 30.0
@@ -34,7 +34,7 @@ async def until(condition: Callable[[], bool], what: str, timeout: float = DEADL
 
 
 def is_gone(pid: int) -> bool:
-    return not start_time(pid)
+    return not start_mark(pid)
 
 
 def pids_of(state: StackState) -> list[int]:

@@ -14,9 +14,9 @@ from obstore.store import S3Store
 from pydantic import SecretStr
 
 from meta.config import load_config
+from meta.processes import start_mark
 from meta.stack import EmbeddedStack, PortName, StackEvent, StackOptions
 from meta.stack.events import EventKind
-from meta.stack.leftovers import start_time
 from meta.stack.names import PartName
 from meta.stack.ports import HOST
 from meta.stack.probes import s3_store
@@ -178,8 +178,8 @@ async def test_a_part_that_cannot_start_is_named_with_the_end_of_its_log_and_not
 async def test_leaving_ends_every_process(tmp_path: Path) -> None:
     async with running(tmp_path, "temporal", "nats", "s3") as stack:
         pids = [stack.part(name).pid for name in stack.parts]
-        assert all(map(start_time, pids))
-    assert not any(map(start_time, pids))
+        assert all(map(start_mark, pids))
+    assert not any(map(start_mark, pids))
 
 
 @pytest.mark.usefixtures("no_servers")

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from meta.config import load_config
+from meta.processes import start_mark
 from meta.stack.addresses import Addresses
 from meta.stack.config_file import render, write_config
 from meta.stack.credentials import Credentials
 from meta.stack.files import write_atomic
-from meta.stack.leftovers import is_alive, mark, start_time
+from meta.stack.leftovers import is_alive, mark
 from meta.stack.logs import KEPT, Logs
 from meta.stack.names import PartName
 from meta.stack.options import StackOptions
@@ -113,7 +114,7 @@ def test_a_process_is_told_from_a_later_one_of_the_same_number() -> None:
     assert is_alive(me)
     assert not is_alive(ProcessMark(pid=me.pid, started="1"))
     assert not is_alive(None)
-    assert start_time(2**30) == ""
+    assert start_mark(2**30) == ""
 
 
 @pytest.mark.parametrize(
