@@ -6,7 +6,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
 from workers.backoff import Backoff
@@ -109,6 +109,28 @@ class Watcher(ABC):
         log.error("the watcher of engine '%s' died; it is started again", self.engine, exc_info=task.exception())
         if self._awaited:
             asyncio.get_running_loop().call_later(1.0, self._start)
+
+
+async def wait_until_ended(
+    look: Callable[[], Awaitable[T | None]],
+    register: Callable[[], AbstractContextManager[asyncio.Event]],
+    alive: Callable[[], None],
+) -> T:
+    """Wait for a run: look once, and again whenever the watcher has news of it.
+
+    Args:
+        look: reads the run; None while it has not ended.
+        register: at the watcher; gives the event that says so.
+        alive: called now and then.
+    """
+    if (ended := await until_read(look, alive)) is not None:
+        return ended
+    with register() as changed:
+        while True:
+            changed.clear()
+            if (ended := await until_read(look, alive)) is not None:
+                return ended
+            await with_life(changed.wait(), alive)
 
 
 async def until_read(read: Callable[[], Awaitable[T | None]], alive: Callable[[], None]) -> T | None:

@@ -17,7 +17,8 @@ from workers.engines.argo.manifest import build_workflow, run_identity
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, Submission
 from workers.engines.json_view import child, text
-from workers.engines.waiting import until_read, with_life
+from workers.engines.resuming import retry_in_place
+from workers.engines.waiting import wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
 from workers.settings import ArgoSettings
 from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
@@ -75,39 +76,21 @@ class ArgoEngine:
         Argo's retry has no idempotency key. What fences it: only a Failed or Error Workflow is retried, and within
         this process only while it still shows the end (`finishedAt`) that this key saw first.
         """
-        before = await self._current(ref)
-        if not self._may_retry(ref, key, before):
-            return self._ref(before)
-        try:
+
+        async def retry() -> None:
             await self._client.retry(ref.name)
-        except (ApiUnavailable, ApiRejected) as error:
-            for delay in (0.0, self._settings.settle_delay):
-                await asyncio.sleep(delay)
-                after = await self._current(ref)
-                if not self._may_retry(ref, key, after):
-                    return self._ref(after)
-                if isinstance(error, ApiRejected):
-                    break
-            if isinstance(error, ApiRejected) and error.status == CONFLICT:
-                # Somebody, most often the controller, wrote to it at the same moment.
-                raise ApiUnavailable(error.message, status=CONFLICT, hint="it is tried again") from error
-            raise
-        return self._ref(before)
+
+        run = await retry_in_place(
+            lambda: self._current(ref),
+            lambda found: self._may_retry(ref, key, found),
+            retry,
+            self._settings.settle_delay,
+        )
+        return self._ref(run)
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`."""
-
-        async def look() -> Outcome | None:
-            return await self._look(ref)
-
-        if (ended := await until_read(look, alive)) is not None:
-            return ended
-        with self._watcher.register(ref.name) as changed:
-            while True:
-                changed.clear()
-                if (ended := await until_read(look, alive)) is not None:
-                    return ended
-                await with_life(changed.wait(), alive)
+        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.name), alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""

@@ -18,7 +18,8 @@ from workers.engines.kfp.ir import Pipeline, parse_package, pipeline_of_api, run
 from workers.engines.kfp.metadata import MetadataReader
 from workers.engines.kfp.results import ResultReader
 from workers.engines.kfp.watcher import KfpWatcher
-from workers.engines.waiting import until_read, with_life
+from workers.engines.resuming import retry_in_place
+from workers.engines.waiting import wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
 from workers.settings import KfpSettings
 from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
@@ -83,40 +84,22 @@ class KfpEngine:
         What fences it: only a FAILED or CANCELED run is retried, and within this process only while it still shows
         the end (`finished_at`) that this key saw first.
         """
-        before = await self._current(ref)
-        if not self._may_retry(ref, key, before):
-            return self._ref(before)
-        self._terminated.pop(ref.uid, None)
-        try:
+
+        async def retry() -> None:
+            self._terminated.pop(ref.uid, None)
             await self._client.retry(ref.uid)
-        except (ApiUnavailable, ApiRejected) as error:
-            for delay in (0.0, self._settings.settle_delay):
-                await asyncio.sleep(delay)
-                after = await self._current(ref)
-                if not self._may_retry(ref, key, after):
-                    return self._ref(after)
-                if isinstance(error, ApiRejected):
-                    break
-            if isinstance(error, ApiRejected) and error.status == CONFLICT:
-                # Somebody, most often the controller, wrote to it at the same moment.
-                raise ApiUnavailable(error.message, status=CONFLICT, hint="it is tried again") from error
-            raise
-        return self._ref(before)
+
+        run = await retry_in_place(
+            lambda: self._current(ref),
+            lambda found: self._may_retry(ref, key, found),
+            retry,
+            self._settings.settle_delay,
+        )
+        return self._ref(run)
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`."""
-
-        async def look() -> Outcome | None:
-            return await self._look(ref)
-
-        if (ended := await until_read(look, alive)) is not None:
-            return ended
-        with self._watcher.register(ref.uid) as changed:
-            while True:
-                changed.clear()
-                if (ended := await until_read(look, alive)) is not None:
-                    return ended
-                await with_life(changed.wait(), alive)
+        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""
