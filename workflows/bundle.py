@@ -61,18 +61,18 @@ def build_bundle(file: Path) -> Bundle:
     source = _read_definition(file)
     parsed = parse_definition(source, str(file))
     definition, locator, problems = parsed.definition, parsed.locator, list(parsed.problems)
-    if definition is None:
-        raise DefinitionInvalid(in_order(problems))
+    readable = definition or parsed.remains
     files: dict[str, str] = {}
-    for name, step in definition.steps.items():
+    for name, step in readable.steps.items() if readable is not None else ():
         if step.file is None or step.file in files:
             continue
         try:
             files[step.file] = _read_inside(file.parent, step.file)
         except BundleInvalid as error:
             problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
-    problems.extend(_check(definition, files, locator))
-    if problems:
+    if definition is not None:
+        problems.extend(_check(definition, files, locator))
+    if problems or definition is None:
         raise DefinitionInvalid(in_order(problems))
     return Bundle(definition=definition, files=files, source=source)
 

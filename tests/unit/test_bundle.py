@@ -204,3 +204,13 @@ def test_a_bundle_from_elsewhere_is_checked_as_strictly(folder: Path) -> None:
     assert [p.line for p in found if "has no file" in p.message] == [11]
     swapped = bundle.model_copy(update={"files": {"prepare.yaml": TRAIN, "kfp/train.yaml": TRAIN}, "source": "a: ["})
     assert [(p.path, p.line) for p in validate_bundle(swapped)] == [("steps.prepare.argo.manifest", 0)]
+
+
+def test_a_missing_file_is_named_beside_the_slips_of_a_definition_whose_shape_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "chain.yaml").write_text(DEFINITION.replace("parameters: {held_out", "paramters: {held_out"))
+    with pytest.raises(DefinitionInvalid) as caught:
+        build_bundle(tmp_path / "chain.yaml")
+    said = [(p.line, p.message) for p in caught.value.problems]
+    assert (7, "there is no file 'prepare.yaml'") in said
+    assert (8, "unknown key 'paramters'") in said
+    assert (11, "there is no file 'kfp/train.yaml'") in said

@@ -23,11 +23,13 @@ class Parsed:
         definition: None when its shape is wrong; then `problems` says how.
         locator: where its parts stand.
         problems: what is wrong so far.
+        remains: what is left of a definition of a wrong shape, for checks that can still be made.
     """
 
     definition: MetaWorkflow | None
     locator: Locator
     problems: tuple[Problem, ...]
+    remains: MetaWorkflow | None = None
 
 
 def parse_definition(text: str, file: str = "") -> Parsed:
@@ -48,7 +50,8 @@ def parse_definition(text: str, file: str = "") -> Parsed:
         salvaged = salvage(document.value, error)
         if salvaged is not None:
             problems.extend(p for p in validate(salvaged.definition, document.locator) if not salvaged.explains(p))
-        return Parsed(None, document.locator, tuple(in_order(problems)))
+        remains = None if salvaged is None else salvaged.definition
+        return Parsed(None, document.locator, tuple(in_order(problems)), remains)
     return Parsed(definition, document.locator, tuple(problems))
 
 
