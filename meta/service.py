@@ -72,8 +72,9 @@ class Service:
         task = asyncio.create_task(_forever(name, job), name=name)
 
         async def stop() -> None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            while not task.done():  # once may not be enough: asyncio.wait_for can swallow a cancel (cpython 86296)
+                task.cancel()
+                await asyncio.wait({task}, timeout=1.0)
 
         stack.push_async_callback(stop)
 

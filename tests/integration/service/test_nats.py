@@ -82,7 +82,8 @@ async def test_one_identity_starts_one_run_however_often_it_is_published(rig: Ri
     await js.add_stream(config)
     await rig.restart()
     assert rig.service.triggers is not None
-    await rig.service.triggers.ready.wait()
+    async with asyncio.timeout(30):
+        await rig.service.triggers.ready.wait()
     ack = await js.publish("meta.trigger.chain", b'{"rate": 3}', headers=headers)
     assert not ack.duplicate
     await drained(js)
