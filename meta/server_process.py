@@ -50,6 +50,13 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+async def end_task(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: asyncio.wait_for can swallow a first cancel (cpython 86296)."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=1.0)
+
+
 async def open_store(url: str) -> Store:
     """Open the store, waiting for its database as long as it takes."""
     while True:

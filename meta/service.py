@@ -16,7 +16,7 @@ from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
-from meta.server_process import RETRY_S, open_store, run_server
+from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.nats import NatsTriggers
 
@@ -72,9 +72,7 @@ class Service:
         task = asyncio.create_task(_forever(name, job), name=name)
 
         async def stop() -> None:
-            while not task.done():  # once may not be enough: asyncio.wait_for can swallow a cancel (cpython 86296)
-                task.cancel()
-                await asyncio.wait({task}, timeout=1.0)
+            await end_task(task)
 
         stack.push_async_callback(stop)
 
