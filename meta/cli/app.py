@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, runs, stack
+from meta.cli import definitions, demo, runs, sandbox, stack
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -41,4 +41,5 @@ def options(
 runs.register(app)
 definitions.register(app)
 stack.register(app)
+sandbox.register(app)
 demo.register(app)

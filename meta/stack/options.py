@@ -20,6 +20,7 @@ class StackOptions:
         images: images tables beside the catalogue's own.
         environments: folder of the cached Python environments; None is `environments` in the data folder. Stacks may
             share one.
+        arguments: further command-line options of the sandbox engines, by part.
         ports: ports that must be these. A port that is not given stays what it was in this data folder, if free.
         well_known_ports: try the servers' usual ports first. For people; stacks that run side by side take free ones.
         ready_timeout: seconds for each part to answer after its start (the environments have `install_timeout`).
@@ -31,6 +32,7 @@ class StackOptions:
     parts: Collection[PartName | str] | None = None
     images: Sequence[Path] = ()
     environments: Path | None = None
+    arguments: Mapping[PartName, Sequence[str]] = field(default_factory=dict[PartName, Sequence[str]])
     ports: Mapping[PortName, int] = field(default_factory=dict[PortName, int])
     well_known_ports: bool = False
     ready_timeout: float = 60.0

@@ -252,7 +252,8 @@ class Plan:
 
     def _environments(self) -> Part:
         root = str(self.options.environments_folder)
-        command = (*_python("meta.sandbox.environments"), "--root", root, *self._images_arguments(), "--with-kfp")
+        kfp = ("--with-kfp",) if PartName.KFP in wanted(self.options) else ()
+        command = (*_python("meta.sandbox.environments"), "--root", root, *self._images_arguments(), *kfp)
         return Part(
             PartName.ENVIRONMENTS, command, self._environment(),
             hint="the steps' Python environments are installed once, from the package index that pip and uv use",
@@ -263,7 +264,7 @@ class Plan:
             *_python(module), "--host", HOST, "--port", self._port(port), *arguments,
             "--data-dir", str(self.options.folder / name), "--s3-endpoint", f"http://{self._at(PortName.S3)}",
             "--s3-bucket", BUCKET, *self._images_arguments(),
-            "--environments", str(self.options.environments_folder),
+            "--environments", str(self.options.environments_folder), *self.options.arguments.get(name, ()),
         )  # fmt: skip
         return Part(
             name, command, self._environment(**self._keys()), _PORTS[name], lambda _: ready,
@@ -271,7 +272,8 @@ class Plan:
         )  # fmt: skip
 
     def _argo(self) -> Part:
-        ready = probes.http(f"http://{self._at(PortName.ARGO)}/api/v1/version")
+        url = f"http://{self._at(PortName.ARGO)}/api/v1/version"
+        ready = probes.http(url, accept=frozenset({200, 401}))  # 401: it was started with a token
         return self._sandbox(PartName.ARGO, "meta.sandbox.argo", (), ready, PortName.ARGO)
 
     def _kfp(self) -> Part:

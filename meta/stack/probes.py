@@ -54,8 +54,15 @@ def tcp(address: str) -> Probe:
     return probe
 
 
-def http(url: str, headers: dict[str, str] | None = None, *, ca_file: str | None = None, verify: bool = True) -> Probe:
-    """GET answers 200."""
+def http(
+    url: str,
+    headers: dict[str, str] | None = None,
+    *,
+    ca_file: str | None = None,
+    verify: bool = True,
+    accept: frozenset[int] = frozenset({200}),
+) -> Probe:
+    """GET answers with one of these statuses."""
 
     def ask() -> None:
         options: dict[str, object] = {"cert_reqs": "CERT_REQUIRED" if verify else "CERT_NONE", "ca_certs": ca_file}
@@ -64,7 +71,7 @@ def http(url: str, headers: dict[str, str] | None = None, *, ca_file: str | None
                 response = pool.request("GET", url, headers=headers)
             except urllib3.exceptions.HTTPError as error:
                 raise NotReady(f"{url}: {error}") from error
-            if response.status != 200:
+            if response.status not in accept:
                 raise NotReady(f"{url}: {response.status} {response.data[:200].decode(errors='replace')}")
 
     return lambda: asyncio.to_thread(ask)

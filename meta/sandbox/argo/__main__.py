@@ -13,6 +13,7 @@ from types import FrameType
 from pydantic import SecretStr
 
 from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.options import add_options
 from meta.sandbox.argo.serving import ArgoSandboxServer
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from workflows.errors import MetaError
@@ -39,17 +40,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--s3-bucket", required=True)
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--environments", type=Path, required=True, help="folder of the cached Python environments")
-    parser.add_argument("--namespace", default="argo")
-    parser.add_argument("--max-concurrent-pods", type=int, default=8)
-    parser.add_argument("--token", default=None, help="bearer token that requests must bear")
+    add_options(parser)
     options = parser.parse_args(arguments)
     missing = [key for key in _KEYS if not os.environ.get(key)]
     if missing:
         parser.error(f"{' and '.join(missing)} must be set in the environment: the S3 server's credentials")
     if "://" not in options.s3_endpoint:
         parser.error(f"--s3-endpoint {options.s3_endpoint}: give a URL with its scheme, as http://127.0.0.1:8333")
-    if options.max_concurrent_pods < 1:
-        parser.error("--max-concurrent-pods must be 1 or more")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = ArgoSandboxSettings(
         data_dir=options.data_dir.absolute(),

@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 
 from meta.sandbox.kfp.app import create_app
+from meta.sandbox.kfp.options import add_options
 from meta.sandbox.kfp.settings import KfpSandboxSettings
 from workflows.errors import MetaError
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--s3-bucket", required=True, help="bucket of the default pipeline root")
     parser.add_argument("--images", type=Path, action="append", default=[], help="images table (TOML); may be repeated")
     parser.add_argument("--environments", type=Path, required=True, help="folder of the cached environments")
-    parser.add_argument("--max-concurrent-runs", type=int, default=2)
+    add_options(parser)
     return parser
 
 

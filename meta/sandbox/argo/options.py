@@ -1,0 +1,22 @@
+"""How the server behaves, as command-line options: of its process, and of `meta sandbox argo`."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that do not depend on where the server stands."""
+    parser.add_argument("--namespace", default="argo", help="the only namespace that is managed (%(default)s)")
+    parser.add_argument(
+        "--max-concurrent-pods", type=_positive, default=8, metavar="N",
+        help="pods that run at once, the others are Pending (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
