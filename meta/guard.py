@@ -1,8 +1,11 @@
 """Runs a command in its own process group and kills the group when the parent dies. See `meta/processes.py`.
 
-Usage: python -I -S guard.py LIFELINE_FD COMMAND [ARGUMENT ...]
+Usage: python -I -S guard.py LIFELINE_FD[,reap][,memory=BYTES][,cores=NUMBER] COMMAND [ARGUMENT ...]
 
 The lifeline is one end of a socket pair: the guard writes the child's process id to it, then only waits for its end.
+With `reap` (Linux) whatever the child leaves behind ends with it, also what made itself a session of its own. With
+`memory` the guard ends the child when it and all below it hold more, and writes `oom` to the lifeline; with `cores`
+they run on that many of the machine's cores.
 A SIGTERM that comes before the mask is set ends the guard by default, before there is a child: nothing is left then.
 Standard library only, few imports: one of these runs beside every child.
 """
@@ -12,13 +15,20 @@ import os
 import signal
 import sys
 import threading
+import time
 
 PASSED_ON = {signal.SIGTERM, signal.SIGINT}
+MEMORY_POLL_S = 0.1
 
 
 def main() -> int:
-    lifeline, command = int(sys.argv[1]), sys.argv[2:]
+    number, *settings = sys.argv[1].split(",")
+    lifeline, command = int(number), sys.argv[2:]
+    options = {key: value for key, _, value in (setting.partition("=") for setting in settings)}
     os.set_inheritable(lifeline, False)
+    reaps = "reap" in options and become_reaper()
+    if "cores" in options and hasattr(os, "sched_setaffinity"):
+        take_cores(int(options["cores"]))
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a child to pass it to
     child = os.fork()
     if child == 0:
@@ -45,12 +55,81 @@ def main() -> int:
         with contextlib.suppress(OSError):  # a reset is an end too: the parent died with our line unread
             while os.read(lifeline, 1):
                 pass
+        if reaps:
+            kill(descendants())
         os.killpg(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
-    _, status = os.waitpid(child, 0)
+    if "memory" in options:
+        threading.Thread(target=watch_memory, args=[int(options["memory"]), lifeline], daemon=True).start()
+    return wait_for(child, reaps)
+
+
+def wait_for(child: int, reaps: bool) -> int:
+    """The child's exit code, once it and, where we are the reaper, all that it left have ended."""
+    ended, status = os.wait()
+    while ended != child:  # an orphan that was handed to us
+        ended, status = os.wait()
+    while reaps and (left := descendants()):
+        kill(left)
+        with contextlib.suppress(ChildProcessError):  # it was another's child and has ended
+            os.wait()
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def watch_memory(limit: int, lifeline: int) -> None:
+    """Kill all below us once it holds more than `limit` bytes, and say so."""
+    family = descendants()
+    while sum(map(resident, family)) <= limit:
+        time.sleep(MEMORY_POLL_S)
+        family = descendants()
+    with contextlib.suppress(OSError):  # the parent is gone: nobody needs to know
+        os.write(lifeline, b"oom\n")
+    kill(family)
+
+
+def take_cores(number: int) -> None:
+    """Keep us, and so the child, on some of the cores."""
+    allowed = sorted(os.sched_getaffinity(0))
+    first = os.getpid() % len(allowed)  # so that several do not all sit on the first core
+    os.sched_setaffinity(0, {allowed[(first + i) % len(allowed)] for i in range(number)})
+
+
+def become_reaper() -> bool:
+    """Let orphans below us become our children (prctl(2), PR_SET_CHILD_SUBREAPER); False where that does not exist."""
+    if sys.platform != "linux":
+        return False
+    import ctypes  # here, because most guards do not need it
+
+    return ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0
+
+
+def descendants() -> list[int]:
+    """All processes below this one; none where /proc does not tell."""
+    found = [os.getpid()]
+    for pid in found:
+        with contextlib.suppress(OSError):  # it has just ended
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children") as file:
+                    found.extend(map(int, file.read().split()))
+    return found[1:]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds for itself: what is shared, as files and libraries are, does not count."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            _, held, shared, *_ = map(int, file.read().split())
+    except OSError:  # it has just ended
+        return 0
+    return (held - shared) * os.sysconf("SC_PAGE_SIZE")
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

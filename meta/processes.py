@@ -22,6 +22,26 @@ from typing import IO
 
 _PROC = Path("/proc")
 GUARD = Path(__file__).with_name("guard.py")
+_GUARD_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What a child and all below it may use. Linux only; elsewhere the settings do nothing.
+
+    Processes that leave the group, as daemons do, end with the child too.
+
+    Attributes:
+        memory_bytes: resident memory of all together, looked at ten times a second; above it they are killed.
+        cores: of the machine's cores they may run on that many.
+    """
+
+    memory_bytes: int | None = None
+    cores: int | None = None
+
+    def options(self) -> str:
+        values = {"memory": self.memory_bytes, "cores": self.cores}
+        return "".join([",reap", *(f",{key}={value}" for key, value in values.items() if value is not None)])
 
 
 @dataclass(slots=True)
@@ -32,12 +52,14 @@ class GuardedProcess:
         process: the guard; it exits with the child's exit code (128 + signal when a signal ended the child).
         pgid: the process group that holds the guard, the child and all that the child started.
         pid: the child itself; 0 when the guard was ended before it had started one.
+        out_of_memory: whether the guard ended the child because of its `Confinement`; known after `wait`.
     """
 
     process: asyncio.subprocess.Process
     pgid: int
     pid: int
     _lifeline: int  # a bare descriptor: dropping the handle does not end the child, only our own end does
+    out_of_memory: bool = field(default=False, init=False)
     _swept: bool = field(default=False, init=False)
 
     @property
@@ -54,6 +76,8 @@ class GuardedProcess:
         if not self._swept:  # once: later the number may be another's
             self._swept = True
             kill_group(self.pgid)
+            with contextlib.suppress(BlockingIOError, ConnectionResetError):  # nothing was said
+                self.out_of_memory = b"oom" in os.read(self._lifeline, 32)
             os.close(self._lifeline)
         return code
 
@@ -85,8 +109,16 @@ class GuardedProcess:
             try:
                 await asyncio.wait_for(asyncio.shield(self.process.wait()), grace_s)
             except TimeoutError:
-                kill_group(self.pgid)
+                await self._end()
         return await self.wait()
+
+    async def _end(self) -> None:
+        """Let the guard kill all below it, also what left its group; it does so when its lifeline breaks."""
+        with socket.socket(fileno=os.dup(self._lifeline)) as line, contextlib.suppress(OSError):  # it is gone already
+            line.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(TimeoutError):  # a guard that is stopped cannot: then its group must do
+            await asyncio.wait_for(asyncio.shield(self.process.wait()), _GUARD_GRACE_S)
+        kill_group(self.pgid)
 
 
 async def spawn(
@@ -96,6 +128,7 @@ async def spawn(
     cwd: Path | None = None,
     stdout: int | IO[bytes] | None = None,
     stderr: int | IO[bytes] | None = None,
+    confinement: Confinement | None = None,
 ) -> GuardedProcess:
     """Start a command under a guard, in a process group of its own.
 
@@ -105,6 +138,7 @@ async def spawn(
         cwd: working directory; None is ours.
         stdout: as for `asyncio.create_subprocess_exec`.
         stderr: as for `asyncio.create_subprocess_exec`.
+        confinement: what the child may use; None for whatever the machine has.
 
     Raises:
         FileNotFoundError: the working directory does not exist. A missing program shows as exit code 127, with the
@@ -112,9 +146,10 @@ async def spawn(
     """
     ours, theirs = socket.socketpair()  # neither is inheritable; theirs is passed on by number, ours by nobody
     ours.setblocking(False)
+    lifeline = f"{theirs.fileno()}{confinement.options() if confinement else ''}"
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", str(GUARD), str(theirs.fileno()), *command,
+            sys.executable, "-I", "-S", str(GUARD), lifeline, *command,
             env=None if env is None else dict(env), cwd=cwd, stdin=asyncio.subprocess.DEVNULL,
             stdout=stdout, stderr=stderr, pass_fds=(theirs.fileno(),), start_new_session=True,
         )  # fmt: skip

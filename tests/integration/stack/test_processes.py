@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meta.processes import spawn
+from meta.processes import Confinement, spawn
 from tests.integration.stack.conftest import is_gone, until, wait_until
 
 
@@ -38,6 +38,45 @@ async def test_what_a_child_leaves_behind_is_ended_with_it(tmp_path: Path) -> No
     process = await spawn(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; exit 0"])
     assert await process.wait() == 0
     await until(lambda: is_gone(number_in(tmp_path / "pid")), "the grandchild has ended")
+
+
+DAEMON = "setsid sh -c 'echo $$ > {file}; trap \"\" TERM; sleep 60 & wait; sleep 60' & "
+linux = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux only")
+
+
+@linux
+@pytest.mark.parametrize("ending", ["exit", "stop", "memory"])
+async def test_a_confined_child_takes_its_daemons_with_it(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / "daemon"
+    then = {"exit": f"while ! test -s {file}; do sleep 0.01; done", "stop": "trap '' TERM; wait", "memory": "wait"}
+    limit = 1 if ending == "memory" else None  # not even a shell fits into one byte
+    process = await spawn(
+        ["sh", "-c", DAEMON.format(file=file) + then[ending]], confinement=Confinement(memory_bytes=limit)
+    )
+    if ending == "stop":
+        await until(lambda: bool(number_in(file)), "the daemon runs")
+        await process.stop(grace_s=0.1)
+    await process.wait()
+    await until(lambda: is_gone(number_in(file)), "the daemon has ended")
+    assert process.out_of_memory is (ending == "memory")
+
+
+@linux
+async def test_a_child_that_holds_more_memory_than_allowed_is_killed_and_another_is_not() -> None:
+    hold = "import time\nheld = b'x' * {}\ntime.sleep(0.5)\n"
+    limits = Confinement(memory_bytes=100 * 1024**2)
+    for size_mb, code in ((20, 0), (200, 128 + signal.SIGKILL)):
+        process = await spawn([sys.executable, "-I", "-c", hold.format(size_mb * 1024**2)], confinement=limits)
+        assert await process.wait() == code
+        assert process.out_of_memory is (code != 0)
+
+
+@linux
+async def test_a_child_with_one_core_sees_one_core(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("wb") as out:
+        command = [sys.executable, "-c", "import os; print(len(os.sched_getaffinity(0)))"]
+        await (await spawn(command, stdout=out, confinement=Confinement(cores=1))).wait()
+    assert (tmp_path / "out").read_text() == "1\n"
 
 
 async def test_a_child_is_not_deaf_to_broken_pipes(tmp_path: Path) -> None:
