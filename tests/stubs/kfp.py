@@ -296,7 +296,16 @@ class KfpStub:
 
 
 def _predicates(request: Request) -> list[JsonObject]:
-    return children(cast("JsonObject", json.loads(request.query_params.get("filter", "{}"))), "predicates")
+    return children(cast("JsonObject", json.loads(_query(request).get("filter", "{}"))), "predicates")
+
+
+def _query(request: Request) -> dict[str, str]:
+    """The query of a list call; a page token carries its own, and a filter is not taken beside one."""
+    given = dict(request.query_params)
+    if not given.get("page_token"):
+        return given
+    assert "filter" not in given and "sort_by" not in given, "the real server refuses most filters beside a token"
+    return given | cast("dict[str, str]", json.loads(given["page_token"]))
 
 
 def _passes(row: JsonObject, predicate: JsonObject) -> bool:
@@ -309,14 +318,16 @@ def _passes(row: JsonObject, predicate: JsonObject) -> bool:
 
 
 def _page(request: Request, name: str, rows: list[JsonObject]) -> Response:
-    field, _, direction = request.query_params.get("sort_by", "created_at").partition(" ")
+    query = _query(request)
+    field, _, direction = query.get("sort_by", "created_at").partition(" ")
     ordered = sorted(rows, key=lambda row: text(row, field), reverse=direction == "desc")
-    size = int(request.query_params.get("page_size", "10"))
-    start = int(request.query_params.get("page_token", "0") or 0)
+    size = int(query.get("page_size", "10"))
+    start = int(query.get("start", "0"))
     shown: list[JsonValue] = list(ordered[start : start + size])
     answer: JsonObject = {name: shown, "total_size": len(ordered)}
     if start + size < len(ordered):
-        answer["next_page_token"] = str(start + size)
+        carried = {key: value for key, value in query.items() if key in ("filter", "sort_by")}
+        answer["next_page_token"] = json.dumps({**carried, "start": str(start + size)})
     return JSONResponse(answer)
 
 

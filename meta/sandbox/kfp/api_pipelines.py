@@ -113,7 +113,7 @@ async def create_version(request: Request) -> Response:
 
 
 async def list_versions(request: Request) -> Response:
-    fixed = {"pipeline_id": str(request.path_params["pipeline_id"])}
+    fixed = {"pipeline_id": [str(request.path_params["pipeline_id"])]}
     page = listing.list_page(services(request).database, listing.VERSIONS, request.query_params, fixed)
     return _list("pipeline_versions", [views.version(row) for row in page.rows], page)
 

@@ -128,9 +128,9 @@ def _view(server: Services, record: RunRecord) -> Json:
 async def list_runs(request: Request) -> Response:
     server = services(request)
     query = request.query_params
-    fixed = {"experiment_id": query["experiment_id"]} if query.get("experiment_id") else {}
+    fixed = {"experiment_id": [query["experiment_id"]]} if query.get("experiment_id") else {}
     if fixed:
-        server.catalog.experiment(fixed["experiment_id"])
+        server.catalog.experiment(query["experiment_id"])
     try:
         page = listing.list_page(server.database, listing.RUNS, query, fixed)
     except ApiError as error:

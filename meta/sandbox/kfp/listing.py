@@ -1,40 +1,24 @@
 """Lists as the real server makes them: `filter`, `sort_by`, `page_size` and `page_token`.
 
-Source: kubeflow/pipelines, backend/src/apiserver/{filter,list}. The keys are the API's names; times are compared in
-whole seconds; an unknown key is an error that names it.
+Source: kubeflow/pipelines, backend/src/apiserver/{list/list.go,model/*.go,server/list_request_util.go}. The keys are
+the API's names; an unknown key is an error that names it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import datetime
-import json
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from meta.sandbox.kfp.database import Database
 from meta.sandbox.kfp.errors import invalid_input
+from meta.sandbox.kfp.filters import Clause, parse_filter
 
 DEFAULT_PAGE, LARGEST_PAGE = 20, 200
-_COMPARISONS: Mapping[str, str] = {
-    "EQUALS": "=",
-    "NOT_EQUALS": "!=",
-    "GREATER_THAN": ">",
-    "GREATER_THAN_EQUALS": ">=",
-    "LESS_THAN": "<",
-    "LESS_THAN_EQUALS": "<=",
-}
-# protojson also takes an enum by its number (filter.proto)
-_NUMBERS: Mapping[int, str] = {
-    1: "EQUALS", 2: "NOT_EQUALS", 3: "GREATER_THAN", 5: "GREATER_THAN_EQUALS", 6: "LESS_THAN", 7: "LESS_THAN_EQUALS",
-    8: "IN", 9: "IS_SUBSTRING",
-}  # fmt: skip
-_SINGLE = ("int_value", "long_value", "string_value", "timestamp_value")
-_MANY = ("int_values", "long_values", "string_values")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,43 +26,70 @@ class Listing:
     """What can be listed.
 
     Attributes:
-        table: its table.
-        keys: the API's name of a field -> column.
+        model: the real server's name of it, for messages.
+        table: its table, which has a column `id`.
+        keys: the API's name of a field -> column, or another expression.
+        default: key that orders a list without `sort_by`.
     """
 
+    model: str
     table: str
     keys: Mapping[str, str]
+    default: str = "created_at"
 
 
+_NONE = "''"  # a column that a server for one user leaves empty
 RUNS = Listing(
+    "Run",
     "runs",
     {
-        "run_id": "id", "display_name": "display_name", "created_at": "created_at", "finished_at": "finished_at",
-        "scheduled_at": "scheduled_at", "description": "description", "storage_state": "storage_state",
-        "experiment_id": "experiment_id", "state": "state",
+        "run_id": "id", "id": "id", "display_name": "display_name", "name": "display_name", "created_at": "created_at",
+        "finished_at": "finished_at", "description": "description", "scheduled_at": "scheduled_at",
+        "storage_state": "storage_state", "experiment_id": "experiment_id", "state": "state",
+        "state_history": "state_history", "namespace": _NONE, "recurring_run_id": _NONE, "runtime_details": _NONE,
+        # v1beta1's word for the state
+        "status": "CASE state WHEN 'SUCCEEDED' THEN 'Succeeded' WHEN 'FAILED' THEN 'Failed' WHEN 'RUNNING' THEN "
+        "'Running' WHEN 'PENDING' THEN 'Pending' WHEN 'CANCELING' THEN 'Terminating' ELSE state END",
     },
 )  # fmt: skip
 PIPELINES = Listing(
+    "Pipeline",
     "pipelines",
     {
-        "pipeline_id": "id", "name": "name", "display_name": "display_name", "created_at": "created_at",
-        "description": "description",
+        "pipeline_id": "id", "id": "id", "name": "name", "display_name": "display_name", "created_at": "created_at",
+        "description": "description", "namespace": _NONE,
     },
 )  # fmt: skip
 VERSIONS = Listing(
+    "PipelineVersion",
     "versions",
     {
-        "pipeline_version_id": "id", "name": "name", "display_name": "display_name", "created_at": "created_at",
-        "description": "description",
+        "pipeline_version_id": "id", "id": "id", "name": "name", "display_name": "display_name",
+        "created_at": "created_at", "description": "description", "pipeline_spec": "document", "status": "'READY'",
     },
 )  # fmt: skip
 EXPERIMENTS = Listing(
+    "Experiment",
     "experiments",
     {
-        "experiment_id": "id", "display_name": "display_name", "name": "display_name", "created_at": "created_at",
-        "last_run_created_at": "last_run_created_at", "description": "description", "storage_state": "storage_state",
+        "experiment_id": "id", "id": "id", "display_name": "display_name", "name": "display_name",
+        "created_at": "created_at", "last_run_created_at": "last_run_created_at", "description": "description",
+        "storage_state": "storage_state", "namespace": _NONE,
     },
 )  # fmt: skip
+
+
+class _Token(BaseModel):
+    """A page token: the query it continues, and the first row of the page."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    model: str
+    key: str
+    descending: bool
+    filter: str
+    value: str | int | float
+    id: str | int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +102,10 @@ class Page:
 
 
 def list_page(
-    database: Database, listing: Listing, query: Mapping[str, str], fixed: Mapping[str, str] | None = None
+    database: Database,
+    listing: Listing,
+    query: Mapping[str, str],
+    fixed: Mapping[str, Sequence[str | int]] | None = None,
 ) -> Page:
     """Answer a list call.
 
@@ -99,36 +113,51 @@ def list_page(
         database: where the rows are.
         listing: what is listed.
         query: the query string: filter, sort_by, page_size, page_token.
-        fixed: columns that must have a value, from the path or another parameter.
+        fixed: columns that must have one of some values, from the path or another parameter.
 
     Raises:
         ApiError: a parameter is not valid; the message says which.
     """
     size = _page_size(query.get("page_size", ""))
-    token = _read_token(query.get("page_token", ""))
-    # a token carries its query: the server takes the rest of a list from the token alone
-    sort_by, filter_text = (
-        (token["sort_by"], token["filter"]) if token else (query.get("sort_by", ""), query.get("filter", ""))
-    )
-    column, descending = _sorting(listing, sort_by)
-    where, arguments = _filter(listing, filter_text)
-    for name, value in (fixed or {}).items():
-        where.append(f"{name} = ?")
-        arguments.append(value)
+    sort_by, filter_text = query.get("sort_by", ""), query.get("filter", "")
+    token = _read_token(listing, query.get("page_token", ""))
+    if token is None:
+        clauses = _clauses(listing, filter_text)
+        key, descending = _sorting(listing, sort_by)
+    else:  # the token carries its query; what is said again must be the same
+        clauses = _clauses(listing, token.filter)
+        key, descending = token.key, token.descending
+        if sort_by or filter_text:
+            _must_match(listing, token, clauses, sort_by, filter_text)
+        filter_text = token.filter
+    where = [clause.sql.format(column=listing.keys[clause.key]) for clause in clauses]
+    arguments: list[object] = [value for clause in clauses for value in clause.values]
+    for name, values in (fixed or {}).items():
+        where.append(f"{name} IN ({', '.join('?' for _ in values)})")
+        arguments += values
     counted = database.row(f"SELECT count(*) AS n FROM {listing.table} {_where(where)}", *arguments)
     total = int(counted["n"]) if counted else 0
-    if token:
+    column = listing.keys[key]
+    if token is not None:
         sign = "<" if descending else ">"
         where.append(f"({column} {sign} ? OR ({column} = ? AND id {sign}= ?))")
-        arguments += [token["value"], token["value"], token["id"]]
+        arguments += [token.value, token.value, token.id]
     order = "DESC" if descending else "ASC"
-    sql = f"SELECT * FROM {listing.table} {_where(where)} ORDER BY {column} {order}, id {order} LIMIT ?"
-    rows = database.rows(sql, *arguments, size + 1)
+    rows = database.rows(
+        f"SELECT *, {column} AS sorted_by FROM {listing.table} {_where(where)} "
+        f"ORDER BY {column} {order}, id {order} LIMIT ?",
+        *arguments,
+        size + 1,
+    )
     following = ""
     if len(rows) > size:
-        last = rows[size]
-        content = {"sort_by": sort_by, "filter": filter_text, "value": last[column], "id": last["id"]}
-        following = base64.b64encode(json.dumps(content).encode()).decode()
+        first = rows[size]
+        following = _write_token(
+            _Token(
+                model=listing.model, key=key, descending=descending, filter=filter_text, value=first["sorted_by"],
+                id=first["id"],
+            )
+        )  # fmt: skip
     return Page(rows[:size], following, total)
 
 
@@ -146,16 +175,36 @@ def _page_size(text: str) -> int:
     return min(size or DEFAULT_PAGE, LARGEST_PAGE)
 
 
-def _read_token(text: str) -> dict[str, Any]:
+def _write_token(token: _Token) -> str:
+    return base64.b64encode(token.model_dump_json().encode()).decode()
+
+
+def _read_token(listing: Listing, text: str) -> _Token | None:
     if not text:
-        return {}
+        return None
     try:
-        token: object = json.loads(base64.b64decode(text, validate=True))
-    except (binascii.Error, ValueError) as error:
-        raise invalid_input(f"Invalid page token: {error}") from error
-    if not isinstance(token, dict) or set(cast("dict[str, Any]", token)) != {"sort_by", "filter", "value", "id"}:
-        raise invalid_input("Invalid page token: it was not made by this list")
-    return cast("dict[str, Any]", token)
+        token = _Token.model_validate_json(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValidationError) as error:
+        raise invalid_input("Invalid page token") from error
+    if token.model != listing.model or token.key not in listing.keys:  # the real server finds it in its SQL, as a 500
+        raise invalid_input(f"Invalid page token: it is one of a list of {token.model}, not of {listing.model}")
+    return token
+
+
+def _must_match(listing: Listing, token: _Token, carried: Sequence[Clause], sort_by: str, filter_text: str) -> None:
+    """Refuse a query that is not the token's.
+
+    A filter on a number, a time or a list is never the token's, not even the very same one: see `Clause.survives`. So a
+    client leaves filter and sort_by out when it gives a token.
+    """
+    key, descending = _sorting(listing, sort_by)
+    given = _clauses(listing, filter_text)
+    same_order = listing.keys[key] == listing.keys[token.key] and descending == token.descending
+    if not same_order or set(given) != set(carried) or not all(clause.survives for clause in given):
+        raise invalid_input(
+            "page token does not match the supplied sort by and/or filtering criteria. Either specify the same "
+            "criteria or leave the latter empty if page token is specified"
+        )
 
 
 def _sorting(listing: Listing, sort_by: str) -> tuple[str, bool]:
@@ -166,76 +215,15 @@ def _sorting(listing: Listing, sort_by: str) -> tuple[str, bool]:
             '"field_name asc"'
         )
     if not words:
-        return "created_at", False
+        return listing.default, False
     if words[0] not in listing.keys:
-        raise invalid_input(f'Invalid sorting field: "{words[0]}" on listable type {listing.table}')
-    return listing.keys[words[0]], len(words) == 2 and words[1] == "desc"
+        raise invalid_input(f'Invalid sorting field: "{words[0]}" on listable type {listing.model}')
+    return words[0], len(words) == 2 and words[1] == "desc"
 
 
-def _filter(listing: Listing, text: str) -> tuple[list[str], list[object]]:
-    if not text:
-        return [], []
-    try:
-        document: object = json.loads(text)
-    except ValueError as error:
-        raise invalid_input(f'failed to parse valid filter from "{text}": {error}') from error
-    if not isinstance(document, dict):
-        raise invalid_input(f'failed to parse valid filter from "{text}": not an object')
-    content = cast("dict[str, Any]", document)
-    for key in content:
-        if key != "predicates":
-            raise invalid_input(f'failed to parse valid filter from "{text}": unknown field "{key}"')
-    clauses: list[str] = []
-    arguments: list[object] = []
-    for predicate in cast("list[dict[str, Any]]", content.get("predicates", [])):
-        clause, values = _predicate(listing, predicate, text)
-        clauses.append(clause)
-        arguments += values
-    return clauses, arguments
-
-
-def _predicate(listing: Listing, given_predicate: Mapping[str, Any], text: str) -> tuple[str, list[object]]:
-    # protojson takes stringValue as well as string_value; kfp.Client writes the first, people the second
-    predicate = {re.sub("[A-Z]", lambda m: f"_{m[0].lower()}", key): value for key, value in given_predicate.items()}
-    for field in predicate:
-        if field not in ("operation", "key", *_SINGLE, *_MANY):
-            raise invalid_input(f'failed to parse valid filter from "{text}": unknown field "{field}"')
-    key = str(predicate.get("key", ""))
-    if key not in listing.keys:
-        raise invalid_input(f'no support for filtering on unrecognized field "{key}"')
-    column = listing.keys[key]
-    given = predicate.get("operation", "")
-    operation = _NUMBERS.get(given, "") if isinstance(given, int) else str(given)
-    many = [name for name in _MANY if name in predicate]
-    single = [name for name in _SINGLE if name in predicate]
-    if operation == "IN":
-        if not many:
-            raise invalid_input(f"cannot use value of predicate on {key} with operator IN: give int_values or the like")
-        values = cast("list[object]", predicate[many[0]].get("values", []))
-        return f"{column} IN ({', '.join('?' for _ in values)})", [_value(many[0], value) for value in values]
-    if not single or many:
-        raise invalid_input(f"invalid predicate on {key}: operation {operation or 'unspecified'} takes one value")
-    value = _value(single[0], predicate[single[0]])
-    if operation in _COMPARISONS:
-        return f"{column} {_COMPARISONS[operation]} ?", [value]
-    if operation == "IS_SUBSTRING":
-        if single[0] != "string_value":
-            raise invalid_input(f"cannot use non string value type with operator IS_SUBSTRING on {key}")
-        escaped = str(value).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        return f"{column} LIKE ? ESCAPE '\\'", [f"%{escaped}%"]
-    raise invalid_input(f"invalid predicate operation: {given or 'OPERATION_UNSPECIFIED'}")
-
-
-def _value(kind: str, value: object) -> object:
-    if kind.startswith(("int", "long")):
-        try:
-            return int(str(value))
-        except ValueError as error:
-            raise invalid_input(f"invalid {kind} in a filter: {value}") from error
-    if kind == "timestamp_value":
-        try:
-            parsed = datetime.datetime.fromisoformat(str(value))
-        except ValueError as error:
-            raise invalid_input(f"invalid timestamp_value in a filter: {value}") from error
-        return int(parsed.timestamp())  # the database has whole seconds
-    return str(value)
+def _clauses(listing: Listing, text: str) -> tuple[Clause, ...]:
+    clauses = parse_filter(text)
+    for clause in clauses:
+        if clause.key not in listing.keys:
+            raise invalid_input(f'no support for filtering on unrecognized field "{clause.key}"')
+    return clauses

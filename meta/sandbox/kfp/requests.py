@@ -14,30 +14,30 @@ from meta.sandbox.kfp.errors import ApiError, Code
 _T = TypeVar("_T", bound=BaseModel)
 
 
-class _Body(BaseModel):
+class Body(BaseModel):
     """Takes display_name as well as displayName, as protojson does."""
 
     model_config = ConfigDict(extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
-class ExperimentBody(_Body):
+class ExperimentBody(Body):
     display_name: str = ""
     description: str | None = None
     namespace: str | None = None
 
 
-class PipelineBody(_Body):
+class PipelineBody(Body):
     name: str = ""
     display_name: str | None = None
     description: str | None = None
     namespace: str | None = None
 
 
-class UrlBody(_Body):
+class UrlBody(Body):
     pipeline_url: str = ""
 
 
-class VersionBody(_Body):
+class VersionBody(Body):
     pipeline_id: str = ""
     name: str = ""
     display_name: str | None = None
@@ -46,17 +46,17 @@ class VersionBody(_Body):
     code_source_url: str | None = None
 
 
-class RuntimeConfigBody(_Body):
+class RuntimeConfigBody(Body):
     parameters: dict[str, Any] | None = None
     pipeline_root: str | None = None
 
 
-class VersionReferenceBody(_Body):
+class VersionReferenceBody(Body):
     pipeline_id: str | None = None
     pipeline_version_id: str | None = None
 
 
-class RunBody(_Body):
+class RunBody(Body):
     """A run as a client may send it. Fields that only the server sets are taken and not looked at, as it does."""
 
     run_id: str | None = None
@@ -95,10 +95,14 @@ async def read(request: Request, model: type[_T]) -> _T:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        said = f'unknown field "{field}"' if first["type"] == "extra_forbidden" else f"{field}: {first['msg']}"
-        raise _malformed(said) from error
+        raise _malformed(first_slip(error)) from error
+
+
+def first_slip(error: ValidationError) -> str:
+    """What is wrong first, in protojson's words where it is an unknown field."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"])
+    return f'unknown field "{field}"' if first["type"] == "extra_forbidden" else f"{field}: {first['msg']}"
 
 
 def _malformed(message: str) -> ApiError:

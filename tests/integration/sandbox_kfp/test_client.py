@@ -87,23 +87,20 @@ def test_runs_that_finished_since_a_moment_are_listed_in_pages(client: Any, tmp_
     (tmp_path / "go").touch()
     package = str(pipelines.package("holding", tmp_path))
     experiment = client.create_experiment("pages").experiment_id
-    since = datetime.datetime.fromtimestamp(int(time.time()), datetime.UTC)
+    since = datetime.datetime.fromtimestamp(int(time.time()), datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     started = [
         client.run_pipeline(experiment, f"page {number}", package, {"folder": str(tmp_path)}).run_id
         for number in range(3)
     ]
     for run_id in started:
         end_of(client, run_id)
-    predicate = {"operation": "GREATER_THAN_EQUALS", "key": "finished_at", "timestamp_value": since.isoformat()}
+    predicate = {"operation": "GREATER_THAN_EQUALS", "key": "finished_at", "timestamp_value": since}
     found: list[str] = []
-    token = ""
+    query = {"sort_by": "finished_at desc", "filter": json.dumps({"predicates": [predicate]})}
     for size in (2, 1):
-        page = client.list_runs(
-            page_token=token, page_size=2, sort_by="finished_at desc", experiment_id=experiment,
-            filter=json.dumps({"predicates": [predicate]}),
-        )  # fmt: skip
+        page = client.list_runs(page_size=2, experiment_id=experiment, **query)
         assert (len(page.runs), page.total_size) == (size, 3)
         found += [run.run_id for run in page.runs]
-        token = page.next_page_token
-    assert not token
+        query = {"page_token": page.next_page_token}  # it carries its query; times beside it would be refused
+    assert not page.next_page_token
     assert sorted(found) == sorted(started)

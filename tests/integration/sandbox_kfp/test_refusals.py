@@ -113,7 +113,7 @@ def test_a_run_that_it_cannot_run_is_refused_with_the_field(server: Server, case
         ),
         (
             {"filter": '{"predicates":[{"operation":"LIKE","key":"state","string_value":"red"}]}'},
-            "invalid predicate operation: LIKE",
+            'invalid value for enum field operation: "LIKE"',
         ),
         ({"sort_by": "colour desc"}, 'Invalid sorting field: "colour"'),
         ({"sort_by": "created_at sideways"}, "Received invalid sort by format"),

@@ -164,6 +164,9 @@ class KfpClient:
             token: JsonValue = page.get("next_page_token")
             if not isinstance(token, str) or not token:
                 return
+            # A token carries its query. A filter on times given again beside it is refused: the server compares it with
+            # the token's, where the times have become floats (backend/src/apiserver/list/list.go, Matches).
+            query = {key: value for key, value in query.items() if key not in ("filter", "sort_by")}
             query["page_token"] = token
 
 
