@@ -16,6 +16,7 @@ from meta.sandbox.argo.app import create_app
 from meta.sandbox.argo.options import add_options
 from meta.sandbox.argo.serving import ArgoSandboxServer
 from meta.sandbox.argo.settings import ArgoSandboxSettings
+from meta.sandbox.faults.options import plan_of
 from workflows.errors import MetaError
 
 
@@ -59,6 +60,8 @@ def main(arguments: list[str] | None = None) -> int:
         namespace=options.namespace,
         max_concurrent_pods=options.max_concurrent_pods,
         token=SecretStr(options.token) if options.token else None,
+        faults=plan_of(options),
+        admin=options.admin,
     )
     try:
         app = create_app(settings)

@@ -16,10 +16,10 @@ from meta.sandbox.argo.api import info, streams, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
+from meta.sandbox.argo.faults import ArgoFaults, ListedStore
 from meta.sandbox.argo.pods.artifacts import ArtifactRepository
 from meta.sandbox.argo.pods.runner import PodRunner
 from meta.sandbox.argo.settings import ArgoSandboxSettings
-from meta.sandbox.argo.state.store import Store
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
 
@@ -37,8 +37,9 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
     """Make the application.
 
     Raises:
-        SettingsInvalid: an images table is missing or wrong.
+        SettingsInvalid: an images table is missing or wrong, or a fault is not one of Argo's.
     """
+    faults = ArgoFaults(settings.faults, admin=settings.admin)
     images = ImageTable.load(settings.images)
     repository = ArtifactRepository(
         settings.s3_endpoint,
@@ -50,14 +51,16 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        store = Store(settings.data_dir / "argo.db")
+        store = ListedStore(settings.data_dir / "argo.db")
         runner = PodRunner(images, EnvironmentCache(settings.environments), repository)
         controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods)
         app.state.server = Server(store, controller, images, repository, settings.namespace)
         controller.start()
+        faults.attach(store, controller)
         try:
             yield
         finally:
+            await faults.close()
             await controller.close()
             store.close()
 
@@ -82,12 +85,13 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         Route("/api/v1/{rest:path}", info.unimplemented, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
     token = settings.token.get_secret_value() if settings.token else None
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(_BearerToken, token=token)] if token else [],
         exception_handlers={ApiError: on_api_error, 404: on_unknown_route, Exception: on_fault},
     )
+    return faults.install(app)
 
 
 class _BearerToken:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 
+from meta.sandbox.faults import EngineName
+from meta.sandbox.faults.options import add_fault_options
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that do not depend on where the server stands."""
@@ -13,6 +16,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="pods that run at once, the others are Pending (%(default)s)",
     )  # fmt: skip
     parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
+    add_fault_options(parser, EngineName.ARGO)
 
 
 def _positive(text: str) -> int:

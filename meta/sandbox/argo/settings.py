@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from meta.sandbox.faults import FaultPlan
+
 
 class ArgoSandboxSettings(BaseModel):
     """Settings of one server.
@@ -19,6 +21,8 @@ class ArgoSandboxSettings(BaseModel):
         namespace: the only namespace, as of an Argo installed with `--namespaced`.
         max_concurrent_pods: pods that run at once; others are Pending.
         token: a bearer token that every request must bear; None for none.
+        faults: what goes wrong on purpose.
+        admin: whether `/sandbox/faults` can change that; any fault allows it too.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -33,3 +37,5 @@ class ArgoSandboxSettings(BaseModel):
     namespace: str = "argo"
     max_concurrent_pods: int = 8
     token: SecretStr | None = None
+    faults: FaultPlan = FaultPlan()
+    admin: bool = False

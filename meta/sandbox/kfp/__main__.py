@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvicorn
 
+from meta.sandbox.faults.options import plan_of
 from meta.sandbox.kfp.app import create_app
 from meta.sandbox.kfp.options import add_options
 from meta.sandbox.kfp.settings import KfpSandboxSettings
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             host=options.host,
             metadata_port=options.metadata_port,
             max_concurrent_runs=options.max_concurrent_runs,
+            faults=plan_of(options),
+            admin=options.admin,
         )
         app = create_app(settings)
     except MetaError as error:

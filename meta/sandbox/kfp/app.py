@@ -22,6 +22,7 @@ from meta.sandbox.kfp.catalog import Catalog
 from meta.sandbox.kfp.controller import Controller
 from meta.sandbox.kfp.database import Database
 from meta.sandbox.kfp.errors import ApiError, Code
+from meta.sandbox.kfp.faults import KfpFaults
 from meta.sandbox.kfp.metadata_store import MetadataStore
 from meta.sandbox.kfp.objects import Objects
 from meta.sandbox.kfp.runs import RunStore
@@ -42,8 +43,9 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         settings: see there.
 
     Raises:
-        SettingsInvalid: an images table is not valid.
+        SettingsInvalid: an images table is not valid, or a fault is not one of KFP's.
     """
+    faults = KfpFaults(settings.faults, admin=settings.admin)
     images = ImageTable.load(settings.images)
 
     @contextlib.asynccontextmanager
@@ -51,8 +53,11 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         database = Database(settings.data_dir / "kfp.sqlite")
         metadata = MetadataStore(database, Objects(settings).session_info, settings.namespace)
         store = RunStore(database)
+        faults.attach(store)
         controller = Controller(settings, store, metadata, images)
-        server, port = await metadata_service.start(metadata, settings.host, settings.metadata_port)
+        server, port = await metadata_service.start(
+            metadata, settings.host, settings.metadata_port, [faults.interceptor()]
+        )
         app.state.metadata_port = port
         app.state.services = Services(
             settings=settings, database=database, catalog=Catalog(database), runs=store, metadata=metadata,
@@ -66,11 +71,12 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
             await server.stop(_GRPC_STOP_GRACE_S)
             database.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[*api_runs.routes(), *api_pipelines.routes()],
         lifespan=lifespan,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
     )
+    return faults.install(app)
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -175,7 +175,9 @@ async def _page(
     return [parse(row["message"]) for row in page], token
 
 
-async def start(store: MetadataStore, host: str, port: int) -> tuple[grpc.aio.Server, int]:
+async def start(
+    store: MetadataStore, host: str, port: int, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+) -> tuple[grpc.aio.Server, int]:
     """Start the gRPC server.
 
     Returns:
@@ -185,7 +187,7 @@ async def start(store: MetadataStore, host: str, port: int) -> tuple[grpc.aio.Se
         PortTaken: somebody else listens there.
     """
     limits = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
-    server = grpc.aio.server(options=limits)
+    server = grpc.aio.server(options=limits, interceptors=interceptors)
     pb_grpc.add_MetadataStoreServiceServicer_to_server(MetadataService(store), server)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -114,6 +115,12 @@ class RunStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.saving: Callable[[RunRecord], None] | None = None  # told of each run before it is written again
+
+    def about(self, run_id: str) -> tuple[str, str]:
+        """Display name and description of a run; empty ones when there is none of that id."""
+        row = self._database.row("SELECT display_name, description FROM runs WHERE id = ?", run_id)
+        return ("", "") if row is None else (row["display_name"], row["description"])
 
     def create(self, run: RunRecord) -> RunRecord:
         """Store a new run; gives it its id, number, times and first state.
@@ -145,6 +152,8 @@ class RunStore:
         return _run(row)
 
     def save(self, run: RunRecord) -> None:
+        if self.saving is not None:
+            self.saving(run)
         changes = ", ".join(f"{name} = ?" for name in _RUN_FIELDS)
         self._database.execute(f"UPDATE runs SET {changes} WHERE id = ?", *_values(run), run.id)
 

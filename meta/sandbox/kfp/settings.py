@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from meta.sandbox.faults import FaultPlan
+
 
 @dataclass(frozen=True, slots=True)
 class KfpSandboxSettings:
@@ -22,6 +24,8 @@ class KfpSandboxSettings:
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
         max_concurrent_runs: more runs wait as PENDING.
         namespace: the Kubernetes namespace that the server says it is in.
+        faults: what goes wrong on purpose.
+        admin: whether `/sandbox/faults` can change that; any fault allows it too.
     """
 
     data_dir: Path
@@ -35,6 +39,8 @@ class KfpSandboxSettings:
     metadata_port: int = 0
     max_concurrent_runs: int = 2
     namespace: str = "kubeflow"
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    admin: bool = False
 
     @property
     def default_pipeline_root(self) -> str:
