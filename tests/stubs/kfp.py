@@ -40,6 +40,7 @@ class KfpFaults:
     Attributes:
         lost_creates: the run is created, the answer never comes.
         refused_creates: nothing is created, the answer never comes.
+        broken_creates: the server says that the pipeline is not valid, as it does: by an internal error.
         doubled_creates: two runs are created, as when a proxy sends a request twice; the answer is the second.
         bursts: any request is answered 503.
         late: seconds until a new run shows in lists (the server makes the Argo Workflow first).
@@ -50,6 +51,7 @@ class KfpFaults:
 
     lost_creates: int = 0
     refused_creates: int = 0
+    broken_creates: int = 0
     doubled_creates: int = 0
     bursts: int = 0
     late: float = 0.0
@@ -172,6 +174,10 @@ class KfpStub:
             return _error(400, 3, "Failed to create a run due to invalid input: pipeline source is missing")
         if text(run, "experiment_id") not in {text(e, "experiment_id") for e in self.experiments.values()}:
             return _error(404, 5, f"Experiment {text(run, 'experiment_id')} not found")
+        if faults.broken_creates > 0:
+            faults.broken_creates -= 1
+            cause = "Failed to create a run due to error fetching manifest: unable to decode yaml document"
+            return _error(500, 13, f"Failed to create a new run: InternalServerError: {cause}")
         if faults.doubled_creates > 0:
             faults.doubled_creates -= 1
             self._make(run)

@@ -1,216 +1,147 @@
-"""Routes of experiments, pipelines, versions and uploads (`/apis/v2beta1/...`)."""
+"""Routes of pipelines and their versions (`/apis/v2beta1/pipelines`; the real server's pipeline_server.go)."""
 
 from __future__ import annotations
 
-import io
-import tarfile
-import zipfile
-from pathlib import PurePosixPath
-
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from meta.sandbox.kfp import listing, requests, runs, views
-from meta.sandbox.kfp.errors import ApiError, Code, invalid_input, unsupported
-from meta.sandbox.kfp.pipeline import Json, parse, read_package
-from meta.sandbox.kfp.services import Services, services
+from meta.sandbox.kfp import listing, requests, views
+from meta.sandbox.kfp.errors import ApiError, doing, invalid_input, unsupported
+from meta.sandbox.kfp.services import services
 
-_LARGEST_PACKAGE_BYTES = 32 * 1024 * 1024  # common.MaxFileLength
+_TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
 
 def routes() -> list[Route]:
-    base = "/apis/v2beta1"
+    base = "/apis/v2beta1/pipelines"
+    versions, version = f"{base}/{{pipeline_id}}/versions", f"{base}/{{pipeline_id}}/versions/{{version_id}}"
     return [
-        Route(f"{base}/experiments", create_experiment, methods=["POST"]),
-        Route(f"{base}/experiments", list_experiments, methods=["GET"]),
-        Route(f"{base}/experiments/{{experiment_id}}:archive", archive_experiment, methods=["POST"]),
-        Route(f"{base}/experiments/{{experiment_id}}:unarchive", unarchive_experiment, methods=["POST"]),
-        Route(f"{base}/experiments/{{experiment_id}}", get_experiment, methods=["GET"]),
-        Route(f"{base}/experiments/{{experiment_id}}", delete_experiment, methods=["DELETE"]),
-        Route(f"{base}/pipelines/upload", upload, methods=["POST"]),
-        Route(f"{base}/pipelines/upload_version", upload_version, methods=["POST"]),
-        Route(f"{base}/pipelines", create_pipeline, methods=["POST"]),
-        Route(f"{base}/pipelines", list_pipelines, methods=["GET"]),
-        Route(f"{base}/pipelines/names/{{name}}", get_pipeline_by_name, methods=["GET"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}", get_pipeline, methods=["GET"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}", delete_pipeline, methods=["DELETE"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}/versions", create_version, methods=["POST"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}/versions", list_versions, methods=["GET"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}/versions/{{version_id}}", get_version, methods=["GET"]),
-        Route(f"{base}/pipelines/{{pipeline_id}}/versions/{{version_id}}", delete_version, methods=["DELETE"]),
+        Route(base, create, methods=["POST"]),
+        Route(base, list_all, methods=["GET"]),
+        Route(f"{base}/create", create_with_version, methods=["POST"]),
+        Route(f"{base}/names/{{name}}", get_by_name, methods=["GET"]),
+        Route(f"{base}/{{pipeline_id}}", get, methods=["GET"]),
+        Route(f"{base}/{{pipeline_id}}", update, methods=["PATCH"]),
+        Route(f"{base}/{{pipeline_id}}", delete, methods=["DELETE"]),
+        Route(versions, create_version, methods=["POST"]),
+        Route(versions, list_versions, methods=["GET"]),
+        Route(version, get_version, methods=["GET"]),
+        Route(version, update_version, methods=["PATCH"]),
+        Route(version, delete_version, methods=["DELETE"]),
     ]
 
 
-async def create_experiment(request: Request) -> Response:
-    server = services(request)
-    body = await requests.read(request, requests.ExperimentBody)
-    if not body.display_name:
-        raise invalid_input("Experiment name is empty. Please specify a valid experiment name")
-    row = server.catalog.create_experiment(body.display_name, body.description or "")
-    return JSONResponse(views.experiment(row, server.settings.namespace))
+def _pipeline_id(request: Request) -> str:
+    return str(request.path_params["pipeline_id"])
 
 
-async def list_experiments(request: Request) -> Response:
-    server = services(request)
-    page = listing.list_page(server.database, listing.EXPERIMENTS, request.query_params)
-    rows = [views.experiment(row, server.settings.namespace) for row in page.rows]
-    return _list("experiments", rows, page)
+def _version_id(request: Request) -> str:
+    return str(request.path_params["version_id"])
 
 
-async def get_experiment(request: Request) -> Response:
-    server = services(request)
-    row = server.catalog.experiment(request.path_params["experiment_id"])
-    return JSONResponse(views.experiment(row, server.settings.namespace))
-
-
-async def archive_experiment(request: Request) -> Response:
-    services(request).catalog.archive_experiment(request.path_params["experiment_id"], runs.ARCHIVED)
-    return JSONResponse({})
-
-
-async def unarchive_experiment(request: Request) -> Response:
-    services(request).catalog.archive_experiment(request.path_params["experiment_id"], runs.AVAILABLE)
-    return JSONResponse({})
-
-
-async def delete_experiment(request: Request) -> Response:
-    services(request).catalog.delete_experiment(request.path_params["experiment_id"])
-    return JSONResponse({})
-
-
-async def create_pipeline(request: Request) -> Response:
+async def create(request: Request) -> Response:
     body = await requests.read(request, requests.PipelineBody)
     name = body.name or body.display_name or ""
-    if not name:
-        raise invalid_input("pipeline's name cannot be empty")
-    row = services(request).catalog.create_pipeline(name, body.display_name or "", body.description or "")
+    with doing("Failed to create a pipeline due to server error"):
+        row = services(request).catalog.create_pipeline(
+            name, body.display_name or "", body.description or "", body.tags
+        )
     return JSONResponse(views.pipeline(row))
 
 
-async def list_pipelines(request: Request) -> Response:
-    page = listing.list_page(services(request).database, listing.PIPELINES, request.query_params)
-    return _list("pipelines", [views.pipeline(row) for row in page.rows], page)
+async def create_with_version(request: Request) -> Response:
+    await requests.read(request, requests.PipelineAndVersionBody)
+    raise _no_urls("pipeline_version.package_url").wrap("Failed to create a pipeline")
 
 
-async def get_pipeline(request: Request) -> Response:
-    return JSONResponse(views.pipeline(services(request).catalog.pipeline(request.path_params["pipeline_id"])))
+async def list_all(request: Request) -> Response:
+    """All pipelines; `namespace` is taken and means nothing to a server for one user, as on the real one."""
+    with doing("Failed to list pipelines due invalid list options"):
+        page = listing.list_page(services(request).database, listing.PIPELINES, request.query_params)
+    return JSONResponse(views.page("pipelines", [views.pipeline(row) for row in page.rows], page))
 
 
-async def get_pipeline_by_name(request: Request) -> Response:
-    return JSONResponse(views.pipeline(services(request).catalog.pipeline_by_name(request.path_params["name"])))
+async def get(request: Request) -> Response:
+    number = _pipeline_id(request)
+    with doing(f"Failed to get a pipeline {number}. Check error stack"):
+        return JSONResponse(views.pipeline(services(request).catalog.pipeline(number)))
 
 
-async def delete_pipeline(request: Request) -> Response:
-    services(request).catalog.delete_pipeline(request.path_params["pipeline_id"])
+async def get_by_name(request: Request) -> Response:
+    name = str(request.path_params["name"])
+    with doing(f"Failed to get a pipeline with name {name} and namespace . Check error stack."):
+        return JSONResponse(views.pipeline(services(request).catalog.pipeline_by_name(name)))
+
+
+async def update(request: Request) -> Response:
+    server, number = services(request), _pipeline_id(request)
+    body = await requests.read(request, requests.PipelineBody)
+    with doing(f"Failed to update pipeline {number}. Check error stack"):
+        server.catalog.pipeline(number)
+        server.catalog.update("pipelines", number, body.display_name or "", body.tags)
+        return JSONResponse(views.pipeline(server.catalog.pipeline(number)))
+
+
+async def delete(request: Request) -> Response:
+    number = _pipeline_id(request)
+    cascade = _boolean("cascade", request.query_params.get("cascade", "false"))
+    with doing(f"Failed to delete pipeline {number}. Check error stack"):
+        services(request).catalog.delete_pipeline(number, cascade=cascade)
     return JSONResponse({})
+
+
+def _boolean(field: str, text: str) -> bool:
+    """A boolean in a query string, as Go's strconv reads it."""
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    raise invalid_input(f'parsing field "{field}": strconv.ParseBool: parsing "{text}": invalid syntax')
 
 
 async def create_version(request: Request) -> Response:
-    await requests.read(request, requests.VersionBody)
-    raise unsupported("package_url", "it fetches nothing by URL; upload the file to pipelines/upload_version")
+    body = await requests.read(request, requests.VersionBody)
+    if body.package_url is None or not body.package_url.pipeline_url:
+        what = "nil" if body.package_url is None else "empty"
+        raise invalid_input(f"Failed to create a pipeline version. Package URL is {what}")
+    raise _no_urls("package_url")
+
+
+def _no_urls(field: str) -> ApiError:
+    return unsupported(field, "it fetches nothing by URL; send the file to pipelines/upload or upload_version")
 
 
 async def list_versions(request: Request) -> Response:
-    fixed = {"pipeline_id": [str(request.path_params["pipeline_id"])]}
-    page = listing.list_page(services(request).database, listing.VERSIONS, request.query_params, fixed)
-    return _list("pipeline_versions", [views.version(row) for row in page.rows], page)
+    server, number = services(request), _pipeline_id(request)
+    with doing("Failed to list pipeline versions due invalid list options"):
+        page = listing.list_page(server.database, listing.VERSIONS, request.query_params, {"pipeline_id": [number]})
+    with doing(
+        f"Failed to list pipeline versions for pipeline {number}: Failed to list pipeline versions due to error "
+        f"fetching the namespace for pipeline {number}"
+    ):
+        server.catalog.pipeline(number)
+    return JSONResponse(views.page("pipeline_versions", [views.version(row) for row in page.rows], page))
 
 
 async def get_version(request: Request) -> Response:
-    row = services(request).catalog.version(request.path_params["pipeline_id"], request.path_params["version_id"])
-    return JSONResponse(views.version(row))
+    """A version by its own id; the pipeline's id in the path is not looked at, as on the real server."""
+    number = _version_id(request)
+    with doing(f"Failed to get a pipeline version {number}"):
+        return JSONResponse(views.version(services(request).catalog.version(number)))
+
+
+async def update_version(request: Request) -> Response:
+    server, number = services(request), _version_id(request)
+    body = await requests.read(request, requests.VersionBody)
+    with doing(f"Failed to update pipeline version {number}. Check error stack"):
+        server.catalog.version(number)
+        server.catalog.update("versions", number, body.display_name or "", body.tags)
+        return JSONResponse(views.version(server.catalog.version(number)))
 
 
 async def delete_version(request: Request) -> Response:
-    services(request).catalog.delete_version(request.path_params["pipeline_id"], request.path_params["version_id"])
+    number = _version_id(request)
+    with doing(
+        f"Failed to delete a pipeline version id {number} under pipeline id {_pipeline_id(request)}. Check error stack"
+    ):
+        services(request).catalog.delete_version(number)
     return JSONResponse({})
-
-
-def _list(name: str, rows: list[Json], page: listing.Page) -> Response:
-    return JSONResponse(
-        views.compact({name: rows, "total_size": page.total_size, "next_page_token": page.next_page_token})
-    )
-
-
-# -- uploads: plain HTTP handlers on the real server, with errors of their own shape
-
-
-async def upload(request: Request) -> Response:
-    try:
-        server = services(request)
-        file_name, document = await _package(request, server)
-        query = request.query_params
-        name = query.get("name") or query.get("display_name") or file_name
-        display_name, description = query.get("display_name", ""), query.get("description", "")
-        with server.database.transaction():
-            row = server.catalog.create_pipeline(name, display_name, description)
-            source = query.get("code_source_url", "")
-            server.catalog.create_version(
-                row["id"], name=name, document=document, display_name=display_name, description=description,
-                code_source_url=source,
-            )  # fmt: skip
-    except ApiError as error:
-        return _upload_error(error)
-    return JSONResponse(views.pipeline(row))
-
-
-async def upload_version(request: Request) -> Response:
-    try:
-        server = services(request)
-        file_name, document = await _package(request, server)
-        query = request.query_params
-        pipeline_id = query.get("pipelineid", "")
-        if not pipeline_id:
-            raise invalid_input("Failed to create a pipeline version: pipelineid is empty")
-        name = query.get("name") or query.get("display_name") or file_name
-        row = server.catalog.create_version(
-            pipeline_id, name=name, document=document, display_name=query.get("display_name", ""),
-            description=query.get("description", ""), code_source_url=query.get("code_source_url", ""),
-        )  # fmt: skip
-    except ApiError as error:
-        return _upload_error(error)
-    return JSONResponse(views.version(row))
-
-
-async def _package(request: Request, server: Services) -> tuple[str, Json]:
-    """The uploaded file's name and its pipeline."""
-    form = await request.form()
-    file = form.get("uploadfile")
-    if not isinstance(file, UploadFile):
-        raise invalid_input('Failed to read pipeline from file: there is no part "uploadfile"')
-    content = await file.read()
-    if len(content) > _LARGEST_PACKAGE_BYTES:
-        raise invalid_input(f"File size too large. Maximum supported size: {_LARGEST_PACKAGE_BYTES}")
-    name = file.filename or "pipeline.yaml"
-    document = read_package(_text(name, content))
-    parse(document, server.images)
-    return name, document
-
-
-def _text(name: str, content: bytes) -> str:
-    """The YAML of a package: a plain file, or the first YAML file of a zip or a tarball."""
-    try:
-        if name.endswith(".zip"):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                content = archive.read(_first_yaml(archive.namelist()))
-        elif name.endswith((".tar.gz", ".tgz")):
-            with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-                member = archive.extractfile(_first_yaml(archive.getnames()))
-                content = member.read() if member else b""
-        return content.decode()
-    except (zipfile.BadZipFile, tarfile.TarError, UnicodeDecodeError, KeyError) as error:
-        raise invalid_input(f"Failed to read a pipeline spec file: {name}: {error}") from error
-
-
-def _first_yaml(names: list[str]) -> str:
-    for name in names:
-        if PurePosixPath(name).suffix in (".yaml", ".yml"):
-            return name
-    raise KeyError("there is no YAML file in it")
-
-
-def _upload_error(error: ApiError) -> Response:
-    status = 409 if error.code is Code.ALREADY_EXISTS else 400 if error.code is not Code.INTERNAL else 500
-    return JSONResponse({"error_message": error.external, "error_details": error.message}, status)

@@ -1,4 +1,4 @@
-"""Routes of runs, and the health check (`/apis/v2beta1/...`)."""
+"""Routes of runs (`/apis/v2beta1/runs`; the real server's run_server.go)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from meta.sandbox.kfp import listing, metadata_store, requests, runs, views
-from meta.sandbox.kfp.errors import ApiError, bad_request, internal, invalid_input, not_found, unsupported
+from meta.sandbox.kfp.errors import (
+    bad_request,
+    doing,
+    failed_precondition,
+    internally,
+    invalid_input,
+    not_found,
+    unsupported,
+)
 from meta.sandbox.kfp.objects import ObjectError, split
 from meta.sandbox.kfp.pipeline import Json, parse
 from meta.sandbox.kfp.runs import RunRecord
@@ -24,7 +32,6 @@ _NAME_CHARACTERS = 63 - len("-12345")
 def routes() -> list[Route]:
     base = "/apis/v2beta1"
     return [
-        Route(f"{base}/healthz", healthz, methods=["GET"]),
         Route(f"{base}/runs", create_run, methods=["POST"]),
         Route(f"{base}/runs", list_runs, methods=["GET"]),
         Route(f"{base}/runs/{{run_id}}:terminate", terminate_run, methods=["POST"]),
@@ -37,76 +44,102 @@ def routes() -> list[Route]:
     ]
 
 
-async def healthz(request: Request) -> Response:
-    return JSONResponse(
-        {"commit_sha": "unknown", "tag_name": "sandbox", "multi_user": False, "pipeline_store": "database"}
-    )
-
-
 async def create_run(request: Request) -> Response:
     server = services(request)
     body = await requests.read(request, requests.RunBody)
-    try:
+    with doing("CreateJob(job.ToV2())Failed to create a run due to conversion error"):
+        _check(body)
+    with doing("Failed to create a new run"):
         record = _record(server, body)
-    except ApiError as error:
-        raise error.wrap("Failed to create a new run") from error
-    with server.database.transaction():
-        record = server.runs.create(record)
-        server.catalog.touch_experiment(record.experiment_id)
+        with server.database.transaction():
+            record = server.runs.create(record)
+            server.catalog.touch_experiment(record.experiment_id)
     server.controller.submit()
     return JSONResponse(_view(server, record))
 
 
-def _record(server: Services, body: requests.RunBody) -> RunRecord:
-    if not body.display_name:
-        raise internal("Failed to convert a API run detail to its internal representation", "Run name cannot be empty")
+def _check(body: requests.RunBody) -> None:
+    """What is wrong with a request whatever the server knows."""
     if body.plugins_output:
         raise bad_request(
             "plugins_output is server-owned and populated exclusively via plugin lifecycle hooks",
             "plugins_output must not be set by the client",
         )
+    sources = [name for name in ("pipeline_spec", "pipeline_version_reference", "pipeline_version_id")
+               if getattr(body, name)]  # fmt: skip
+    if len(sources) > 1:
+        raise requests.malformed(f'error parsing "{sources[1]}", oneof pipeline_source is already set')
+    if not body.display_name:
+        with internally("Failed to convert a API run detail to its internal representation"):
+            raise invalid_input("Run name cannot be empty")
     if body.recurring_run_id:
         raise unsupported("recurring_run_id", "it has no recurring runs")
     if body.plugins_input:
         raise unsupported("plugins_input", "it has no plugins")
-    reference = body.pipeline_version_reference
-    pipeline_id, version_id = "", body.pipeline_version_id or ""
-    if reference is not None and (reference.pipeline_id or reference.pipeline_version_id):
-        pipeline_id, version_id = reference.pipeline_id or "", reference.pipeline_version_id or version_id
-    if body.pipeline_spec and (pipeline_id or version_id):
-        raise invalid_input("a run has either pipeline_spec or pipeline_version_reference, not both")
-    if body.pipeline_spec:
-        document: Json = body.pipeline_spec
-    elif pipeline_id or version_id:
-        row = (
-            server.catalog.version(pipeline_id, version_id)
-            if version_id
-            else server.catalog.latest_version(pipeline_id)
-        )
-        pipeline_id, version_id, document = row["pipeline_id"], row["id"], json.loads(row["document"])
-    else:
-        raise invalid_input("neither pipeline_spec nor pipeline_version_reference is given: there is nothing to run")
-    pipeline = parse(document, server.images)
+
+
+def _source(server: Services, body: requests.RunBody) -> tuple[str, str, Json]:
+    """Ids of pipeline and version, if it comes from one, and the `pipeline_spec`.
+
+    Whatever is wrong here is an internal error to a client of the real server, even a version that does not exist
+    (resource_manager.go, CreateRun).
+    """
+    reference = body.pipeline_version_reference or requests.VersionReferenceBody()
+    pipeline_id, version_id = reference.pipeline_id or "", reference.pipeline_version_id or ""
+    with (
+        internally("Failed to create a run due to error fetching manifest"),
+        doing("Failed to fetch a template due to error retrieving pipeline version"),
+    ):
+        if version_id:
+            with doing(f"Failed to fetch a pipeline version and its manifest from pipeline version {version_id}"):
+                row = server.catalog.version(version_id)
+            if pipeline_id and pipeline_id != row["pipeline_id"]:
+                raise invalid_input(
+                    f"Pipeline version {version_id} belongs to pipeline {row['pipeline_id']} (not {pipeline_id})"
+                )
+        elif pipeline_id:
+            with doing(f"Failed to fetch a pipeline version and its manifest from pipeline {pipeline_id}"):
+                row = server.catalog.latest_version(pipeline_id)
+        else:
+            return "", "", body.pipeline_spec or {}
+    return row["pipeline_id"], row["id"], json.loads(row["document"])
+
+
+def _record(server: Services, body: requests.RunBody) -> RunRecord:
+    experiment_id = body.experiment_id or server.catalog.default_experiment()
+    with doing(
+        "Failed to create a run due to invalid experimentId and namespace combination: Failed to fetch namespace for "
+        f"experiment {experiment_id}: Failed to fetch namespace from experiment {experiment_id}"
+    ):
+        server.catalog.experiment(experiment_id)
+    if body.pipeline_version_id:
+        raise unsupported("pipeline_version_id", "it is deprecated and no longer read; use pipeline_version_reference")
+    pipeline_id, version_id, document = _source(server, body)
+    with internally("Failed to create a run due to error fetching manifest"):
+        if not document:
+            raise invalid_input("Failed to fetch a template with an empty pipeline spec manifest")
+        with doing("Failed to fetch a template with an invalid pipeline spec manifest"):
+            pipeline = parse(document, server.images)
     config = body.runtime_config or requests.RuntimeConfigBody()
+    with doing("Failed to generate the ExecutionSpec"):
+        parameters = pipeline.check_parameters(config.parameters or {})
     root = config.pipeline_root or ""
     if root:
         try:
             split(f"{root.rstrip('/')}/x")
         except ObjectError as error:
             raise unsupported("runtime_config.pipeline_root", f'"{root}" must be s3://bucket/prefix') from error
-    experiment_id = body.experiment_id or server.catalog.default_experiment()
-    server.catalog.experiment(experiment_id)
     stem = re.sub(r"[^a-z0-9-]", "-", pipeline.name)[:_NAME_CHARACTERS].strip("-")
     return RunRecord(
         id=_given_id(body.run_id),
-        display_name=body.display_name,
+        display_name=body.display_name or "",
         description=body.description or "",
         experiment_id=experiment_id,
         service_account=body.service_account or "pipeline-runner",  # the real server's default; nothing here reads it
         pipeline_id=pipeline_id,
         version_id=version_id,
         document=document,
-        parameters=pipeline.check_parameters(config.parameters or {}),
+        parameters=parameters,
         pipeline_root=root,
         workflow=f"{stem}-{secrets.token_hex(3)[:5]}",
     )
@@ -128,17 +161,19 @@ def _view(server: Services, record: RunRecord) -> Json:
 async def list_runs(request: Request) -> Response:
     server = services(request)
     query = request.query_params
-    fixed = {"experiment_id": [query["experiment_id"]]} if query.get("experiment_id") else {}
-    if fixed:
-        server.catalog.experiment(query["experiment_id"])
-    try:
-        page = listing.list_page(server.database, listing.RUNS, query, fixed)
-    except ApiError as error:
-        raise error.wrap("Failed to create list options") from error
+    experiment_id = query.get("experiment_id", "")
+    with doing("Failed to create list options"):
+        page = listing.list_page(
+            server.database, listing.RUNS, query, {"experiment_id": [experiment_id]} if experiment_id else {}
+        )
+    if experiment_id:
+        with doing(
+            f"Failed to list runs: Failed to list runs due to error fetching namespace for experiment {experiment_id}. "
+            f"Try filtering based on namespace: Failed to fetch namespace from experiment {experiment_id}"
+        ):
+            server.catalog.experiment(experiment_id)
     found = [_view(server, server.runs.get(row["id"])) for row in page.rows]
-    return JSONResponse(
-        views.compact({"runs": found, "total_size": page.total_size, "next_page_token": page.next_page_token})
-    )
+    return JSONResponse(views.page("runs", found, page))
 
 
 def _id(request: Request) -> str:
@@ -147,49 +182,54 @@ def _id(request: Request) -> str:
 
 async def get_run(request: Request) -> Response:
     server = services(request)
-    try:
+    with doing("Failed to get a run"):
         return JSONResponse(_view(server, server.runs.get(_id(request))))
-    except ApiError as error:
-        raise error.wrap("Failed to get a run") from error
 
 
 async def terminate_run(request: Request) -> Response:
-    try:
+    with doing("Failed to terminate a run"):
         services(request).controller.terminate(_id(request))
-    except ApiError as error:
-        raise error.wrap("Failed to terminate a run") from error
     return JSONResponse({})
 
 
 async def retry_run(request: Request) -> Response:
-    try:
+    with doing("Failed to retry a run"):
         services(request).controller.retry(_id(request))
-    except ApiError as error:
-        raise error.wrap("Failed to retry a run") from error
     return JSONResponse({})
 
 
 async def archive_run(request: Request) -> Response:
-    return _archive(request, runs.ARCHIVED)
+    number, store = _id(request), services(request).runs
+    with doing(f"Failed to archive a run: Failed to archive run {number} as it failed to be retrieved"):
+        record = store.get(number)
+    record.storage_state = runs.ARCHIVED
+    store.save(record)
+    return JSONResponse({})
 
 
 async def unarchive_run(request: Request) -> Response:
-    return _archive(request, runs.AVAILABLE)
-
-
-def _archive(request: Request, state: str) -> Response:
-    server = services(request)
-    record = server.runs.get(_id(request))
-    record.storage_state = state
+    number, server = _id(request), services(request)
+    with doing("Failed to unarchive a run"):
+        with doing(f"Failed to unarchive run {number} as it does not exist"):
+            record = server.runs.get(number)
+        with doing(f"Failed to unarchive run {number} due to experiment fetching error"):
+            experiment = server.catalog.experiment(record.experiment_id)
+        if experiment["storage_state"] == runs.ARCHIVED:
+            raise failed_precondition(
+                f"Failed to unarchive run {number} as experiment {record.experiment_id} must be un-archived first",
+                "Unarchive the experiment first to allow the run to be restored",
+            )
+    record.storage_state = runs.AVAILABLE
     server.runs.save(record)
     return JSONResponse({})
 
 
 async def delete_run(request: Request) -> Response:
-    try:
-        await services(request).controller.delete(_id(request))
-    except ApiError as error:
-        raise error.wrap("Failed to delete a run") from error
+    number, server = _id(request), services(request)
+    with doing("Failed to delete a run"):
+        with doing(f"Failed to delete run {number} as it does not exist"):
+            server.runs.get(number)
+        await server.controller.delete(number)
     return JSONResponse({})
 
 

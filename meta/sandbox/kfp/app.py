@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from meta.sandbox.images import ImageTable
-from meta.sandbox.kfp import api_pipelines, api_runs, metadata_service
+from meta.sandbox.kfp import api_experiments, api_other, api_pipelines, api_runs, metadata_service, uploads
 from meta.sandbox.kfp.catalog import Catalog
 from meta.sandbox.kfp.controller import Controller
 from meta.sandbox.kfp.database import Database
@@ -31,6 +31,7 @@ from meta.sandbox.kfp.settings import KfpSandboxSettings
 
 _LOG = logging.getLogger(__name__)
 _GRPC_STOP_GRACE_S = 1.0
+_ROUTES = (api_runs, api_experiments, uploads, api_pipelines, api_other)  # uploads: before pipelines/{id}
 
 
 def create_app(settings: KfpSandboxSettings) -> Starlette:
@@ -72,7 +73,7 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
             database.close()
 
     app = Starlette(
-        routes=[*api_runs.routes(), *api_pipelines.routes()],
+        routes=[route for module in _ROUTES for route in module.routes()],
         lifespan=lifespan,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
     )

@@ -69,6 +69,14 @@ CREATE INDEX IF NOT EXISTS mlmd_events_by_artifact ON mlmd_events (artifact_id);
 """
 
 
+# columns that came later: a server finds the database of an older one and goes on with it
+_ADDED = (
+    ("experiments", "namespace", "TEXT NOT NULL DEFAULT ''"),
+    ("pipelines", "tags", "TEXT NOT NULL DEFAULT '{}'"),
+    ("versions", "tags", "TEXT NOT NULL DEFAULT '{}'"),
+)
+
+
 class Database:
     """A connection with its schema."""
 
@@ -80,6 +88,9 @@ class Database:
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
         self._connection.executescript(_SCHEMA)
+        for table, column, kind in _ADDED:
+            if column not in {row["name"] for row in self.rows(f"PRAGMA table_info({table})")}:
+                self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
 
     def close(self) -> None:
         self._connection.close()

@@ -6,6 +6,8 @@ the kind of error and what the server was doing, the detail the short form (kube
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from enum import Enum
 
 
@@ -15,6 +17,7 @@ class Code(Enum):
     INVALID_ARGUMENT = (3, 400)
     NOT_FOUND = (5, 404)
     ALREADY_EXISTS = (6, 409)
+    FAILED_PRECONDITION = (9, 400)
     ABORTED = (10, 409)
     UNIMPLEMENTED = (12, 501)
     INTERNAL = (13, 500)
@@ -40,7 +43,7 @@ class ApiError(Exception):
 
     def wrap(self, doing: str) -> ApiError:
         """Put in front what the server was doing."""
-        return ApiError(self.code, f"{doing}: {self.message}", self.external)
+        return type(self)(self.code, f"{doing}: {self.message}", self.external)
 
     def body(self) -> dict[str, object]:
         detail = {
@@ -49,6 +52,10 @@ class ApiError(Exception):
             "message": self.external,
         }
         return {"code": self.code.number, "message": self.message, "details": [detail]}
+
+
+class Unsupported(ApiError):
+    """What a real server takes and this one does not. Always 400, where a real one would have gone on."""
 
 
 def invalid_input(message: str) -> ApiError:
@@ -73,6 +80,31 @@ def internal(doing: str, cause: str) -> ApiError:
     return ApiError(Code.INTERNAL, f"InternalServerError: {doing}: {cause}", "Internal Server Error")
 
 
+def failed_precondition(message: str, cause: str) -> ApiError:
+    return ApiError(Code.FAILED_PRECONDITION, f"FailedPreconditionError: {message}: {cause}", message)
+
+
+@contextlib.contextmanager
+def doing(what: str) -> Generator[None]:
+    """Put in front of an error what the server was doing; its kind stays (util.Wrap)."""
+    try:
+        yield
+    except ApiError as error:
+        raise error.wrap(what) from error
+
+
+@contextlib.contextmanager
+def internally(what: str) -> Generator[None]:
+    """As `doing`, but whatever it was is an internal error to the client (util.NewInternalServerError)."""
+    try:
+        yield
+    except Unsupported as error:
+        raise error.wrap(what) from error
+    except ApiError as error:
+        raise internal(what, error.message) from error
+
+
 def unsupported(field: str, why: str) -> ApiError:
     """What a real server takes and this one does not."""
-    return invalid_input(f"{field} is not supported by the sandbox Kubeflow Pipelines server: {why}")
+    message = f"{field} is not supported by the sandbox Kubeflow Pipelines server: {why}"
+    return Unsupported(Code.INVALID_ARGUMENT, f"Invalid input error: {message}", message)

@@ -105,6 +105,7 @@ class Clause:
 
     Attributes:
         key: the API's name of the field.
+        operation: by its name.
         sql: with a place `{column}` for the field's column.
         values: its arguments.
         survives: whether it equals itself after the trip through a page token. The real server keeps the token as JSON,
@@ -112,6 +113,7 @@ class Clause:
     """
 
     key: str
+    operation: Operation
     sql: str
     values: tuple[int | str, ...]
     survives: bool
@@ -149,7 +151,8 @@ def _clause(predicate: Predicate) -> Clause:
         raise invalid_input(f"Predicate key cannot be empty for operation {predicate.operation} and value {value}")
     build = _BUILDERS.get(predicate.operation, _comparison)
     values: tuple[int | str, ...] = tuple(value["values"]) if kind.endswith("values") else (value,)
-    return Clause(predicate.key, build(predicate.operation, kind, values), values, kind == "string_value")
+    sql = build(predicate.operation, kind, values)
+    return Clause(predicate.key, predicate.operation, sql, values, kind == "string_value")
 
 
 def _go_type(kind: str) -> str:

@@ -10,7 +10,7 @@ import base64
 import binascii
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,12 +30,14 @@ class Listing:
         table: its table, which has a column `id`.
         keys: the API's name of a field -> column, or another expression.
         default: key that orders a list without `sort_by`.
+        tagged: whether its table has tags, which are filtered by with keys as `tags.team`.
     """
 
     model: str
     table: str
     keys: Mapping[str, str]
     default: str = "created_at"
+    tagged: bool = False
 
 
 _NONE = "''"  # a column that a server for one user leaves empty
@@ -59,6 +61,7 @@ PIPELINES = Listing(
         "pipeline_id": "id", "id": "id", "name": "name", "display_name": "display_name", "created_at": "created_at",
         "description": "description", "namespace": _NONE,
     },
+    tagged=True,
 )  # fmt: skip
 VERSIONS = Listing(
     "PipelineVersion",
@@ -67,6 +70,7 @@ VERSIONS = Listing(
         "pipeline_version_id": "id", "id": "id", "name": "name", "display_name": "display_name",
         "created_at": "created_at", "description": "description", "pipeline_spec": "document", "status": "'READY'",
     },
+    tagged=True,
 )  # fmt: skip
 EXPERIMENTS = Listing(
     "Experiment",
@@ -130,7 +134,7 @@ def list_page(
         if sort_by or filter_text:
             _must_match(listing, token, clauses, sort_by, filter_text)
         filter_text = token.filter
-    where = [clause.sql.format(column=listing.keys[clause.key]) for clause in clauses]
+    where = [clause.sql.format(column=listing.keys.get(clause.key)) for clause in clauses]
     arguments: list[object] = [value for clause in clauses for value in clause.values]
     for name, values in (fixed or {}).items():
         where.append(f"{name} IN ({', '.join('?' for _ in values)})")
@@ -222,8 +226,21 @@ def _sorting(listing: Listing, sort_by: str) -> tuple[str, bool]:
 
 
 def _clauses(listing: Listing, text: str) -> tuple[Clause, ...]:
-    clauses = parse_filter(text)
-    for clause in clauses:
-        if clause.key not in listing.keys:
-            raise invalid_input(f'no support for filtering on unrecognized field "{clause.key}"')
-    return clauses
+    return tuple(_known(listing, clause) for clause in parse_filter(text))
+
+
+def _known(listing: Listing, clause: Clause) -> Clause:
+    if listing.tagged and clause.key.startswith("tags."):
+        if clause.operation != "EQUALS":
+            raise invalid_input(
+                f'only EQUALS operation is supported for tag filtering, got {clause.operation} for key "{clause.key}"'
+            )
+        if not clause.survives:
+            raise invalid_input(f'tag filter value must be a string for key "{clause.key}"')
+        tag = clause.key.removeprefix("tags.")
+        return replace(
+            clause, sql="(SELECT value FROM json_each(tags) WHERE key = ?) = ?", values=(tag, *clause.values)
+        )
+    if clause.key not in listing.keys:
+        raise invalid_input(f'no support for filtering on unrecognized field "{clause.key}"')
+    return clause

@@ -21,19 +21,12 @@ from google.protobuf import json_format
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
 from meta.sandbox.kfp.packages import Packages, UnknownOption, packages_of
+from meta.sandbox.kfp.parameters import check_parameters
 
 Json: TypeAlias = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _EXECUTOR_MODULE = "kfp.dsl.executor_main"
-_PARAMETER_KINDS: Mapping[str, tuple[type, ...]] = {
-    "NUMBER_INTEGER": (int, float),
-    "NUMBER_DOUBLE": (int, float),
-    "STRING": (str,),
-    "BOOLEAN": (bool,),
-    "LIST": (list,),
-    "STRUCT": (dict,),
-}
 
 
 @functools.cache
@@ -91,36 +84,7 @@ class CompiledPipeline:
         Raises:
             ApiError: a missing, unknown or wrongly typed parameter.
         """
-        for name, declared in self.parameters.items():
-            if name not in given and "defaultValue" not in declared and not declared.get("isOptional", False):
-                raise invalid_input(
-                    f"parameter {name} is not optional, yet has neither default value nor user provided value"
-                )
-        checked: dict[str, Any] = {}
-        for name, value in given.items():
-            if name not in self.parameters:
-                raise invalid_input(
-                    f"parameter {name} is not declared by the pipeline {self.name}; it has: "
-                    f"{', '.join(sorted(self.parameters)) or 'none'}"
-                )
-            checked[name] = _typed(name, str(self.parameters[name].get("parameterType", "")), value)
-        return checked
-
-
-def _typed(name: str, kind: str, value: Any) -> Any:
-    expected = _PARAMETER_KINDS.get(kind)
-    if expected is None:
-        raise invalid_input(f"input parameter {name} requires type {kind or 'unspecified'}, which is not supported")
-    if not isinstance(value, expected) or (isinstance(value, bool) and bool not in expected):
-        wanted = {"NUMBER_INTEGER": "double or integer", "NUMBER_DOUBLE": "double or integer"}.get(kind, kind.lower())
-        raise invalid_input(
-            f"input parameter {name} requires type {wanted}, but the parameter value is not of {wanted} value type"
-        )
-    if kind == "NUMBER_INTEGER" and isinstance(value, float):
-        if not value.is_integer():
-            raise invalid_input(f"input parameter {name} requires type integer, but the value is {value}")
-        return int(value)
-    return float(value) if kind == "NUMBER_DOUBLE" else value
+        return check_parameters(self.parameters, given)
 
 
 def read_package(text: str) -> Json:

@@ -21,16 +21,24 @@ class Body(BaseModel):
 
 
 class ExperimentBody(Body):
-    display_name: str = ""
+    experiment_id: str | None = None
+    display_name: str | None = None
     description: str | None = None
+    created_at: str | None = None
     namespace: str | None = None
+    storage_state: str | None = None
+    last_run_created_at: str | None = None
 
 
 class PipelineBody(Body):
-    name: str = ""
+    pipeline_id: str | None = None
+    name: str | None = None
     display_name: str | None = None
     description: str | None = None
+    created_at: str | None = None
     namespace: str | None = None
+    error: dict[str, Any] | None = None
+    tags: dict[str, str] | None = None
 
 
 class UrlBody(Body):
@@ -38,12 +46,22 @@ class UrlBody(Body):
 
 
 class VersionBody(Body):
-    pipeline_id: str = ""
-    name: str = ""
+    pipeline_id: str | None = None
+    pipeline_version_id: str | None = None
+    name: str | None = None
     display_name: str | None = None
     description: str | None = None
+    created_at: str | None = None
     package_url: UrlBody | None = None
     code_source_url: str | None = None
+    pipeline_spec: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    tags: dict[str, str] | None = None
+
+
+class PipelineAndVersionBody(Body):
+    pipeline: PipelineBody | None = None
+    pipeline_version: VersionBody | None = None
 
 
 class RuntimeConfigBody(Body):
@@ -91,11 +109,11 @@ async def read(request: Request, model: type[_T]) -> _T:
     try:
         document: object = json.loads(raw)
     except ValueError as error:
-        raise _malformed(f"syntax error: {error}") from error
+        raise malformed(f"syntax error: {error}") from error
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise _malformed(first_slip(error)) from error
+        raise malformed(first_slip(error)) from error
 
 
 def first_slip(error: ValidationError) -> str:
@@ -105,6 +123,7 @@ def first_slip(error: ValidationError) -> str:
     return f'unknown field "{field}"' if first["type"] == "extra_forbidden" else f"{field}: {first['msg']}"
 
 
-def _malformed(message: str) -> ApiError:
+def malformed(message: str) -> ApiError:
+    """A body that is not the message it should be."""
     text = f"proto: {message}"  # grpc-gateway answers before the server sees it, so without details
     return ApiError(Code.INVALID_ARGUMENT, text, text)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from meta.sandbox.kfp import runs
+from meta.sandbox.kfp.listing import Page
 from meta.sandbox.kfp.pipeline import Json
 from meta.sandbox.kfp.runs import RunRecord, TaskRecord
 
@@ -29,7 +30,12 @@ def compact(fields: Json) -> Json:
     return {key: value for key, value in fields.items() if value not in ("", None, [], {}, 0)}
 
 
-def experiment(row: sqlite3.Row, namespace: str) -> Json:
+def page(name: str, rows: list[Json], found: Page) -> Json:
+    """The answer of a list call."""
+    return compact({name: rows, "total_size": found.total_size, "next_page_token": found.next_page_token})
+
+
+def experiment(row: sqlite3.Row) -> Json:
     return compact(
         {
             "experiment_id": row["id"],
@@ -37,7 +43,7 @@ def experiment(row: sqlite3.Row, namespace: str) -> Json:
             "description": row["description"],
             "created_at": timestamp(row["created_at"]),
             "last_run_created_at": timestamp(row["last_run_created_at"]),
-            "namespace": namespace,
+            "namespace": row["namespace"],
             "storage_state": row["storage_state"],
         }
     )
@@ -51,6 +57,7 @@ def pipeline(row: sqlite3.Row) -> Json:
             "display_name": row["display_name"],
             "description": row["description"],
             "created_at": timestamp(row["created_at"]),
+            "tags": json.loads(row["tags"]),
         }
     )
 
@@ -64,8 +71,8 @@ def version(row: sqlite3.Row) -> Json:
             "display_name": row["display_name"],
             "description": row["description"],
             "created_at": timestamp(row["created_at"]),
-            "code_source_url": row["code_source_url"],
             "pipeline_spec": json.loads(row["document"]),
+            "tags": json.loads(row["tags"]),
         }
     )
 

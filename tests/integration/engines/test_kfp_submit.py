@@ -68,6 +68,15 @@ async def test_submitting_twice_adopts_the_first_run(engine: KfpEngine, stub: Kf
     assert stub.requests["create"] == 1
 
 
+async def test_a_pipeline_that_is_not_valid_is_rejected_though_the_server_calls_it_an_internal_error(
+    engine: KfpEngine, stub: KfpStub
+) -> None:
+    stub.faults.broken_creates = 1
+    with pytest.raises(EngineRejected, match="error fetching manifest"):
+        await engine.submit(kfp_submission(PACKAGE))
+    assert stub.runs == {}
+
+
 async def test_of_runs_made_at_the_same_time_the_oldest_stays(engine: KfpEngine, stub: KfpStub) -> None:
     refs = await asyncio.gather(*(engine.submit(kfp_submission(PACKAGE)) for _ in range(2)))
     final = await engine.submit(kfp_submission(PACKAGE))

@@ -31,20 +31,10 @@ GOOD = {"runtime_config": {"parameters": {"dataset": "s3://mlpipeline/x"}}}
 BODIES: dict[str, tuple[Callable[[], Json], str]] = {
     "an unknown field": (lambda: run(changed(lambda s: None), colour="red", **GOOD), 'unknown field "colour"'),
     "a field of the wrong type": (lambda: run(changed(lambda s: None), service_account=3), "service_account"),
-    "an unknown field of the IR": (lambda: run(changed(lambda s: s.update(colour="red")), **GOOD), "colour"),
-    "another schema version": (
-        lambda: run(changed(lambda s: s.update(schemaVersion="2.0.0")), **GOOD),
-        "KFP only supports schema version 2.1.0",
-    ),
-    "a name with capitals": (
-        lambda: run(changed(lambda s: s["pipelineInfo"].update(name="Train")), **GOOD),
-        "name should consist of lower case",
-    ),
-    "no pipeline": (lambda: {"display_name": "refused"}, "there is nothing to run"),
     "a missing parameter": (lambda: run(changed(lambda s: None)), "parameter dataset is not optional"),
     "an unknown parameter": (
         lambda: run(changed(lambda s: None), runtime_config={"parameters": {"dataset": "s3://b/k", "rat": 1}}),
-        "parameter rat is not declared",
+        "parameter(s) provided are not required by pipeline: rat",
     ),
     "a parameter of the wrong type": (
         lambda: run(changed(lambda s: None), runtime_config={"parameters": {"dataset": "s3://b/k", "rate": "fast"}}),
@@ -85,8 +75,45 @@ BODIES: dict[str, tuple[Callable[[], Json], str]] = {
         ),
         "platform_spec.platforms.kubernetes.deploymentSpec.executors.exec-train.nodeSelector is not supported",
     ),
+    "two sources of the pipeline": (
+        lambda: run(changed(lambda s: None), pipeline_version_reference={"pipeline_id": "x"}, **GOOD),
+        "oneof pipeline_source is already set",
+    ),
     "a recurring run": (lambda: run(changed(lambda s: None), recurring_run_id="x", **GOOD), "recurring_run_id"),
 }
+
+
+# what the real server calls an internal error, though it is the client's
+BROKEN: dict[str, tuple[Callable[[], Json], str]] = {
+    "an unknown field of the IR": (lambda: run(changed(lambda s: s.update(colour="red")), **GOOD), "colour"),
+    "another schema version": (
+        lambda: run(changed(lambda s: s.update(schemaVersion="2.0.0")), **GOOD),
+        "KFP only supports schema version 2.1.0",
+    ),
+    "a name with capitals": (
+        lambda: run(changed(lambda s: s["pipelineInfo"].update(name="Train")), **GOOD),
+        "name should consist of lower case",
+    ),
+    "no pipeline": (lambda: {"display_name": "refused"}, "with an empty pipeline spec manifest"),
+    "a version that does not exist": (
+        lambda: {"display_name": "refused", "pipeline_version_reference": {"pipeline_version_id": "none"}},
+        "PipelineVersion none not found",
+    ),
+    "a pipeline that does not exist": (
+        lambda: {"display_name": "refused", "pipeline_version_reference": {"pipeline_id": "none"}},
+        "Failed to get the latest pipeline version as pipeline was not found",
+    ),
+    "a run without a name": (lambda: run(changed(lambda s: None), display_name=""), "Run name cannot be empty"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_pipeline_that_is_none_is_an_internal_error_as_on_the_real_server(server: Server, case: str) -> None:
+    make, said = BROKEN[case]
+    status, body = server.call("POST", "runs", make())
+    assert (status, body["code"]) == (500, 13), body
+    assert said in body["message"], body
+    assert body["details"][0]["message"] == "Internal Server Error"
 
 
 @pytest.mark.parametrize("case", BODIES)
@@ -137,7 +164,7 @@ def test_a_list_that_makes_no_sense_is_refused(server: Server, query: dict[str, 
         ("GET", "experiments/nobody"),
         ("GET", "pipelines/nobody"),
         ("GET", "pipelines/nobody/versions/none"),
-        ("GET", "recurringruns"),
+        ("GET", "nothing"),
     ],
 )
 def test_what_is_not_there_is_not_found(server: Server, method: str, path: str) -> None:

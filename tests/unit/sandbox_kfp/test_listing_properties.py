@@ -90,7 +90,7 @@ def filled(folder: str, rows: list[Row]) -> Database:
     for number, row in enumerate(rows):
         row["id"], row["display_name"] = str(uuid.UUID(int=number * 7919 % 104729)), f"e{number}"
         database.execute(
-            "INSERT INTO experiments VALUES (?, ?, ?, ?, ?, ?)", row["id"], row["display_name"], row["description"],
+            "INSERT INTO experiments VALUES (?, ?, ?, ?, ?, ?, '')", row["id"], row["display_name"], row["description"],
             row["created_at"], row["last_run_created_at"], row["storage_state"],
         )  # fmt: skip
     return database

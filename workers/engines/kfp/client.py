@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import cast
 
 from workers.engines.json_view import children, text
-from workers.http import ApiCaller, GeneratedClient
+from workers.http import ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
 from workers.settings import KfpSettings
 from workflows.values import JsonObject, JsonValue
 
@@ -19,6 +19,8 @@ _RUNS = "/apis/v2beta1/runs"
 _EXPERIMENTS = "/apis/v2beta1/experiments"
 _PIPELINES = "/apis/v2beta1/pipelines"
 _PAGE = 100
+_INTERNAL = 500
+_BAD_PIPELINE = "Failed to create a run due to error fetching manifest"
 
 
 def equals(key: str, value: str) -> str:
@@ -46,8 +48,17 @@ class KfpClient:
         self._caller = ApiCaller(engine, *_generated(settings), settings)
 
     async def create_run(self, run: JsonObject) -> JsonObject:
-        """POST a run. Not idempotent: a display name can be given twice."""
-        return await self._caller.call("POST", _RUNS, body=run)
+        """POST a run. Not idempotent: a display name can be given twice.
+
+        A pipeline that is not valid, or a version that does not exist, comes from the server as an internal error, 500
+        (CreateRun in resource_manager.go). It is told by its words: it would be refused for ever.
+        """
+        try:
+            return await self._caller.call("POST", _RUNS, body=run)
+        except ApiUnavailable as error:
+            if error.status == _INTERNAL and _BAD_PIPELINE in error.message:
+                raise ApiRejected(error.message, status=error.status, answer=error.message) from error
+            raise
 
     async def run(self, run_id: str) -> JsonObject | None:
         """Read a run, with its pipeline spec and task details. None when there is none."""
