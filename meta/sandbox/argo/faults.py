@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
@@ -84,7 +84,7 @@ class ArgoFaults(FaultInjector):
         if verb == "create":
             return _to_create(call.body or b"")
         if verb == "watch" and not run:
-            selector = QueryParams(call.scope["query_string"]).get("listOptions.fieldSelector", "")
+            selector = Request(call.scope).query_params.get("listOptions.fieldSelector", "")
             run = selector.removeprefix("metadata.name=") if selector.startswith("metadata.name=") else ""
         namespace = cast("str", call.scope["path"]).split("/")[4:5]
         workflow = self._store.get(namespace[0], run) if self._store is not None and run and namespace else None

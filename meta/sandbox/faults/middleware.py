@@ -9,11 +9,10 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import cast
 
 from pydantic import JsonValue
 from starlette.applications import Starlette
-from starlette.datastructures import QueryParams
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -26,6 +25,7 @@ from meta.sandbox.faults.stream import EVENT_KINDS, WatchStream
 from workflows.errors import SettingsInvalid
 
 _log = logging.getLogger(__name__)
+_SSE = "text/event-stream"
 _REFUSING = frozenset(
     {
         Kind.LOST_REQUEST, Kind.UNAVAILABLE, Kind.TOO_MANY_REQUESTS, Kind.SERVER_ERROR, Kind.QUOTA_CONFLICT,
@@ -158,7 +158,7 @@ class FaultInjector(ABC):
         return self.failed(rule, run)
 
     async def _watch(self, app: ASGIApp, call: Call, occasion: Occasion) -> None:
-        version = QueryParams(call.scope["query_string"]).get("listOptions.resourceVersion", "")
+        version = Request(call.scope).query_params.get("listOptions.resourceVersion", "")
         # without a version the server begins with what there is, which is never too old
         rule = self.ledger.first({Kind.WATCH_TOO_OLD}, occasion) if version else None
         if rule is None:
@@ -174,15 +174,11 @@ class FaultInjector(ABC):
         if not rule.stream:
             await call.answer(self.refused(words))
             return
-        events = (
-            dict(cast("Sequence[tuple[bytes, bytes]]", call.scope["headers"])).get(b"accept") == b"text/event-stream"
-        )
         text = json.dumps(in_stream(3, 400, words, "Bad Request"))
-        await call.answer(
-            Response(
-                f"data: {text}\n\n" if events else f"{text}\n", 200, media_type="text/event-stream" if events else None
-            )
-        )
+        if Request(call.scope).headers.get("accept") == _SSE:
+            await call.answer(Response(f"data: {text}\n\n", headers={"content-type": _SSE}))
+        else:
+            await call.answer(Response(f"{text}\n", media_type="application/json"))
 
 
 def in_stream(grpc: int, http: int, message: str, status: str) -> JsonValue:

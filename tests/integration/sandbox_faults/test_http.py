@@ -3,53 +3,16 @@
 from __future__ import annotations
 
 import email.utils
-import itertools
-import json
 import time
 from collections.abc import Iterator
 
 import pytest
-import urllib3
 
 from meta.sandbox.argo.faults import MARK
-from tests.integration.sandbox_faults.conftest import Client, Json, argo_app, argo_at, until
-from tests.integration.sandbox_kfp import pipelines
+from tests.integration.sandbox_faults.conftest import Client, argo_app, argo_at
+from tests.integration.sandbox_faults.support import BROKEN, created, ended, run, runs_named, workflow
 
-_NUMBERS = itertools.count(1)
-BROKEN = (urllib3.exceptions.ProtocolError,)
-
-
-def workflow(command: str = "true", name: str = "", **metadata: object) -> Json:
-    template = {"name": "main", "container": {"image": "alpine:3", "command": ["sh", "-c", command]}}
-    return {
-        "workflow": {
-            "metadata": {"name": name or f"w-{next(_NUMBERS)}", **metadata},
-            "spec": {"entrypoint": "main", "templates": [template]},
-        }
-    }
-
-
-def created(argo: Client, command: str = "true", **metadata: object) -> str:
-    status, body = argo.call("POST", "/workflows/argo", workflow(command, **metadata))
-    assert status == 200, body
-    return str(body["metadata"]["name"])
-
-
-def ended(argo: Client, name: str) -> Json:
-    return until(
-        lambda: (found := argo.call("GET", f"/workflows/argo/{name}")[1]["status"]).get("finishedAt") and found,
-        f"an end of {name}",
-    )
-
-
-def run(name: str = "", **fields: object) -> Json:
-    body = {"display_name": name or f"r-{next(_NUMBERS)}", "pipeline_spec": pipelines.spec("holding")}
-    return {**body, "runtime_config": {"parameters": {"folder": "/tmp/none"}}, **fields}
-
-
-def runs_named(kfp: Client, name: str) -> list[Json]:
-    filters = json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "string_value": name}]})
-    return kfp.http.request("GET", f"{kfp.url}/apis/v2beta1/runs", fields={"filter": filters}).json().get("runs", [])
+NO_LABELS: dict[str, str] = {}
 
 
 def test_a_lost_response_is_of_a_request_that_was_carried_out(argo: Client, kfp: Client) -> None:
@@ -156,7 +119,8 @@ def test_a_conflict_at_a_retry_is_409_from_argo_and_500_from_kfp(argo: Client, k
 
 def test_a_rule_meets_only_the_runs_it_names(argo: Client) -> None:
     argo.faults("server-error:name=bad-*,verb=get", {"kind": "server-error", "match": {"label": "team=red"}})
-    for name, labels, status in (("bad-1", {}, 500), ("good-1", {}, 200), ("good-2", {"team": "blue"}, 200)):
+    cases = (("bad-1", NO_LABELS, 500), ("good-1", NO_LABELS, 200), ("good-2", {"team": "blue"}, 200))
+    for name, labels, status in cases:
         created(argo, name=name, labels=labels)
         assert argo.ask("GET", f"/workflows/argo/{name}").status == status
     assert argo.ask("POST", "/workflows/argo", workflow(labels={"team": "red"})).status == 500
