@@ -48,7 +48,8 @@ class Expected(BaseModel):
         arguments: parameters to give it.
         set: output parameters to give its suspended node.
         logs: by a node's display name, a text that its log must contain.
-        outputs: by a node's display name, the values of its output parameters.
+        outputs: by a node's display name (`root`: of the whole run), the values of its output parameters.
+        without: declared outputs of the run that a branch which is not taken leaves out.
         stop: verb to send once it runs, for manifests that never end by themselves.
         fails_here: why it fails visibly on one machine without containers: a network, a mount table.
     """
@@ -61,6 +62,7 @@ class Expected(BaseModel):
     set: dict[str, str] = Field(default_factory=dict)
     logs: dict[str, str] = Field(default_factory=dict)
     outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
+    without: list[str] = Field(default_factory=list)
     stop: str = ""
     fails_here: str = ""
 
