@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,7 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the sandbox is stopped then, too
     kind = options.kind or _kind(options.folder)
     expected = read_expected(options.expected or HERE / f"{kind}.toml")
     with tempfile.TemporaryDirectory(prefix="corpus-", ignore_cleanup_errors=True) as scratch:

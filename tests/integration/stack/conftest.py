@@ -98,7 +98,8 @@ class Command:
             stop(self.data)
 
     def _words(self, command: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "meta.stack", command, "--data-dir", str(self.folder), *arguments]
+        module, words = ("meta", ["sandbox", command]) if command in ("argo", "kfp") else ("meta.stack", [command])
+        return [sys.executable, "-m", module, *words, "--data-dir", str(self.folder), *arguments]
 
 
 @pytest.fixture
