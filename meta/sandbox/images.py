@@ -1,13 +1,18 @@
 """The images table: what stands in for a container image where there are no containers.
 
 A table is one or more TOML files. An image becomes a cached Python environment (`requirements`, a file with pinned
-hashes, relative to the table's own file), a command on PATH (`command`), or both:
+hashes, relative to the table's own file), a command on PATH (`command`), a folder of programs (`path`, relative to the
+table too: first on PATH, and where a program is found that the image has at an absolute path), or several of them:
 
     [images."meta-workflows/digits:1"]
     requirements = "digits.txt"
 
     [images."alpine/curl:8"]
     command = ["curl"]
+
+    [images."argoproj/argosay:v2"]
+    path = "programs"
+    command = ["/argosay"]
 """
 
 from __future__ import annotations
@@ -28,12 +33,21 @@ class Image(BaseModel):
     Attributes:
         command: the image's entrypoint, as a command on PATH; None when the manifest must give its own.
         requirements: absolute path of a requirements file; None for the standard library alone.
+        path: absolute path of a folder of programs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     command: tuple[str, ...] | None = None
     requirements: Path | None = None
+    path: Path | None = None
+
+    def find(self, program: str) -> Path | None:
+        """A program that the image has at an absolute path, in our folder of its programs; None if it is not there."""
+        if self.path is None or not program.startswith("/"):
+            return None
+        found = self.path / Path(program).name
+        return found if found.is_file() else None
 
 
 class ImageTable:
@@ -116,16 +130,23 @@ def _image(file: Path, name: str, entry: object) -> Image:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         raise SettingsInvalid(
-            f"{where}{'.' + key if key else ''}: {first['msg']}. An image has `command` (a list of strings) and "
-            "`requirements` (a file, relative to the table)."
+            f"{where}{'.' + key if key else ''}: {first['msg']}. An image has `command` (a list of strings), "
+            "`requirements` (a file, relative to the table) and `path` (a folder, relative to the table)."
         ) from error
     if image.command is not None and not image.command:
         raise SettingsInvalid(f"{where}.command: is empty. Name the program to run, or leave the key out.")
-    if image.requirements is None:
-        return image
-    requirements = (file.parent / image.requirements).resolve()
-    if not requirements.is_file():
-        raise SettingsInvalid(
-            f"{where}.requirements: there is no file {requirements}. The path is relative to the table's own folder."
-        )
-    return image.model_copy(update={"requirements": requirements})
+    update: dict[str, Path] = {}
+    if image.requirements is not None:
+        update["requirements"] = (file.parent / image.requirements).resolve()
+        if not update["requirements"].is_file():
+            raise SettingsInvalid(
+                f"{where}.requirements: there is no file {update['requirements']}. The path is relative to the table's "
+                "own folder."
+            )
+    if image.path is not None:
+        update["path"] = (file.parent / image.path).resolve()
+        if not update["path"].is_dir():
+            raise SettingsInvalid(
+                f"{where}.path: there is no folder {update['path']}. The path is relative to the table's own folder."
+            )
+    return image.model_copy(update=update)

@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
         access_key_id=SecretStr(os.environ[_KEYS[0]]),
         secret_access_key=SecretStr(os.environ[_KEYS[1]]),
         images=tuple(options.images),
+        objects=tuple(options.objects),
         environments=options.environments.absolute(),
         namespace=options.namespace,
         max_concurrent_pods=options.max_concurrent_pods,

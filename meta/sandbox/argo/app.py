@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meta.sandbox.argo.api import info, streams, watch, workflows
+from meta.sandbox.argo.api import info, streams, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
@@ -22,6 +22,7 @@ from meta.sandbox.argo.pods.runner import PodRunner
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 _WORKFLOWS = "/api/v1/workflows/{namespace}"
 _VERBS = {
@@ -37,9 +38,10 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
     """Make the application.
 
     Raises:
-        SettingsInvalid: an images table is missing or wrong, or a fault is not one of Argo's.
+        SettingsInvalid: an images table or a Kubernetes object is missing or wrong, or a fault is not one of Argo's.
     """
     faults = ArgoFaults(settings.faults, admin=settings.admin)
+    objects = KubernetesObjects.load(settings.objects)
     images = ImageTable.load(settings.images)
     repository = ArtifactRepository(
         settings.s3_endpoint,
@@ -52,7 +54,9 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         store = ListedStore(settings.data_dir / "argo.db")
-        runner = PodRunner(images, EnvironmentCache(settings.environments), repository)
+        runner = PodRunner(
+            images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
+        )  # fmt: skip
         controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods)
         app.state.server = Server(store, controller, images, repository, settings.namespace)
         controller.start()
@@ -81,7 +85,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         *(Route(f"{_WORKFLOWS}/{{name}}/{verb}", action, methods=["PUT"]) for verb, action in _VERBS.items()),
         Route(f"{_WORKFLOWS}/{{name}}/log", streams.logs),
         Route(f"{_WORKFLOWS}/{{name}}/{{pod}}/log", streams.logs),
-        Route("/api/v1/workflow-events/{namespace}", watch.watch),
+        Route("/api/v1/workflow-events/{namespace}", streams.watch),
         Route("/api/v1/{rest:path}", info.unimplemented, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
     token = settings.token.get_secret_value() if settings.token else None

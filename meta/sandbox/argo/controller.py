@@ -14,11 +14,11 @@ from pathlib import Path
 
 from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
-from meta.sandbox.argo.operator.operation import finish_pod, mark_workflow, operate
+from meta.sandbox.argo.operator.operation import finish_pod, mark_container, mark_workflow, operate
 from meta.sandbox.argo.operator.rerun import rerun
 from meta.sandbox.argo.pods.artifacts import remove_tree
 from meta.sandbox.argo.pods.leftovers import kill_leftover
-from meta.sandbox.argo.pods.logs import PodLog
+from meta.sandbox.argo.pods.logs import PodLog, PodLogs, log_path
 from meta.sandbox.argo.pods.runner import PodResult, PodRunner
 from meta.sandbox.argo.state.status import NodeType, Phase, Shutdown, now
 from meta.sandbox.argo.state.store import ProcessRecord, Store
@@ -41,7 +41,7 @@ class CompletedError(Exception):
 @dataclass(slots=True)
 class _Pod:
     workflow: Workflow
-    log: PodLog
+    logs: PodLogs
     task: asyncio.Task[None]
     ending: bool = False
     kill_message: str | None = None
@@ -71,6 +71,10 @@ class _Recorder:
             node.phase, node.message, node.host_node_name = Phase.RUNNING, None, socket.gethostname()
             self.workflow.status.set_condition("PodRunning", "True")
             self.store.save(self.workflow)
+
+    def container(self, name: str, phase: Phase, message: str | None = None) -> None:
+        mark_container(self.workflow, self.node_id, name, now(), phase=phase, message=message)
+        self.store.save(self.workflow)
 
 
 class Controller:
@@ -106,7 +110,7 @@ class Controller:
             ]  # fmt: skip
             for node in lost:
                 finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
-            self.reconcile(workflow)
+            self.reconcile(workflow, changed=bool(lost))
 
     async def close(self) -> None:
         """End every pod. Their nodes stay as they are, for the next start to fail them."""
@@ -181,18 +185,19 @@ class Controller:
         self._cleanups.add(cleanup)
         cleanup.add_done_callback(self._cleanups.discard)
 
-    def live_log(self, workflow: Workflow, node_id: str) -> PodLog | None:
-        """The log of a pod that runs."""
+    def live_log(self, workflow: Workflow, node_id: str, container: str) -> PodLog | None:
+        """The log of a container whose pod runs."""
         pod = self._pods.get((workflow.metadata.uid, node_id))
-        return pod.log if pod is not None else None
+        return pod.logs.of(container) if pod is not None else None
 
-    def log_path(self, workflow: Workflow, node_id: str) -> Path:
-        return self._folder / workflow.metadata.uid / node_id / "main.log"
+    def log_path(self, workflow: Workflow, node_id: str, container: str) -> Path:
+        return log_path(self._folder / workflow.metadata.uid / node_id, container)
 
-    def reconcile(self, workflow: Workflow) -> None:
+    def reconcile(self, workflow: Workflow, *, changed: bool = False) -> None:
         """Bring a workflow as far as it goes now; saves it if that, or the caller, changed anything."""
         if self._closing or self._store.get(*workflow.key) is not workflow:
             return
+        before = workflow.to_json()
         try:
             live = frozenset(key[1] for key in self._pods if key[0] == workflow.metadata.uid)
             outcome = operate(workflow, now(), live)
@@ -205,7 +210,8 @@ class Controller:
         for request in outcome.pods.values():
             self._ensure(workflow, request)
         self._drop_stale(workflow)
-        self._store.save(workflow)
+        if changed or workflow.to_json() != before:
+            self._store.save(workflow)
         if workflow.status.phase.completed:
             self._cancel_timer(workflow, "wake")
             self._schedule_ttl(workflow)
@@ -221,9 +227,9 @@ class Controller:
             node.message = f"Unschedulable: the sandbox runs at most {self._limit} pods at once"
         folder = self._folder / key[0] / key[1]
         remove_tree(folder)
-        log = PodLog(folder / "main.log")
-        task = asyncio.create_task(self._run(workflow, request, folder, log), name=f"pod {request.pod_name}")
-        self._pods[key] = _Pod(workflow, log, task)
+        logs = PodLogs(folder)
+        task = asyncio.create_task(self._run(workflow, request, folder, logs), name=f"pod {request.pod_name}")
+        self._pods[key] = _Pod(workflow, logs, task)
         task.add_done_callback(lambda done: self._gone(key, done))
 
     def _gone(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
@@ -233,13 +239,13 @@ class Controller:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a pod's task failed", exc_info=error)
 
-    async def _run(self, workflow: Workflow, request: PodRequest, folder: Path, log: PodLog) -> None:
+    async def _run(self, workflow: Workflow, request: PodRequest, folder: Path, logs: PodLogs) -> None:
         uid, node_id = workflow.metadata.uid, request.node_id
 
         try:
             async with self._slots:
                 result = await self._runner.run(
-                    workflow.name, request, folder, log, _Recorder(self._store, workflow, node_id)
+                    workflow, request, folder, logs, _Recorder(self._store, workflow, node_id)
                 )
         except asyncio.CancelledError:
             pod = self._pods.get((uid, node_id))
@@ -250,7 +256,7 @@ class Controller:
             _log.exception("pod %s failed in the sandbox itself", request.pod_name)
             result = PodResult(Phase.ERROR, f"{type(error).__name__}: {error}")
         finally:
-            log.close()
+            logs.close()
             if not self._closing:
                 self._store.forget_process(uid, node_id)
         del self._pods[uid, node_id]  # before the pass, which may start the same node again
@@ -258,7 +264,7 @@ class Controller:
         if node is None or node.fulfilled or self._store.get(*workflow.key) is not workflow:
             return
         finish_pod(workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs)
-        self.reconcile(workflow)
+        self.reconcile(workflow, changed=True)
 
     def _kill(self, workflow: Workflow, node_id: str, message: str) -> None:
         pod = self._pods.get((workflow.metadata.uid, node_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from meta.sandbox.faults import EngineName
 from meta.sandbox.faults.options import add_fault_options
@@ -14,6 +15,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-concurrent-pods", type=_positive, default=8, metavar="N",
         help="pods that run at once, the others are Pending (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objects", type=Path, action="append", default=[], metavar="PATH",
+        help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
     parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
     add_fault_options(parser, EngineName.ARGO)

@@ -17,6 +17,7 @@ class ArgoSandboxSettings(BaseModel):
         s3_endpoint: URL of the default artifact store, with its scheme.
         s3_bucket: bucket of the default artifact store; it must exist.
         images: images tables (`meta/sandbox/images.py`).
+        objects: files or folders of ConfigMaps and Secrets (`meta/sandbox/kubernetes_objects.py`).
         environments: folder of the cached Python environments.
         namespace: the only namespace, as of an Argo installed with `--namespaced`.
         max_concurrent_pods: pods that run at once; others are Pending.
@@ -33,6 +34,7 @@ class ArgoSandboxSettings(BaseModel):
     access_key_id: SecretStr
     secret_access_key: SecretStr
     images: tuple[Path, ...] = ()
+    objects: tuple[Path, ...] = ()
     environments: Path
     namespace: str = "argo"
     max_concurrent_pods: int = 8

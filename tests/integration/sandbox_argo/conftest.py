@@ -127,15 +127,33 @@ def serve(settings: ArgoSandboxSettings) -> Generator[Argo]:
         assert not thread.is_alive()
 
 
-@pytest.fixture
-def settings(tmp_path: Path, objects: ObjectServer, environments: Path) -> ArgoSandboxSettings:
-    table = tmp_path / "images.toml"
-    table.write_text('[images."sandbox/echo:1"]\ncommand = ["echo"]\n')
+def make_settings(folder: Path, objects: ObjectServer, environments: Path) -> ArgoSandboxSettings:
+    table = folder / "images.toml"
+    table.write_text(
+        '[images."sandbox/echo:1"]\ncommand = ["echo"]\n'
+        '[images."sandbox/say:1"]\ncommand = ["/say"]\npath = "programs"\n'
+    )
+    (folder / "programs").mkdir()
+    (folder / "programs" / "say").write_text('#!/bin/sh\necho said "$@"\n')
+    (folder / "programs" / "say").chmod(0o755)
     return ArgoSandboxSettings(
-        data_dir=tmp_path / "argo", s3_endpoint=objects.endpoint, s3_bucket=BUCKET,
+        data_dir=folder / "argo", s3_endpoint=objects.endpoint, s3_bucket=BUCKET,
         access_key_id=SecretStr(objects.access_key), secret_access_key=SecretStr(objects.secret_key),
         images=(table,), environments=environments,
     )  # fmt: skip
+
+
+@pytest.fixture
+def settings(tmp_path: Path, objects: ObjectServer, environments: Path) -> ArgoSandboxSettings:
+    return make_settings(tmp_path, objects, environments)
+
+
+@pytest.fixture(scope="module")
+def module_settings(
+    tmp_path_factory: pytest.TempPathFactory, objects: ObjectServer, environments: Path
+) -> ArgoSandboxSettings:
+    """Settings of a server that a module's tests share."""
+    return make_settings(tmp_path_factory.mktemp("sandbox-argo"), objects, environments)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from pydantic import JsonValue
 
 from meta.sandbox.argo.state.status import JsonObject
-from tests.integration.sandbox_argo.conftest import NAMESPACE, Argo, nodes_of, shell, workflow
+from tests.integration.sandbox_argo.conftest import NAMESPACE, NOTHING, Argo, nodes_of, shell, workflow
 
 OK = shell("ok", "true")
 
@@ -21,10 +21,19 @@ def dag(*tasks: JsonValue) -> JsonObject:
     return {"name": "main", "dag": {"tasks": list(tasks)}}
 
 
+def pod(**container: object) -> JsonObject:
+    return cast("JsonObject", {"name": "ok", "container": {"image": "alpine:3", "command": ["true"], **container}})
+
+
+def container_set(*containers: JsonObject) -> JsonObject:
+    default: JsonObject = {"image": "alpine:3", "command": ["true"]}
+    return {"name": "set", "containerSet": {"containers": [{**default, **container} for container in containers]}}
+
+
 REFUSED: dict[str, tuple[JsonObject, str]] = {
     "an unsupported field": (
-        workflow("x", "ok", OK | {"sidecars": [{"name": "s", "image": "x"}]}),
-        "spec.templates[ok].sidecars is not supported by the sandbox",
+        workflow("x", "ok", OK | {"podSpecPatch": "{}"}),
+        "spec.templates[ok].podSpecPatch is not supported by the sandbox",
     ),
     "an empty object that is a choice": (
         workflow("x", "main", {"name": "main", "suspend": {}}),
@@ -33,8 +42,8 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
     "an unknown field": (workflow("x", "ok", OK, parallelims=3), "spec.parallelims is not supported"),
     "a nested field": (
         workflow("x", "main", {"name": "main", "container": {"image": "a", "command": ["a"], "env": [
-            {"name": "E", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}}),
-        "spec.templates[main].container.env[E].valueFrom is not supported",
+            {"name": "E", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}]}}),
+        "spec.templates[main].container.env[E].valueFrom.resourceFieldRef is not supported",
     ),
     "no entrypoint": (workflow("x", "", OK), "spec.entrypoint is required"),
     "an unknown entrypoint": (workflow("x", "no", OK), "spec.entrypoint template name 'no' undefined"),
@@ -74,8 +83,50 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
         "image nginx:1 is not in the sandbox's images table",
     ),
     "a volume of another kind": (
-        workflow("x", "ok", OK, volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]),
-        "spec.volumes[v].persistentVolumeClaim is not supported",
+        workflow("x", "ok", OK, volumes=[{"name": "v", "hostPath": {"path": "/"}}]),
+        "spec.volumes[v].hostPath is not supported",
+    ),
+    "a mount of no volume": (
+        workflow("x", "ok", pod(volumeMounts=[{"name": "v", "mountPath": "/v"}])),
+        "templates.ok.container.volumeMounts[0].name: volume 'v' not found",
+    ),
+    "a mount that leads upwards": (
+        workflow("x", "ok", pod(volumeMounts=[{"name": "v", "mountPath": "/v", "subPath": "../x"}]),
+                 volumes=[{"name": "v", "emptyDir": NOTHING}]),
+        "templates.ok.container.volumeMounts[0].subPath: must not contain '..'",
+    ),
+    "a volume of two kinds": (
+        workflow("x", "ok", OK, volumes=[{"name": "v", "emptyDir": {}, "secret": {"secretName": "s"}}]),
+        "spec.volumes[v]: the sandbox has volumes with one source",
+    ),
+    "a field of the pod that there is not": (
+        workflow("x", "ok", pod(env=[{"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "spec.hostname"}}}])),
+        "templates.ok.container.env.A: fieldPath spec.hostname is not supported",
+    ),
+    "a limit that is no quantity": (
+        workflow("x", "ok", pod(resources={"limits": {"memory": "much"}})),
+        "templates.ok.container.resources.limits: 'much' is no quantity",
+    ),
+    "Windows": (
+        workflow("x", "ok", OK | {"nodeSelector": {"kubernetes.io/os": "windows"}}),
+        "templates.ok.nodeSelector: kubernetes.io/os=windows is not supported",
+    ),
+    "a container set with an unknown dependency": (
+        workflow("x", "set", container_set({"name": "a", "dependencies": ["b"]})),
+        "templates.set.containerSet.containers.a dependency 'b' not defined",
+    ),
+    "a container set in a circle": (
+        workflow("x", "set", container_set({"name": "a", "dependencies": ["b"]}, {"name": "b", "dependencies": ["a"]})),
+        "templates.set.containerSet.containers dependency cycle detected",
+    ),
+    "a container set with outputs but no main": (
+        workflow("x", "set", container_set({"name": "a"}) | {
+            "outputs": {"parameters": [{"name": "o", "valueFrom": {"path": "/o"}}]}}),
+        'templates.set.containerSet.containers must have a container named "main"',
+    ),
+    "a sidecar with the executor's name": (
+        workflow("x", "ok", OK | {"sidecars": [{"name": "wait", "image": "x", "command": ["true"]}]}),
+        "templates.ok.sidecars.wait.name: 'wait' is a reserved Argo container name",
     ),
     "a wrong name": (workflow("Not_A_Name", "ok", OK), "lowercase RFC 1123 subdomain"),
     "a long name": (workflow("x" * 64, "ok", OK), "must not be more than 63 characters long (currently 64)"),

@@ -312,7 +312,7 @@ def test_a_volume_lies_in_the_pods_folder_and_declared_paths_do_not_touch_the_ho
     argo.run(workflow("vol", "main", template, volumes=[{"name": "work", "emptyDir": NOTHING}]))
     lines = argo.logs("vol", podName="vol")
     assert lines[0] == "file"
-    assert lines[1].endswith("/vol/root/meta-sandbox-test")
+    assert lines[1].endswith("/vol/files/volumes/work")
 
 
 def test_a_log_is_cut_at_its_limit_and_says_so(argo: Argo) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.manifest.pods import check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
@@ -55,7 +56,7 @@ def check_spec(spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]) -> N
     for place, name in (("entrypoint", spec.entrypoint), ("onExit", spec.on_exit)):
         if name is not None:
             _check_call(f"spec.{place}", name, spec.arguments, by_name, every=False)
-    _check_volumes("spec.volumes", spec.volumes)
+    check_volumes("spec.volumes", spec.volumes)
     _check_retry("spec", spec.retry_strategy)
     for template in templates:
         _check_template(template, spec, by_name, has_entrypoint)
@@ -78,16 +79,16 @@ def _check_template(
     has_entrypoint: Callable[[str], bool],
 ) -> None:  # fmt: skip
     place = f"templates.{template.name}"
-    kinds = [k for k in ("container", "script", "steps", "dag") if getattr(template, k) is not None]
+    kinds = [k for k in ("container", "container_set", "script", "steps", "dag") if getattr(template, k) is not None]
     if len(kinds) != 1:
         what = "template type unspecified" if not kinds else "multiple template types specified"
-        raise ManifestError(f"{place} {what}. choose one of: container, script, steps, dag")
-    leaf = kinds[0] in {"container", "script"}
+        raise ManifestError(f"{place} {what}. choose one of: container, containerSet, script, steps, dag")
+    leaf = kinds[0] in {"container", "container_set", "script"}
     if leaf:
-        _check_container(place, kinds[0], template, spec, has_entrypoint)
+        check_pod(place, template, spec, has_entrypoint)
     elif template.active_deadline_seconds is not None:
         raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
-    _check_volumes(f"{place}.volumes", template.volumes)
+    check_volumes(f"{place}.volumes", template.volumes)
     _check_retry(place, template.retry_strategy)
     _check_values(place, template, leaf=leaf)
     scope = _scope(template, spec)
@@ -103,35 +104,6 @@ def _check_template(
         _check_dag(place, template.dag, templates)
         siblings = {f"tasks.{task.name}" for task in template.dag.tasks}
     _check_tags(place, template, scope, siblings)
-
-
-def _check_container(
-    place: str, kind: str, template: m.Template, spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]
-) -> None:
-    container = template.container or template.script
-    if container is None or not container.image:
-        raise ManifestError(f"{place}.{kind}.image may not be empty")
-    if not container.command and not find_tags(container.image) and not has_entrypoint(container.image):
-        raise ManifestError(
-            f"{place}.{kind}.command must be specified: image {container.image} is not in the sandbox's images table "
-            "with a command, and there is no registry to ask"
-        )
-    volumes = {volume.name for volume in [*(spec.volumes or []), *(template.volumes or [])]}
-    for index, mount in enumerate(container.volume_mounts or []):
-        if mount.name not in volumes:
-            raise ManifestError(f"{place}.{kind}.volumeMounts[{index}].name: volume '{mount.name}' not found")
-    seconds = template.active_deadline_seconds
-    text = "1" if seconds is None else str(seconds.root)
-    if not find_tags(text) and (not text.isdigit() or int(text) == 0):
-        raise ManifestError(f"{place}.activeDeadlineSeconds must be a positive integer > 0 or an argo variable")
-    if template.script is not None and template.script.args:
-        raise ManifestError(f"{place}.script.args is not supported: the script's path is the only argument")
-
-
-def _check_volumes(place: str, volumes: list[m.Volume] | None) -> None:
-    for volume in volumes or []:
-        if volume.empty_dir is None:
-            raise ManifestError(f"{place}[{volume.name}]: only emptyDir is supported by the sandbox")
 
 
 def _check_retry(place: str, strategy: m.RetryStrategy | None) -> None:

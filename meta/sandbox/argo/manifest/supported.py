@@ -25,10 +25,11 @@ class Mark(Enum):
 USED, NO_EFFECT = Mark.USED, Mark.NO_EFFECT
 _Table = Mapping[str, object]
 
-_SECRET = {"name": USED, "key": USED, "optional": USED}
+_KEY = {"name": USED, "key": USED, "optional": USED}
+_REFERENCE = {"name": USED, "optional": USED}
 _S3 = {
     "endpoint": USED, "bucket": USED, "insecure": USED, "key": USED, "region": USED,
-    "accessKeySecret": _SECRET, "secretKeySecret": _SECRET,  # the server's own credentials are used
+    "accessKeySecret": _KEY, "secretKeySecret": _KEY,  # the server's own credentials are used
 }  # fmt: skip
 _ARTIFACT = {
     "name": USED, "path": USED, "from": USED, "s3": _S3, "raw": {"data": USED}, "optional": USED, "mode": USED,
@@ -46,16 +47,36 @@ _POD_SCHEDULING = {
         "schedulerName", "securityContext",
     )
 }  # fmt: skip
-_CONTAINER = {
-    "image": USED, "command": USED, "args": USED, "workingDir": USED, "env": {"name": USED, "value": USED},
-    "volumeMounts": {"name": USED, "mountPath": USED, "readOnly": NO_EFFECT}, "name": USED,
-    "imagePullPolicy": NO_EFFECT, "resources": NO_EFFECT, "ports": NO_EFFECT, "securityContext": NO_EFFECT,
+_MOUNT = {
+    "name": USED, "mountPath": USED, "subPath": USED, "readOnly": NO_EFFECT, "mountPropagation": NO_EFFECT,
 }  # fmt: skip
+_FIELD = {"fieldPath": USED, "apiVersion": USED}
+_CONTAINER = {
+    "image": USED, "command": USED, "args": USED, "workingDir": USED, "name": USED, "volumeMounts": _MOUNT,
+    "env": {"name": USED, "value": USED,
+            "valueFrom": {"fieldRef": _FIELD, "configMapKeyRef": _KEY, "secretKeyRef": _KEY}},
+    "envFrom": {"prefix": USED, "configMapRef": _REFERENCE, "secretRef": _REFERENCE},
+    # the rest of the limits are of devices and disks; requests and claims are for a cluster's scheduler
+    "resources": {"limits": {"memory": USED, "cpu": USED, "*": NO_EFFECT}, "requests": NO_EFFECT, "claims": NO_EFFECT},
+    "imagePullPolicy": NO_EFFECT, "ports": NO_EFFECT, "securityContext": NO_EFFECT, "readinessProbe": NO_EFFECT,
+    "terminationMessagePath": NO_EFFECT, "terminationMessagePolicy": NO_EFFECT, "tty": NO_EFFECT,
+}  # fmt: skip
+_USER_CONTAINER = {**_CONTAINER, "mirrorVolumeMounts": USED}
+_CONTAINER_SET = {"containers": {**_CONTAINER, "dependencies": USED}, "volumeMounts": _MOUNT}
 _RETRY = {
     "limit": USED, "retryPolicy": USED,
     "backoff": {"duration": USED, "factor": USED, "maxDuration": USED, "cap": USED},
 }  # fmt: skip
-_VOLUME = {"name": USED, "emptyDir": {"medium": NO_EFFECT, "sizeLimit": NO_EFFECT}}
+_FILES = {"items": {"key": USED, "path": USED, "mode": USED}, "defaultMode": USED, "optional": USED}
+_VOLUME = {
+    "name": USED, "emptyDir": {"medium": NO_EFFECT, "sizeLimit": NO_EFFECT}, "configMap": {**_FILES, "name": USED},
+    "secret": {**_FILES, "secretName": USED}, "persistentVolumeClaim": {"claimName": USED, "readOnly": NO_EFFECT},
+}  # fmt: skip
+_CLAIM = {
+    "apiVersion": USED, "kind": USED, "metadata": {"name": USED, "labels": NO_EFFECT, "annotations": NO_EFFECT},
+    "spec": NO_EFFECT, "status": {},
+}  # fmt: skip
+_POD_METADATA = {"labels": USED, "annotations": USED}  # a `fieldRef` reads them
 _CALL = {
     "name": USED, "template": USED, "arguments": _VALUES, "when": USED, "withItems": USED, "withParam": USED,
     "withSequence": {"count": USED, "start": USED, "end": USED, "format": USED},
@@ -64,16 +85,18 @@ _CALL = {
 _TASK = {**_CALL, "dependencies": USED, "depends": USED}
 _TEMPLATE = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
-    "script": {**_CONTAINER, "source": USED}, "steps": _CALL, "dag": {"failFast": USED, "target": USED, "tasks": _TASK},
+    "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
+    "sidecars": _USER_CONTAINER, "steps": _CALL, "dag": {"failFast": USED, "target": USED, "tasks": _TASK},
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
-    "metadata": {"labels": NO_EFFECT, "annotations": NO_EFFECT},
+    "metadata": _POD_METADATA,
 }  # fmt: skip
 _SPEC = {
     **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED,
     "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
     "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": NO_EFFECT, "podPriorityClassName": NO_EFFECT,
-    "podMetadata": NO_EFFECT, "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT,
+    "podMetadata": _POD_METADATA, "volumeClaimTemplates": _CLAIM, "volumeClaimGC": NO_EFFECT,
+    "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT,
 }  # fmt: skip
 _METADATA = {
     "name": USED, "generateName": USED, "namespace": USED, "labels": USED, "annotations": USED,
@@ -117,8 +140,8 @@ def _walk(value: JsonValue, table: object, place: str) -> Iterator[tuple[str, Ma
         known = cast("_Table", table)
         for key, item in value.items():
             inner = f"{place}.{key}" if place else key
-            if key in known:
-                yield from _walk(item, known[key], inner)
+            if (below := known.get(key, known.get("*"))) is not None:
+                yield from _walk(item, below, inner)
             elif item == {} or not _unset(item):  # an empty object can be a choice, as in `suspend: {}`
                 yield inner, None
 

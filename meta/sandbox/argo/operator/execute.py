@@ -105,6 +105,7 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
             call.node_name, NodeType.POD, phase=Phase.PENDING, boundary_id=call.boundary_id,
             template=call.template, inputs=template.inputs, flag=call.flag,
         )  # fmt: skip
+        _start_containers(context, call, node, template.container_set)
         if (message := end_message(context, call.node_name)) is not None:
             context.nodes.mark(node, Phase.FAILED, message)
     if not node.fulfilled:
@@ -117,8 +118,21 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
     return node
 
 
+def _start_containers(context: Context, call: Call, pod: NodeStatus, containers: m.ContainerSetTemplate | None) -> None:
+    """A node for each container of a set, connected as their dependencies say (executeContainerSet)."""
+    for container in containers.containers if containers else []:
+        name = f"{call.node_name}.{container.name}"
+        context.nodes.start(
+            name, NodeType.CONTAINER, phase=Phase.PENDING, boundary_id=pod.id, template=call.template, flag=call.flag
+        )  # fmt: skip
+        for need in container.dependencies or []:
+            context.nodes.connect(f"{call.node_name}.{need}", name)
+        if not container.dependencies:
+            context.nodes.connect(call.node_name, name)
+
+
 def is_pod(template: m.Template) -> bool:
-    return template.container is not None or template.script is not None
+    return template.container is not None or template.script is not None or template.container_set is not None
 
 
 def is_on_exit(node_name: str) -> bool:

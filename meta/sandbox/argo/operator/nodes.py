@@ -88,10 +88,14 @@ class Nodes:
     def outbound(self, identity: str) -> list[str]:
         """The last nodes below a node, to which what comes next is connected (getOutboundNodes)."""
         node = self._nodes[identity]
-        if node.type in {NodeType.SKIPPED, NodeType.POD}:
+        if node.type is NodeType.SKIPPED:
             return [identity]
         if node.type is NodeType.RETRY and node.children:
             return [node.children[-1]]
+        if node.type in {NodeType.POD, NodeType.CONTAINER}:  # a pod's children may be its containers, or come after it
+            own = node.id if node.type is NodeType.POD else node.boundary_id
+            inner = [child for child in node.children if self._nodes[child].boundary_id == own]
+            return [leaf for child in inner for leaf in self.outbound(child)] or [identity]
         if node.type is NodeType.TASK_GROUP:
             if not node.children:
                 return [identity]
@@ -107,7 +111,7 @@ class Nodes:
         """Pods count one each, other nodes what is below them (workflow/progress)."""
         totals: dict[str, tuple[int, int]] = {}
         for node in self._nodes.values():
-            if node.type is NodeType.POD:
+            if node.type in {NodeType.POD, NodeType.CONTAINER}:
                 done = int(node.phase is Phase.SUCCEEDED)
                 node.progress = f"{done}/1"
                 boundary = node
@@ -117,5 +121,5 @@ class Nodes:
                     boundary = self._nodes.get(boundary.boundary_id or "")
         for identity, (done, total) in totals.items():
             self._nodes[identity].progress = f"{done}/{total}"
-        pods = [node for node in self._nodes.values() if node.type is NodeType.POD]
+        pods = [node for node in self._nodes.values() if node.type in {NodeType.POD, NodeType.CONTAINER}]
         self._workflow.status.progress = f"{sum(n.phase is Phase.SUCCEEDED for n in pods)}/{len(pods)}"

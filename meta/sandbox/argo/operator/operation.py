@@ -11,6 +11,7 @@ from hera.workflows import models as m
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.execute import end_message, execute
 from meta.sandbox.argo.operator.global_outputs import export_outputs
+from meta.sandbox.argo.operator.nodes import Nodes
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
 
@@ -128,7 +129,20 @@ def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Ph
     context = Context(workflow, now, execute)
     node.outputs = outputs
     context.nodes.mark(node, phase, message or "")
+    for child in context.nodes.all():
+        if child.type is NodeType.CONTAINER and child.boundary_id == node.id and not child.fulfilled:
+            context.nodes.mark(child, Phase.FAILED, "Pod Failed whilst container running")
     export_outputs(context, outputs)
+
+
+def mark_container(
+    workflow: Workflow, node_id: str, container: str, now: datetime, *, phase: Phase, message: str | None
+) -> None:
+    """Set the phase of the node of a container set's container (assessNodeStatus)."""
+    nodes, pod = Nodes(workflow, now), workflow.status.nodes.get(node_id)
+    node = nodes.get(f"{pod.name}.{container}") if pod is not None else None
+    if node is not None and not node.fulfilled:
+        nodes.mark(node, phase, message)
 
 
 def _deadline(workflow: Workflow) -> datetime | None:

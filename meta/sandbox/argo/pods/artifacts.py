@@ -85,6 +85,8 @@ class ArtifactRepository:
                 temporary.write_text(artifact.raw.data, encoding="utf-8")
             elif artifact.s3 is not None:
                 await self._download(artifact.s3, temporary)
+            else:
+                raise ArtifactNotFoundError(f"required artifact '{artifact.name}' not supplied")
             archive = artifact.archive
             plain = archive is not None and archive.none is not None
             if not plain and (is_tarball(temporary) or (archive is not None and archive.tar is not None)):

@@ -92,6 +92,34 @@ class PodLog:
             await changed.wait()
 
 
+class PodLogs:
+    """The logs of a pod's containers, each in a file of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        """Begin them in a folder."""
+        self._folder = folder
+        self._logs: dict[str, PodLog] = {}
+        self._closed = False
+
+    def of(self, container: str) -> PodLog:
+        """A container's log, begun if it is not there."""
+        if container not in self._logs:
+            self._logs[container] = PodLog(log_path(self._folder, container))
+            if self._closed:
+                self._logs[container].close()
+        return self._logs[container]
+
+    def close(self) -> None:
+        self._closed = True
+        for log in self._logs.values():
+            log.close()
+
+
+def log_path(folder: Path, container: str) -> Path:
+    """Where a container's log lies in its pod's folder."""
+    return folder / f"{Path(container).name}.log"
+
+
 def read_lines(path: Path, offset: int = 0) -> tuple[list[str], int]:
     """The whole lines of a log file from an offset on, and the offset behind them; none if there is no file."""
     try:

@@ -1,14 +1,16 @@
 """Container paths on a host without containers.
 
-A pod has a folder of its own that stands for the container's root. Paths that the manifest declares (of artifacts and
-parameters, mount paths, the working directory), and their parents, are moved below that folder wherever they stand in
-the command, the arguments, the environment or the script. It is an approximation: a path that a program puts together
-itself is not seen, and what lies outside the declared paths is the host's.
+Each container of a pod has a folder of its own that stands for its root, and volumes are folders beside it. Paths that
+the manifest declares (of artifacts and parameters, mount paths, the working directory), and their parents, are moved
+to these folders wherever they stand in the command, the arguments, the environment or the script. It is an
+approximation: a path that a program puts together itself is not seen, and what lies outside the declared paths is the
+host's.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from hera.workflows import models as m
@@ -22,12 +24,19 @@ _HOST = frozenset(
 
 
 class PathMap:
-    """Where the declared paths of a template lie on the host."""
+    """Where the declared paths of a container lie on the host."""
 
-    def __init__(self, root: Path, declared: set[str]) -> None:
-        """Map `declared` (absolute container paths) below `root`."""
+    def __init__(self, root: Path, declared: Iterable[str], mounts: Mapping[str, Path] | None = None) -> None:
+        """Map absolute container paths.
+
+        Args:
+            root: the folder that stands for the container's root; `declared` lie below it.
+            declared: paths of the manifest.
+            mounts: the host's folders or files that are mounted, by container path.
+        """
         self._root = root
-        moved = {str(PurePosixPath(path)) for path in declared if path.startswith("/")} - {"/"}
+        self._mounts = {PurePosixPath(path): place for path, place in (mounts or {}).items()}
+        moved = {str(PurePosixPath(path)) for path in [*declared, *(mounts or {})] if path.startswith("/")} - {"/"}
         for path in list(moved):
             moved |= {str(parent) for parent in PurePosixPath(path).parents} - _HOST
         longest_first = sorted(moved, key=len, reverse=True)
@@ -35,11 +44,22 @@ class PathMap:
         alternatives = "|".join(re.escape(path) for path in longest_first)
         self._pattern = re.compile(rf"(?<![\w./~-])(?:{alternatives})(?![\w-]|\.\w)") if moved else None
 
+    @property
+    def root(self) -> Path:
+        return self._root
+
     def host(self, path: str) -> Path:
-        """The host's path of a container path; a relative one lies below the container's root."""
+        """The host's path of a container path; a relative one lies below the container's root.
+
+        Raises:
+            ValueError: it leads upwards.
+        """
         clean = PurePosixPath("/") / path
         if ".." in clean.parts:
             raise ValueError(f"path {path} leads upwards; give it without '..'")
+        for above in (clean, *clean.parents):
+            if above in self._mounts:
+                return self._mounts[above] / clean.relative_to(above)
         return self._root / str(clean).lstrip("/")
 
     def rewrite(self, text: str) -> str:
@@ -47,15 +67,38 @@ class PathMap:
             return text
         return self._pattern.sub(lambda match: str(self.host(match.group(0))), text)
 
+    def lay_out(self, folders: Iterable[str], parents: Iterable[str]) -> None:
+        """Make what a container would find: its folders, the parents of its files, and a link for each mount.
 
-def declared_paths(template: m.Template) -> set[str]:
-    """Every container path that a template names."""
+        The links are for programs that go there by relative paths.
+        """
+        (self._root / "tmp").mkdir(parents=True, exist_ok=True)
+        for path in sorted(self._mounts, key=lambda path: len(path.parts)):
+            link = self._root / str(path).lstrip("/")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(self._mounts[path])
+        for folder in folders:
+            self.host(folder).mkdir(parents=True, exist_ok=True)
+        for path in parents:
+            self.host(path).parent.mkdir(parents=True, exist_ok=True)
+
+
+def artifact_paths(template: m.Template) -> set[str]:
+    """The container paths of a template's artifacts and parameters."""
     found: set[str | None] = set()
     for values in (template.inputs or m.Inputs(), template.outputs or m.Outputs()):
         found |= {artifact.path for artifact in values.artifacts or []}
         found |= {p.value_from.path for p in values.parameters or [] if p.value_from}
-    container = template.container or template.script
-    if container is not None:
-        found |= {mount.mount_path for mount in container.volume_mounts or []}
-        found.add(container.working_dir)
     return {path for path in found if path}
+
+
+def check_inside(path: Path, folders: Sequence[Path]) -> None:
+    """Follow the links of a path that a container wrote.
+
+    Raises:
+        ValueError: it leads out of the folders.
+    """
+    real = path.resolve()
+    if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+        raise ValueError(f"{path.name} is a link to {real}, which is not the pod's own")

@@ -43,6 +43,7 @@ class NodeType(StrEnum):
     STEP_GROUP = "StepGroup"
     DAG = "DAG"
     TASK_GROUP = "TaskGroup"
+    CONTAINER = "Container"
     RETRY = "Retry"
     SKIPPED = "Skipped"
 
