@@ -14,7 +14,7 @@ from pathlib import Path
 
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
-from meta.sandbox.kfp import runs
+from meta.sandbox.kfp import runs, views
 from meta.sandbox.kfp.errors import bad_request, internal, invalid_input
 from meta.sandbox.kfp.metadata_store import MetadataStore
 from meta.sandbox.kfp.objects import Objects
@@ -176,6 +176,8 @@ class Controller:
             cache_root=str(cache_root),
             pythons=pythons,
             finished=kept,
+            commands={executor.label: executor.command for executor in pipeline.executors if executor.command},
+            facts=views.facts(run),
         )
         try:
             run.pgid, run.pgid_started = await session.start(job)

@@ -10,7 +10,7 @@ import functools
 import importlib.util
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -20,13 +20,12 @@ from google.protobuf import json_format
 
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
-from meta.sandbox.kfp.packages import Packages, UnknownOption, packages_of
+from meta.sandbox.kfp.executors import Executor, check_uri, read_executors
 from meta.sandbox.kfp.parameters import check_parameters
 
 Json: TypeAlias = dict[str, Any]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_EXECUTOR_MODULE = "kfp.dsl.executor_main"
 
 
 @functools.cache
@@ -40,21 +39,6 @@ def _messages() -> Any:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
-
-
-@dataclass(frozen=True, slots=True)
-class Executor:
-    """One executor of a compiled pipeline.
-
-    Attributes:
-        label: its key in `deploymentSpec.executors`.
-        image: the container image; empty for an importer.
-        packages: what the component installs before it runs.
-    """
-
-    label: str
-    image: str
-    packages: Packages
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +68,25 @@ class CompiledPipeline:
         Raises:
             ApiError: a missing, unknown or wrongly typed parameter.
         """
-        return check_parameters(self.parameters, given)
+        checked = check_parameters(self.parameters, given)
+        for place, given_uri in _import_uris(self.spec):
+            name = given_uri.get("componentInputParameter", "")
+            if place.startswith("root.") and name in self.parameters:
+                check_uri(place, checked.get(name, self.parameters[name].get("defaultValue")))
+        return checked
+
+
+def _import_uris(ir: Json) -> Iterator[tuple[str, Json]]:
+    """Where each importer task gets its URI from, when its executor does not name it; with the place of it."""
+    components: dict[str, Json] = ir.get("components", {})
+    executors: dict[str, Json] = ir.get("deploymentSpec", {}).get("executors", {})
+    for place, component in {"root": ir["root"], **{f"components.{key}": it for key, it in components.items()}}.items():
+        for name, task in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
+            label = components.get(task.get("componentRef", {}).get("name", ""), {}).get("executorLabel", "")
+            parameter = executors.get(label, {}).get("importer", {}).get("artifactUri", {}).get("runtimeParameter", "")
+            given = task.get("inputs", {}).get("parameters", {}).get(parameter)
+            if given is not None:
+                yield f"{place}.dag.tasks.{name}.inputs.parameters.{parameter}", given
 
 
 def read_package(text: str) -> Json:
@@ -159,50 +161,10 @@ def parse(document: Json, images: ImageTable) -> CompiledPipeline:
         for task, task_spec in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
             if "artifactIterator" in task_spec:
                 raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
-    executors = _executors(cast("Json", ir.get("deploymentSpec", {})), images)
+    for place, given in _import_uris(ir):
+        check_uri(place, given.get("runtimeValue", {}).get("constant"))
+    executors = read_executors(cast("Json", ir.get("deploymentSpec", {})), images)
     return CompiledPipeline(spec=ir, document=document, name=name, executors=executors)
-
-
-def _executors(deployment: Json, images: ImageTable) -> tuple[Executor, ...]:
-    found: list[Executor] = []
-    for label, executor in cast("dict[str, Json]", deployment.get("executors", {})).items():
-        place = f"deploymentSpec.executors.{label}"
-        if "importer" in executor:
-            if executor["importer"].get("downloadToWorkspace"):
-                raise unsupported(f"{place}.importer.downloadToWorkspace", "there is no workspace volume")
-            continue
-        if "container" not in executor:
-            raise unsupported(f"{place}.{next(iter(executor), 'spec')}", "it runs containers and importers")
-        container: Json = executor["container"]
-        command = [str(part) for part in container.get("command", [])]
-        if not any(_EXECUTOR_MODULE in part for part in command):
-            raise unsupported(
-                f"{place}.container", "container components need containers; use Python components (@dsl.component)"
-            )
-        if command[:2] == ["python3", "-m"]:
-            raise unsupported(
-                f"{place}.container.command", "containerized Python components need their container's code"
-            )
-        if "accelerator" in container.get("resources", {}):
-            raise unsupported(f"{place}.container.resources.accelerator", "it has no accelerators")
-        image = str(container.get("image", ""))
-        known = images.lookup(image)
-        if known is not None and known.requirements is None:
-            raise unsupported(
-                f"{place}.container.image", f'images."{image}" has no `requirements` in the images table; add some'
-            )
-        if known is None and "python" not in image:
-            raise unsupported(
-                f"{place}.container.image",
-                f'"{image}" is not in the images table, and nobody knows what is in it; add [images."{image}"] with '
-                "`requirements`",
-            )
-        try:
-            packages = packages_of(command)
-        except UnknownOption as error:
-            raise unsupported(f"{place}.container.command", f"pip install {error}") from error
-        found.append(Executor(label, image, packages))
-    return tuple(found)
 
 
 def _refuse_platform(platform: Json) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
+from meta.sandbox.kfp.executors import Executor
 from meta.sandbox.kfp.packages import Packages
-from meta.sandbox.kfp.pipeline import CompiledPipeline, Executor
+from meta.sandbox.kfp.pipeline import CompiledPipeline
 from workflows.errors import SettingsInvalid
 
 
@@ -37,20 +38,20 @@ class Pythons:
             HostError: an installation failed.
         """
         pythons: dict[str, str] = {}
+        own: Path | None = None
         for executor in pipeline.executors:
             environment = await self._environment(executor)
             pythons[executor.label] = str(environment / "bin" / "python")
-        if pythons:
-            return pythons, Path(next(iter(pythons.values())))
-        bare = await self._cache.prepare(None, with_kfp=True)
-        return pythons, bare / "bin" / "python"
+            own = own or (environment if executor.python else None)
+        own = own or await self._cache.prepare(None, with_kfp=True)
+        return pythons, own / "bin" / "python"
 
     async def _environment(self, executor: Executor) -> Path:
         image = self._images.lookup(executor.image)
-        if image is None:
+        if image is None or image.requirements is None:
             return await self._cache.prepare(self._requirements(executor.packages), with_kfp=True)
         environment = await self._cache.prepare(image.requirements)
-        for package in ("kfp", "docker"):
+        for package in ("kfp", "docker") if executor.python else ():
             if not list(environment.glob(f"lib/python*/site-packages/{package}/__init__.py")):
                 raise SettingsInvalid(
                     f'the environment of image "{executor.image}" has no {package}; {image.requirements} must hold '

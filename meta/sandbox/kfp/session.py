@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from meta.processes import GuardedProcess, kill_group, spawn, start_mark
 from meta.sandbox.kfp.events import Finished, Publish, RunnerEvent, Stage, parse_event
+from meta.sandbox.kfp.executors import RUN_PATH
 from meta.sandbox.kfp.objects import ObjectError, Objects
 from meta.sandbox.kfp.pipeline import Json
 from meta.sandbox.kfp.recorder import Recorder
@@ -36,6 +37,8 @@ class Job:
         cache_root: folder of the pipeline's cache entries.
         pythons: executor label -> interpreter of its environment.
         finished: path of a task -> its kept outputs, for a retry.
+        commands: executor label -> what stands in for its image's entrypoint.
+        facts: the pipeline's own placeholders (`{{$.pipeline_job_uuid}}`) -> what they stand for.
     """
 
     spec: Json
@@ -44,6 +47,8 @@ class Job:
     cache_root: str
     pythons: Mapping[str, str]
     finished: Mapping[str, Json]
+    commands: Mapping[str, Sequence[str]]
+    facts: Mapping[str, str]
 
 
 class Session:
@@ -91,7 +96,7 @@ class Session:
         """A clean environment: nothing of the server's, above all no credentials."""
         env = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TZ") if name in os.environ}
         return env | {
-            "PATH": f"{self._python.parent}:/usr/local/bin:/usr/bin:/bin",
+            "PATH": RUN_PATH,
             "HOME": str(self._folder / "home"),
             "TMPDIR": str(self._folder / "tmp"),
             "PYTHONUNBUFFERED": "1",
@@ -161,7 +166,7 @@ class Session:
 
     def tidy(self) -> None:
         """Remove the copies of objects and other scratch; logs stay."""
-        for name in ("s3", "home", "tmp", "local", "workspace", "replies"):
+        for name in ("s3", "home", "tmp", "local", "workspace", "replies", "work", "bin"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
 
     async def stop(self) -> None:

@@ -208,5 +208,16 @@ def _executor(record: RunRecord, task: TaskRecord) -> Json:
     )  # fmt: skip
 
 
+def facts(record: RunRecord) -> dict[str, str]:
+    """What the placeholders of a pipeline stand for in this run (driver/resolve.go, resolveInputParameter)."""
+    return {
+        "{{$.pipeline_job_name}}": record.display_name,
+        "{{$.pipeline_job_resource_name}}": record.workflow,
+        "{{$.pipeline_job_uuid}}": record.id,
+        "{{$.pipeline_job_create_time_utc}}": timestamp(record.created_at),
+        "{{$.pipeline_job_schedule_time_utc}}": timestamp(record.scheduled_at),
+    }
+
+
 def _derived(of: str, what: str) -> str:
     return str(uuid.uuid5(uuid.UUID(of), what))

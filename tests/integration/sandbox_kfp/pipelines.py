@@ -17,6 +17,8 @@ from typing import Any, cast
 
 import yaml
 
+from tests.integration.sandbox_kfp import flows
+
 SOURCE = """
 from typing import NamedTuple
 from kfp import dsl
@@ -182,7 +184,7 @@ def containers():
 def _module() -> Any:
     folder = Path(tempfile.mkdtemp(prefix="kfp-tests-"))
     file = folder / "pipelines_of_tests.py"  # components keep their source, so they need a file
-    file.write_text(SOURCE, encoding="utf-8")
+    file.write_text(SOURCE + flows.SOURCE, encoding="utf-8")
     spec = importlib.util.spec_from_file_location("pipelines_of_tests", file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -150,7 +150,7 @@ def test_a_run_has_a_clean_environment_and_a_folder_of_its_own(server: Server, o
     assert not [name for name in seen["env"] if name.startswith("AWS_")]
     assert seen["prefix"] != sys.prefix
     assert "environments" in seen["prefix"]
-    assert seen["cwd"] == str(server.data_dir / "runs" / run_id)
+    assert seen["cwd"] == str(server.data_dir / "runs" / run_id / "work" / "root.look")
 
 
 def test_the_output_of_a_component_is_read_by_its_pods_name(server: Server) -> None:

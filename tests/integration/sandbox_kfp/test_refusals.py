@@ -47,19 +47,29 @@ BODIES: dict[str, tuple[Callable[[], Json], str]] = {
         ),
         "runtime_config.pipeline_root is not supported",
     ),
-    "a container component": (
-        lambda: run(changed(lambda s: None, "containers")),
-        "deploymentSpec.executors.exec-shell.container is not supported",
+    "a container whose program is not here": (
+        lambda: run(changed(lambda s: None, "missing_program")),
+        "deploymentSpec.executors.exec-missing.container.command is not supported",
+    ),
+    "a container that installs packages": (
+        lambda: run(changed(lambda s: None, "installs")),
+        "deploymentSpec.executors.exec-installing.container.command is not supported",
+    ),
+    "an image whose entrypoint nobody knows": (
+        lambda: run(changed(lambda s: None, "entrypoints")),
+        "deploymentSpec.executors.exec-entrypoint.container.image is not supported",
+    ),
+    "an import from elsewhere": (
+        lambda: run(changed(lambda s: None, "imports_elsewhere")),
+        '"gs://bucket/x" is elsewhere',
+    ),
+    "an import from elsewhere, by a parameter": (
+        lambda: run(changed(lambda s: None, "imports_a_parameter")),
+        '"https://example.org/x" is elsewhere',
     ),
     "an image that nobody knows": (
         lambda: run(changed(lambda s: train(s).update(image="example/unknown:1")), **GOOD),
         "deploymentSpec.executors.exec-train.container.image is not supported",
-    ),
-    "an accelerator": (
-        lambda: run(
-            changed(lambda s: train(s).update(resources={"accelerator": {"count": "1", "type": "tpu"}})), **GOOD
-        ),
-        "deploymentSpec.executors.exec-train.container.resources.accelerator is not supported",
     ),
     "a Kubernetes setting": (
         lambda: run(

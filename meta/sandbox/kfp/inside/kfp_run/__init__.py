@@ -9,8 +9,8 @@ process was started with; kfp's own output goes to `RUN_FOLDER/run.log`. Two eve
 answers with a file `RUN_FOLDER/replies/<number>.json`: `stage` (fetch these S3 objects) and `publish` (store these
 outputs). So the run needs no credentials.
 
-kfp.local has no call-backs. The hooks below wrap the functions through which its orchestrators pass each task, and
-change three things: artifacts have S3 URIs as on a cluster, each component runs under the interpreter of its image,
-and its `pip install` step is dropped, because the environment is ready. Two faults of kfp.local 2.17 are mended on the
-way: conditions on outputs that are not named Output never held, and loops over them failed.
+kfp.local runs each task; the DAGs are run by `orchestrator.py`. kfp.local has no call-backs: the hooks in `runner.py`
+wrap the functions through which it passes a task, and change these things: artifacts have S3 URIs as on a cluster, each
+component runs under the interpreter of its image, its `pip install` step is dropped, because the environment is ready,
+and container components run as processes too (`components.py`).
 """
