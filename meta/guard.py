@@ -7,15 +7,19 @@ With `reap` (Linux) whatever the child leaves behind ends with it, also what mad
 `memory` the guard ends the child when it and all below it hold more, and writes `oom` to the lifeline; with `cores`
 they run on that many of the machine's cores.
 A SIGTERM that comes before the mask is set ends the guard by default, before there is a child: nothing is left then.
-Standard library only, few imports: one of these runs beside every child.
+Standard library only, and little of it: one of these runs beside every child.
 """
 
-import contextlib
 import os
-import signal
 import sys
-import threading
 import time
+from _thread import start_new_thread
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:  # what is behind it: `signal`, `threading` and `contextlib` double the time that a guard takes to start
+    import _signal as signal
 
 PASSED_ON = {signal.SIGTERM, signal.SIGINT}
 MEMORY_POLL_S = 0.1
@@ -42,26 +46,26 @@ def main() -> int:
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
     def pass_on(signum: int, _frame: object) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it ended a moment ago: the exit code is on its way
-            os.kill(child, signum)
+        kill([child], signum)
 
     signal.signal(signal.SIGTERM, pass_on)
     signal.signal(signal.SIGINT, pass_on)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
-    with contextlib.suppress(OSError):  # the parent is gone already; the watch below sees it
-        os.write(lifeline, b"%d\n" % child)
+    tell(lifeline, b"%d\n" % child)
 
     def watch() -> None:
-        with contextlib.suppress(OSError):  # a reset is an end too: the parent died with our line unread
+        try:
             while os.read(lifeline, 1):
                 pass
+        except OSError:  # a reset is an end too: the parent died with our line unread
+            pass
         if reaps:
             kill(descendants())
         os.killpg(os.getpid(), signal.SIGKILL)
 
-    threading.Thread(target=watch, daemon=True).start()
+    start_new_thread(watch, ())
     if "memory" in options:
-        threading.Thread(target=watch_memory, args=[int(options["memory"]), lifeline], daemon=True).start()
+        start_new_thread(watch_memory, (int(options["memory"]), lifeline))
     return wait_for(child, reaps)
 
 
@@ -72,8 +76,10 @@ def wait_for(child: int, reaps: bool) -> int:
         ended, status = os.wait()
     while reaps and (left := descendants()):
         kill(left)
-        with contextlib.suppress(ChildProcessError):  # it was another's child and has ended
+        try:
             os.wait()
+        except ChildProcessError:  # it was another's child and has ended
+            pass
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
 
@@ -84,9 +90,16 @@ def watch_memory(limit: int, lifeline: int) -> None:
     while sum(map(resident, family)) <= limit:
         time.sleep(MEMORY_POLL_S)
         family = descendants()
-    with contextlib.suppress(OSError):  # the parent is gone: nobody needs to know
-        os.write(lifeline, b"oom\n")
+    tell(lifeline, b"oom\n")
     kill(family)
+
+
+def tell(lifeline: int, line: bytes) -> None:
+    """Write to the parent."""
+    try:
+        os.write(lifeline, line)
+    except OSError:  # it is gone: nobody needs to know, and the watch sees it
+        pass
 
 
 def take_cores(number: int) -> None:
@@ -109,10 +122,12 @@ def descendants() -> list[int]:
     """All processes below this one; none where /proc does not tell."""
     found = [os.getpid()]
     for pid in found:
-        with contextlib.suppress(OSError):  # it has just ended
+        try:
             for task in os.listdir(f"/proc/{pid}/task"):
                 with open(f"/proc/{pid}/task/{task}/children") as file:
                     found.extend(map(int, file.read().split()))
+        except OSError:  # it has just ended
+            continue
     return found[1:]
 
 
@@ -126,10 +141,12 @@ def resident(pid: int) -> int:
     return (held - shared) * os.sysconf("SC_PAGE_SIZE")
 
 
-def kill(pids: list[int]) -> None:
+def kill(pids: list[int], sig: int = signal.SIGKILL) -> None:
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:  # it ended a moment ago
+            continue
 
 
 if __name__ == "__main__":
