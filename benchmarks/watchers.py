@@ -69,11 +69,10 @@ class Watcher(asyncio.Protocol):
 async def connect(url: str, count: int, seen: Seen) -> list[Watcher]:
     """Open that many watches."""
     parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 80
     loop = asyncio.get_running_loop()
     watchers: list[Watcher] = []
     for number in range(count):
-        _, watcher = await loop.create_connection(
-            lambda number=number: Watcher(parts.netloc, number, seen), parts.hostname, parts.port
-        )
+        _, watcher = await loop.create_connection(lambda number=number: Watcher(parts.netloc, number, seen), host, port)
         watchers.append(watcher)
     return watchers

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meta.sandbox.argo.api import info, streams, workflows
+from meta.sandbox.argo.api import info, streams, watch, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
@@ -85,7 +85,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         *(Route(f"{_WORKFLOWS}/{{name}}/{verb}", action, methods=["PUT"]) for verb, action in _VERBS.items()),
         Route(f"{_WORKFLOWS}/{{name}}/log", streams.logs),
         Route(f"{_WORKFLOWS}/{{name}}/{{pod}}/log", streams.logs),
-        Route("/api/v1/workflow-events/{namespace}", streams.watch),
+        Route("/api/v1/workflow-events/{namespace}", watch.watch),
         Route("/api/v1/{rest:path}", info.unimplemented, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
     ]
     token = settings.token.get_secret_value() if settings.token else None

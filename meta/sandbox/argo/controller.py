@@ -110,7 +110,7 @@ class Controller:
             ]  # fmt: skip
             for node in lost:
                 finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
-            self.reconcile(workflow, changed=bool(lost))
+            self.reconcile(workflow)
 
     async def close(self) -> None:
         """End every pod. Their nodes stay as they are, for the next start to fail them."""
@@ -193,11 +193,10 @@ class Controller:
     def log_path(self, workflow: Workflow, node_id: str, container: str) -> Path:
         return log_path(self._folder / workflow.metadata.uid / node_id, container)
 
-    def reconcile(self, workflow: Workflow, *, changed: bool = False) -> None:
+    def reconcile(self, workflow: Workflow) -> None:
         """Bring a workflow as far as it goes now; saves it if that, or the caller, changed anything."""
         if self._closing or self._store.get(*workflow.key) is not workflow:
             return
-        before = workflow.to_json()
         try:
             live = frozenset(key[1] for key in self._pods if key[0] == workflow.metadata.uid)
             outcome = operate(workflow, now(), live)
@@ -210,8 +209,7 @@ class Controller:
         for request in outcome.pods.values():
             self._ensure(workflow, request)
         self._drop_stale(workflow)
-        if changed or workflow.to_json() != before:
-            self._store.save(workflow)
+        self._store.save(workflow)
         if workflow.status.phase.completed:
             self._cancel_timer(workflow, "wake")
             self._schedule_ttl(workflow)
@@ -264,7 +262,7 @@ class Controller:
         if node is None or node.fulfilled or self._store.get(*workflow.key) is not workflow:
             return
         finish_pod(workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs)
-        self.reconcile(workflow, changed=True)
+        self.reconcile(workflow)
 
     def _kill(self, workflow: Workflow, node_id: str, message: str) -> None:
         pod = self._pods.get((workflow.metadata.uid, node_id))

@@ -117,15 +117,16 @@ class ArgoFaults(FaultInjector):
         """See the end of each workflow, once for each of its ends."""
         ended: set[tuple[str, object]] = set()
         with store.hub.subscribe(None) as events:
-            while (event := await events.get()) is not None:
-                store.note(event.namespace, event.name)
-                workflow = store.get(event.namespace, event.name)
-                if workflow is None or not workflow.status.phase.completed:
-                    continue
-                end = (workflow.metadata.uid, workflow.status.finished_at)
-                if end not in ended:
-                    ended.add(end)
-                    self._at_end(workflow)
+            while batch := await events.read():
+                for event in batch:
+                    store.note(event.namespace, event.name)
+                    workflow = store.get(event.namespace, event.name)
+                    if workflow is None or not workflow.status.phase.completed:
+                        continue
+                    end = (workflow.metadata.uid, workflow.status.finished_at)
+                    if end not in ended:
+                        ended.add(end)
+                        self._at_end(workflow)
 
     def _at_end(self, workflow: Workflow) -> None:
         for rule in self.ledger.decide(_AT_END, _of("end", workflow)):

@@ -257,7 +257,7 @@ def test_a_watch_without_a_version_begins_with_what_exists_and_is_ndjson(argo: A
 
 
 def test_a_quiet_sse_watch_is_kept_alive(argo: Argo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("meta.sandbox.argo.api.streams.KEEPALIVE_S", 0.2)
+    monkeypatch.setattr("meta.sandbox.argo.api.framing.KEEPALIVE_S", 0.2)
     answer = urllib3.request(
         "GET", f"{argo.url}/api/v1/workflow-events/{NAMESPACE}", headers={"Accept": "text/event-stream"},
         preload_content=False, retries=False, timeout=10,
@@ -272,8 +272,9 @@ def test_a_version_from_before_the_window_is_too_old(settings: ArgoSandboxSettin
         argo.run(workflow("old", "main", shell("main", "true")))
     with serve(settings) as argo:
         status, body = argo.call("GET", f"/workflow-events/{NAMESPACE}", listOptions__resourceVersion="2")
-        assert (status, body["code"]) == (400, 3)
-        assert str(body["message"]).startswith("too old resource version: 2")
+        error = cast("JsonObject", body["error"])
+        assert (status, error["grpc_code"], error["http_code"]) == (400, 3, 400)
+        assert str(error["message"]).startswith("too old resource version: 2")
 
 
 def test_logs_are_followed_to_the_end(argo: Argo) -> None:

@@ -8,10 +8,10 @@ from pydantic import JsonValue
 class FieldFilter:
     """`a.b,c` keeps those paths, `-a.b` drops them; nothing keeps all."""
 
-    def __init__(self, text: str, prefix: str = "") -> None:
-        """Read the parameter; `prefix` is taken off the paths, as a watch does."""
+    def __init__(self, text: str) -> None:
+        """Read the parameter."""
         self._exclude = text.startswith("-")
-        self._paths = {path.removeprefix(prefix) for path in text.removeprefix("-").split(",") if path}
+        self._paths = {path for path in text.removeprefix("-").split(",") if path}
 
     def apply(self, value: JsonValue) -> JsonValue:
         return self._clean(value, "") if self._paths else value

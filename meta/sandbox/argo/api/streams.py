@@ -1,45 +1,37 @@
-"""Streams: `/api/v1/workflow-events/{namespace}` and logs, as NDJSON or, where asked for, server-sent events."""
+"""Logs as a stream, as NDJSON or, where asked for, server-sent events."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from pydantic import JsonValue
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from meta.sandbox.argo.api import framing
 from meta.sandbox.argo.api.errors import ApiError, Code
-from meta.sandbox.argo.api.fields import FieldFilter
-from meta.sandbox.argo.api.request import Server, namespace_of, query, server_of, whole_number, workflow_of
-from meta.sandbox.argo.api.selectors import label_selector, name_selector
+from meta.sandbox.argo.api.request import Server, query, server_of, whole_number, workflow_of
 from meta.sandbox.argo.pods.logs import read_lines
-from meta.sandbox.argo.state.hub import Event, TooOldError
 from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import JsonObject, NodeStatus, NodeType, Phase
 from meta.sandbox.argo.state.workflow import Workflow
 
-KEEPALIVE_S = 15.0
-_SSE = "text/event-stream"
-
 
 def _stream(request: Request, results: AsyncIterator[JsonValue]) -> Response:
-    """Frame results; only with exactly that Accept header are they events with keepalives."""
-    events = request.headers.get("accept") == _SSE
+    events = framing.wants_events(request)
 
-    async def frames() -> AsyncIterator[str]:
-        if not events:
-            async for result in results:
-                yield json.dumps({"result": result}) + "\n"
-            return
-        async for result in _with_keepalive(results):
-            yield ":\n" if result is None else f"data: {json.dumps({'result': result})}\n\n"
+    async def frames() -> AsyncIterator[bytes]:
+        async for result in _with_keepalive(results) if events else results:
+            yield (
+                framing.KEEPALIVE
+                if result is None
+                else framing.frame(framing.encode({"result": result}), events=events)
+            )
 
-    headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-    return StreamingResponse(frames(), media_type=_SSE if events else "application/json", headers=headers)
+    return StreamingResponse(frames(), headers=framing.HEADERS, media_type=framing.media_type(events=events))
 
 
 async def _with_keepalive(results: AsyncIterator[JsonValue]) -> AsyncIterator[JsonValue | None]:
@@ -47,7 +39,7 @@ async def _with_keepalive(results: AsyncIterator[JsonValue]) -> AsyncIterator[Js
     upcoming = asyncio.ensure_future(anext(results, _END))
     try:
         while True:
-            done, _ = await asyncio.wait([upcoming], timeout=KEEPALIVE_S)
+            done, _ = await asyncio.wait([upcoming], timeout=framing.KEEPALIVE_S)
             if not done:
                 yield None
                 continue
@@ -61,60 +53,6 @@ async def _with_keepalive(results: AsyncIterator[JsonValue]) -> AsyncIterator[Js
 
 
 _END: JsonValue = {"end": "of stream"}  # compared by identity
-
-
-async def watch(request: Request) -> Response:
-    """GET /api/v1/workflow-events/{namespace}; without a resource version it begins with what there is."""
-    server, namespace = server_of(request), namespace_of(request, "watch")
-    values = query(
-        request, "fields", "listOptions.labelSelector", "listOptions.fieldSelector", "listOptions.resourceVersion",
-        "listOptions.timeoutSeconds", "listOptions.watch",
-    )  # fmt: skip
-    matches = label_selector(values.get("listOptions.labelSelector", ""))
-    name = name_selector(values.get("listOptions.fieldSelector", ""))
-    since = whole_number(values, "listOptions.resourceVersion") or None
-    fields = FieldFilter(values.get("fields", ""), "result.object.")
-    timeout = whole_number(values, "listOptions.timeoutSeconds")
-    subscription = server.store.hub.subscribe(since)
-    try:
-        queue = subscription.__enter__()
-    except TooOldError as error:
-        raise ApiError(Code.INVALID_ARGUMENT, str(error)) from error
-    existing = _existing(server, namespace) if since is None else []
-
-    async def results() -> AsyncIterator[JsonValue]:
-        try:
-            async with asyncio.timeout(timeout):
-                for event in existing:
-                    if shown := _shown(event, matches, name, namespace):
-                        yield {"type": shown, "object": fields.apply(event.body)}
-                while (event := await queue.get()) is not None:
-                    if shown := _shown(event, matches, name, namespace):
-                        yield {"type": shown, "object": fields.apply(event.body)}
-        except TimeoutError:
-            return  # the client asked for it
-        finally:
-            subscription.__exit__(None, None, None)
-
-    return _stream(request, results())
-
-
-def _existing(server: Server, namespace: str) -> list[Event]:
-    return [
-        Event("ADDED", w.metadata.resource_version, namespace, w.name, dict(w.metadata.labels), None, w.render())
-        for w in sorted(server.store.all(namespace), key=lambda w: w.metadata.resource_version)
-    ]
-
-
-def _shown(event: Event, matches: Callable[[dict[str, str]], bool], name: str | None, namespace: str) -> str | None:
-    """How a watch shows an event: what enters its selector is ADDED to it, what leaves it is DELETED."""
-    if event.namespace != namespace or name not in (None, event.name):
-        return None
-    before = event.previous is not None and matches(event.previous)
-    after = event.type != "DELETED" and matches(event.labels)
-    if after:
-        return "MODIFIED" if before else "ADDED"
-    return "DELETED" if before else None
 
 
 async def logs(request: Request) -> Response:

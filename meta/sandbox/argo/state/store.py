@@ -6,6 +6,7 @@ file is read once, at the start.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ CREATE TABLE IF NOT EXISTS processes (
 CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 INSERT OR IGNORE INTO counters VALUES ('resource_version', 1);
 """
+
+
+_Kind = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,14 @@ class Store:
         self._db.executescript(_SCHEMA)
         self._version = self._read_version()
         self._workflows: dict[tuple[str, str], Workflow] = {}
-        self._labels: dict[str, dict[str, str]] = {}  # as they were written last
+        self._labels: dict[str, dict[str, str]] = {}  # as they were written last, like the next two
+        self._written: dict[str, int] = {}  # hashes of the texts
+        self._latest: dict[str, Event] = {}
         for (body,) in cast("list[tuple[str]]", self._db.execute("SELECT body FROM workflows").fetchall()):
             workflow = Workflow.from_json(body)
             self._workflows[workflow.key] = workflow
             self._labels[workflow.metadata.uid] = dict(workflow.metadata.labels)
+            self._written[workflow.metadata.uid] = hash(body)
         self.hub = WatchHub(self._version)
 
     def _read_version(self) -> int:
@@ -85,21 +92,42 @@ class Store:
         self._workflows[workflow.key] = workflow
         self._write(workflow, "ADDED")
 
-    def save(self, workflow: Workflow) -> None:
-        """Write a change; does nothing for a workflow that was deleted meanwhile."""
-        if self._workflows.get(workflow.key) is workflow:
-            self._write(workflow, "MODIFIED")
+    def save(self, workflow: Workflow) -> bool:
+        """Write a workflow if it has changed since it was written last.
+
+        Nothing happens for a workflow that was deleted meanwhile. As in etcd, a write that changes nothing is none: it
+        makes no event.
+
+        Returns:
+            Whether it was written.
+        """
+        if self._workflows.get(workflow.key) is not workflow:
+            return False
+        if self._written[workflow.metadata.uid] == hash(workflow.to_json()):
+            return False
+        self._write(workflow, "MODIFIED")
+        return True
 
     def remove(self, workflow: Workflow) -> None:
         if self._workflows.get(workflow.key) is workflow:
             del self._workflows[workflow.key]
             self._write(workflow, "DELETED")
 
-    def _write(self, workflow: Workflow, kind: Literal["ADDED", "MODIFIED", "DELETED"]) -> None:
+    def as_added(self, workflow: Workflow) -> Event:
+        """The workflow as it is now, for a watch that begins with what there is."""
+        meta = workflow.metadata
+        event = self._latest.get(meta.uid)
+        if event is None or event.resource_version != meta.resource_version:
+            event = self._latest[meta.uid] = _event(workflow, "ADDED", None)
+        return Event("ADDED", event.resource_version, event.namespace, event.name, event.labels, None, event.body,
+                     event.encoded)  # fmt: skip
+
+    def _write(self, workflow: Workflow, kind: _Kind) -> None:
         meta = workflow.metadata
         version = self._version + 1
         meta.resource_version = version
         meta.generation += 1
+        text = "" if kind == "DELETED" else workflow.to_json()
         self._db.execute("BEGIN IMMEDIATE")
         try:
             self._db.execute("UPDATE counters SET value = ? WHERE name = 'resource_version'", (version,))
@@ -107,19 +135,20 @@ class Store:
                 self._db.execute("DELETE FROM workflows WHERE uid = ?", (meta.uid,))
             else:
                 self._db.execute(
-                    "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?)",
-                    (meta.uid, meta.namespace, meta.name, workflow.to_json()),
+                    "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, ?)", (meta.uid, meta.namespace, meta.name, text)
                 )
             self._db.execute("COMMIT")
         except BaseException:
             self._db.execute("ROLLBACK")
             raise
         self._version = version
-        previous = self._labels.pop(meta.uid, None)
-        labels = dict(meta.labels)
-        if kind != "DELETED":
-            self._labels[meta.uid] = labels
-        self.hub.publish(Event(kind, version, meta.namespace, meta.name, labels, previous, workflow.render()))
+        event = _event(workflow, kind, self._labels.pop(meta.uid, None))
+        if kind == "DELETED":
+            self._latest.pop(meta.uid, None)
+            self._written.pop(meta.uid, None)
+        else:
+            self._labels[meta.uid], self._latest[meta.uid], self._written[meta.uid] = event.labels, event, hash(text)
+        self.hub.publish(event)
 
     def record_process(self, record: ProcessRecord) -> None:
         self._db.execute(
@@ -137,3 +166,9 @@ class Store:
     def close(self) -> None:
         self.hub.close()
         self._db.close()
+
+
+def _event(workflow: Workflow, kind: _Kind, previous: dict[str, str] | None) -> Event:
+    meta = workflow.metadata
+    body = json.dumps(workflow.render(), separators=(",", ":")).encode()
+    return Event(kind, meta.resource_version, meta.namespace, meta.name, dict(meta.labels), previous, body)

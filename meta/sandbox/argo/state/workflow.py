@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,7 +102,7 @@ class Workflow:
 
     def to_json(self) -> str:
         stored = _Stored(metadata=self.metadata, raw_spec=self.raw_spec, status=self.status)
-        return json.dumps(stored.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return stored.model_dump_json(by_alias=True, exclude_none=True)
 
     @classmethod
     def from_json(cls, text: str) -> Workflow:
