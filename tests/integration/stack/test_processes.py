@@ -48,8 +48,10 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux
 @pytest.mark.parametrize("ending", ["exit", "stop", "memory"])
 async def test_a_confined_child_takes_its_daemons_with_it(tmp_path: Path, ending: str) -> None:
     file = tmp_path / "daemon"
-    then = {"exit": f"while ! test -s {file}; do sleep 0.01; done", "stop": "trap '' TERM; wait", "memory": "wait"}
-    limit = 1 if ending == "memory" else None  # not even a shell fits into one byte
+    runs = f"while ! test -s {file}; do sleep 0.01; done; "
+    grow = f"{sys.executable} -I -S -c 'import time; held = bytes([1]) * 200 * 1024**2; time.sleep(60)'"
+    then = {"exit": runs, "stop": "trap '' TERM; wait", "memory": runs + grow}
+    limit = 100 * 1024**2 if ending == "memory" else None
     process = await spawn(
         ["sh", "-c", DAEMON.format(file=file) + then[ending]], confinement=Confinement(memory_bytes=limit)
     )
