@@ -6,16 +6,19 @@ import argparse
 import asyncio
 import importlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
+from rich.padding import Padding
 from rich.text import Text
 from typer.core import TyperCommand
 
 from meta.cli.common import EXIT_INTERRUPTED, MetaGroup, Output, OutputOption, print_json, stderr, stdout
 from meta.cli.stack import Environments, Port, say
+from meta.sandbox.support import Entry, Level, by_area
 from meta.stack import Addresses, PartName, PortName, StackOptions
 from meta.stack.config_file import BUCKET
 from meta.stack.credentials import Credentials
@@ -139,9 +142,58 @@ def _print_addresses(part: PartName, addresses: Addresses, folder: Path) -> None
     stderr().print(Text("ready; Ctrl-C stops everything"))
 
 
+class Engine(StrEnum):
+    ARGO = "argo"
+    KFP = "kfp"
+
+
+def support(
+    engine: Annotated[Engine | None, typer.Argument(help="Only this engine.")] = None,
+    *,
+    level: Annotated[Level | None, typer.Option("--level", help="Only what is supported, approximated or refused.")] = (
+        None
+    ),
+    output: OutputOption = Output.TEXT,
+) -> None:
+    """Show what the sandbox engines support, what they approximate, and what they refuse by name.
+
+    Found in the sandboxes' own tables and routes, and compared with the engines' official clients and models.
+
+    Example: meta sandbox support argo --level refused
+    """
+    engines = [engine] if engine else list(Engine)
+    found = {one: [entry for entry in _support(one) if level in (None, entry.level)] for one in engines}
+    if output is Output.JSON:
+        print_json({str(one): [{**asdict(entry)} for entry in entries] for one, entries in found.items()})
+        return
+    for one, entries in found.items():
+        _print_support(one, entries)
+
+
+def _support(engine: Engine) -> list[Entry]:
+    module = importlib.import_module(f"meta.sandbox.{engine}.support")
+    return cast("Callable[[], list[Entry]]", module.support)()
+
+
+def _print_support(engine: Engine, entries: list[Entry]) -> None:
+    console = stdout()
+    for area, levels in by_area(entries).items():
+        console.print(Text(f"{engine}: {area}", style="bold"))
+        for level, members in levels.items():
+            for note in dict.fromkeys(member.note for member in members):
+                names = [member.name for member in members if member.note == note]
+                console.print(Text(f"  {level}, {note}" if note else f"  {level}", style=_COLOURS[level]))
+                listed = Text("\n" if area == "API" else ", ").join(map(Text, names))
+                console.print(Padding(listed, (0, 0, 0, 4)) if area != "API" else listed, soft_wrap=area == "API")
+
+
+_COLOURS = {Level.SUPPORTED: "green", Level.APPROXIMATED: "yellow", Level.REFUSED: "red"}
+
+
 def register(app: typer.Typer) -> None:
     """Add the group to an application."""
     group = typer.Typer(cls=MetaGroup, no_args_is_help=True, help="The sandbox engines, each alone.")
     group.command(cls=_EngineCommand, context_settings=_PASSED_ON)(argo)
     group.command(cls=_EngineCommand, context_settings=_PASSED_ON)(kfp)
+    group.command()(support)
     app.add_typer(group, name="sandbox")

@@ -23,8 +23,10 @@ from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kubernetes_objects import KubernetesObjects
+from meta.sandbox.support import REFUSED_ROUTE
 
 _WORKFLOWS = "/api/v1/workflows/{namespace}"
+_ANY = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 _VERBS = {
     "terminate": workflows.terminate,
     "stop": workflows.stop,
@@ -86,7 +88,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         Route(f"{_WORKFLOWS}/{{name}}/log", streams.logs),
         Route(f"{_WORKFLOWS}/{{name}}/{{pod}}/log", streams.logs),
         Route("/api/v1/workflow-events/{namespace}", watch.watch),
-        Route("/api/v1/{rest:path}", info.unimplemented, methods=["GET", "POST", "PUT", "DELETE", "PATCH"]),
+        Route("/api/v1/{rest:path}", info.unimplemented, methods=_ANY, name=REFUSED_ROUTE),
     ]
     token = settings.token.get_secret_value() if settings.token else None
     app = Starlette(

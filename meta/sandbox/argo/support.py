@@ -11,8 +11,8 @@ from typing import cast, get_args
 from hera.workflows import models as m
 from pydantic import BaseModel, SecretStr
 
-from meta.sandbox.argo.app import UNIMPLEMENTED, create_app
-from meta.sandbox.argo.manifest.supported import NO_EFFECT, USED, WORKFLOW
+from meta.sandbox.argo.app import create_app
+from meta.sandbox.argo.manifest.supported import NO_EFFECT, WORKFLOW
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.support import Entry, Level, calls
 
@@ -23,7 +23,7 @@ def support() -> list[Entry]:
         data_dir=Path(), environments=Path(), s3_endpoint="http://127.0.0.1", s3_bucket="none",
         access_key_id=SecretStr(""), secret_access_key=SecretStr(""),
     )  # fmt: skip
-    found = calls(create_app(nowhere), _official_calls(), UNIMPLEMENTED)
+    found = calls(create_app(nowhere), _official_calls())
     seen: dict[tuple[str, str], Entry] = {}
     for entry in _fields(m.Workflow, WORKFLOW, frozenset()):
         known = seen.get((entry.area, entry.name))
@@ -38,7 +38,8 @@ _RANK = {level: rank for rank, level in enumerate(Level)}
 def _fields(model: type[BaseModel], table: object, above: frozenset[type[BaseModel]]) -> Iterator[Entry]:
     if not isinstance(table, dict) or model in above:
         return
-    known = cast("dict[str, object]", table)
+    tables = cast("dict[str, dict[str, object]]", table)
+    known = tables.get("*", cast("dict[str, object]", tables))  # "*": an object whose keys are names
     for key, field in model.model_fields.items():
         name = field.alias or key
         if key == "root":  # a list with a name of its own
@@ -53,7 +54,7 @@ def _fields(model: type[BaseModel], table: object, above: frozenset[type[BaseMod
         note = "accepted, has no effect on one machine" if inside is NO_EFFECT else ""
         yield Entry(model.__name__, name, level, note)
         inner = _model(field.annotation)
-        if inner is not None and inside is not None and inside is not USED:
+        if inner is not None:
             yield from _fields(inner, inside, above | {model})
 
 
@@ -70,7 +71,7 @@ def _official_calls() -> Iterator[tuple[str, str]]:
     for module in pkgutil.iter_modules(package.__path__):
         for kind in vars(importlib.import_module(f"argo_workflows.api.{module.name}")).values():
             if isinstance(kind, type) and kind.__module__ == f"argo_workflows.api.{module.name}":
-                for endpoint in vars(kind()).values():
-                    settings = getattr(endpoint, "settings", None)
+                for endpoint in cast("dict[str, object]", vars(kind())).values():
+                    settings = cast("dict[str, object] | None", getattr(endpoint, "settings", None))
                     if settings is not None:
                         yield str(settings["http_method"]), str(settings["endpoint_path"])

@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from meta.sandbox.kfp.errors import doing, invalid_input, unsupported
+from meta.sandbox.support import REFUSED_ROUTE
 
 _ANY = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _MISSING = {
@@ -21,7 +22,7 @@ _MISSING = {
 
 def routes() -> list[Route]:
     missing = [
-        Route(f"/apis/v2beta1/{service}{rest}", _refusing(service, why), methods=_ANY)
+        Route(f"/apis/v2beta1/{service}{rest}", _refusing(service, why), methods=_ANY, name=REFUSED_ROUTE)
         for service, why in _MISSING.items()
         for rest in ("", "/{rest:path}")
     ]

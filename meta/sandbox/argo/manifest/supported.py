@@ -103,7 +103,7 @@ _METADATA = {
     # what the API server overwrites on create, whatever the client sends
     "creationTimestamp": USED, "uid": USED, "generation": USED, "managedFields": USED, "selfLink": USED,
 }  # fmt: skip
-_WORKFLOW = {"apiVersion": USED, "kind": USED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+WORKFLOW = {"apiVersion": USED, "kind": USED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
 
 
 def check_fields(manifest: JsonObject) -> list[str]:
@@ -117,7 +117,7 @@ def check_fields(manifest: JsonObject) -> list[str]:
     """
     refused: list[str] = []
     without_effect: list[str] = []
-    for place, mark in _walk(manifest, _WORKFLOW, ""):
+    for place, mark in _walk(manifest, WORKFLOW, ""):
         (refused if mark is None else without_effect).append(place)
     if refused:
         verb = "is" if len(refused) == 1 else "are"
