@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from meta.sandbox.kfp import listing, metadata_store, requests, runs, views
+from meta.sandbox.kfp import listing, metadata_store, requests, runs, task_tree, views
+from meta.sandbox.kfp.api_tasks import tasks_of
 from meta.sandbox.kfp.errors import (
     bad_request,
     doing,
@@ -152,10 +153,28 @@ def _given_id(run_id: str | None) -> str:
     return run_id or ""
 
 
-def _view(server: Services, record: RunRecord) -> Json:
-    context = server.metadata.context(metadata_store.PIPELINE_RUN, record.id)
-    contexts = (server.metadata.pipeline_of(context.id), context.id) if context else (0, 0)
-    return views.run(record, server.runs.tasks(record.id), contexts)
+def _view(server: Services, record: RunRecord, *, full: bool = False) -> Json:
+    shown = views.run(record)
+    if server.settings.api_version == 2:
+        context = server.metadata.context(metadata_store.PIPELINE_RUN, record.id)
+        contexts = (server.metadata.pipeline_of(context.id), context.id) if context else (0, 0)
+        details = views.run_details(record, server.runs.tasks(record.id), contexts)
+        return shown | views.compact({"run_details": details})
+    if not full:
+        return shown | views.compact({"task_count": task_tree.count(server.runs.tasks(record.id))})
+    tasks = [task_tree.view(record, node) for node in tasks_of(server, record)]
+    # with the pipeline itself, also of a run of a version: for the driver, which may not ask for the version
+    shown.pop("pipeline_version_reference", None)
+    return shown | views.compact({"pipeline_spec": record.document, "task_count": len(tasks), "tasks": tasks})
+
+
+def _full(server: Services, view: str) -> bool:
+    """Whether a request asks for a run with its tasks, which 3.x gives on demand; 2.x knows no such parameter."""
+    if server.settings.api_version == 2 or view in ("", "DEFAULT", "0"):
+        return False
+    if view in ("FULL", "1"):
+        return True
+    raise invalid_input(f'parsing field "view": "{view}" is not valid')
 
 
 async def list_runs(request: Request) -> Response:
@@ -172,7 +191,8 @@ async def list_runs(request: Request) -> Response:
             f"Try filtering based on namespace: Failed to fetch namespace from experiment {experiment_id}"
         ):
             server.catalog.experiment(experiment_id)
-    found = [_view(server, server.runs.get(row["id"])) for row in page.rows]
+    full = _full(server, query.get("view", ""))
+    found = [_view(server, server.runs.get(row["id"]), full=full) for row in page.rows]
     return JSONResponse(views.page("runs", found, page))
 
 
@@ -183,7 +203,8 @@ def _id(request: Request) -> str:
 async def get_run(request: Request) -> Response:
     server = services(request)
     with doing("Failed to get a run"):
-        return JSONResponse(_view(server, server.runs.get(_id(request))))
+        full = _full(server, request.query_params.get("view", ""))
+        return JSONResponse(_view(server, server.runs.get(_id(request)), full=full))
 
 
 async def terminate_run(request: Request) -> Response:

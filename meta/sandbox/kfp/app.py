@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from meta.sandbox.images import ImageTable
-from meta.sandbox.kfp import api_experiments, api_other, api_pipelines, api_runs, metadata_service, uploads
+from meta.sandbox.kfp import api_experiments, api_other, api_pipelines, api_runs, api_tasks, metadata_service, uploads
 from meta.sandbox.kfp.catalog import Catalog
 from meta.sandbox.kfp.controller import Controller
 from meta.sandbox.kfp.database import Database
@@ -31,6 +31,7 @@ from meta.sandbox.kfp.settings import KfpSandboxSettings
 
 _LOG = logging.getLogger(__name__)
 _GRPC_STOP_GRACE_S = 1.0
+_VERSION_3 = 3
 _ROUTES = (api_runs, api_experiments, uploads, api_pipelines, api_other)  # uploads: before pipelines/{id}
 
 
@@ -47,6 +48,7 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         SettingsInvalid: an images table is not valid, or a fault is not one of KFP's.
     """
     faults = KfpFaults(settings.faults, admin=settings.admin)
+    version_3 = settings.api_version == _VERSION_3
     images = ImageTable.load(settings.images)
 
     @contextlib.asynccontextmanager
@@ -56,10 +58,11 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         store = RunStore(database)
         faults.attach(store)
         controller = Controller(settings, store, metadata, images)
-        server, port = await metadata_service.start(
-            metadata, settings.host, settings.metadata_port, [faults.interceptor()]
-        )
-        app.state.metadata_port = port
+        server, app.state.metadata_port = None, 0
+        if not version_3:
+            server, app.state.metadata_port = await metadata_service.start(
+                metadata, settings.host, settings.metadata_port, [faults.interceptor()]
+            )
         app.state.services = Services(
             settings=settings, database=database, catalog=Catalog(database), runs=store, metadata=metadata,
             images=images, controller=controller,
@@ -69,11 +72,12 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
             yield
         finally:
             await controller.close()
-            await server.stop(_GRPC_STOP_GRACE_S)
+            if server is not None:
+                await server.stop(_GRPC_STOP_GRACE_S)
             database.close()
 
     app = Starlette(
-        routes=[route for module in _ROUTES for route in module.routes()],
+        routes=[route for module in (*_ROUTES, *([api_tasks] if version_3 else [])) for route in module.routes()],
         lifespan=lifespan,
         exception_handlers={ApiError: _api_error, HTTPException: _http_error, Exception: _bug},
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 _SCHEMA = """
@@ -57,6 +57,14 @@ CREATE TABLE IF NOT EXISTS mlmd_artifacts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, uri TEXT NOT NULL, message BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS mlmd_artifacts_by_uri ON mlmd_artifacts (uri);
+CREATE TABLE IF NOT EXISTS rest_artifacts (
+    id TEXT PRIMARY KEY, artifact_id INTEGER NOT NULL, name TEXT NOT NULL, type INTEGER NOT NULL, uri TEXT NOT NULL,
+    metadata TEXT NOT NULL, number_value REAL, namespace TEXT NOT NULL, created_at INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS rest_artifacts_by_artifact ON rest_artifacts (artifact_id);
+CREATE INDEX IF NOT EXISTS rest_artifacts_by_uri ON rest_artifacts (uri);
+CREATE INDEX IF NOT EXISTS tasks_by_id ON tasks (id);
+CREATE INDEX IF NOT EXISTS tasks_by_execution ON tasks (execution_id);
 CREATE TABLE IF NOT EXISTS mlmd_attributions (
     context_id INTEGER NOT NULL, artifact_id INTEGER NOT NULL, PRIMARY KEY (context_id, artifact_id)
 );
@@ -80,10 +88,15 @@ _ADDED = (
 class Database:
     """A connection with its schema."""
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None)
+    def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(path or ":memory:", isolation_level=None)
         self._connection.row_factory = sqlite3.Row
+        if path is not None:
+            self._open()
+
+    def _open(self) -> None:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.execute("PRAGMA foreign_keys = ON")
@@ -91,6 +104,16 @@ class Database:
         for table, column, kind in _ADDED:
             if column not in {row["name"] for row in self.rows(f"PRAGMA table_info({table})")}:
                 self._connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
+
+    @classmethod
+    def of_rows(cls, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Database:
+        """A database in memory with one table, to list things that are computed."""
+        database = cls(None)
+        database.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
+        marks = ", ".join("?" for _ in columns)
+        for row in rows:
+            database.execute(f"INSERT INTO {table} VALUES ({marks})", *row)
+        return database
 
     def close(self) -> None:
         self._connection.close()

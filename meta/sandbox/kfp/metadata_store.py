@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from google.protobuf import struct_pb2
 
+from meta.sandbox.kfp import rest_artifacts
 from meta.sandbox.kfp.database import Database
 from workers.engines.kfp.proto import metadata_store_pb2 as pb
 
@@ -213,6 +214,10 @@ class MetadataStore:
         self.database.execute(
             "UPDATE mlmd_artifacts SET message = ? WHERE id = ?", artifact.SerializeToString(), artifact.id
         )
+        rest_artifacts.record(
+            self.database, artifact.id, name=name, uri=uri, type_name=type_name, metadata=metadata,
+            namespace=self._namespace, created_at=artifact.create_time_since_epoch // 1000,
+        )  # fmt: skip
         return artifact.id
 
     def link(self, execution_id: int, artifact_id: int, name: str, kind: pb.Event.Type.ValueType) -> None:

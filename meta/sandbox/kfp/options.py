@@ -13,4 +13,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-concurrent-runs", type=int, default=2, metavar="N", help="runs at once, the others are PENDING"
     )
+    parser.add_argument(
+        "--api-version", type=int, choices=(2, 3), default=2, metavar="2|3",
+        help="2: outputs in ML Metadata, as servers of 2.x; 3: tasks and artifacts over REST, as 3.x will have",
+    )  # fmt: skip
     add_fault_options(parser, EngineName.KFP)

@@ -23,6 +23,8 @@ class KfpSandboxSettings:
         host: address of the ML Metadata port.
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
         max_concurrent_runs: more runs wait as PENDING.
+        api_version: 2 serves 2.x (ML Metadata beside the API, `task_details` in a run), 3 serves 3.x (tasks and
+            artifacts over REST, no ML Metadata).
         namespace: the Kubernetes namespace that the server says it is in.
         faults: what goes wrong on purpose.
         admin: whether `/sandbox/faults` can change that; any fault allows it too.
@@ -38,6 +40,7 @@ class KfpSandboxSettings:
     host: str = "127.0.0.1"
     metadata_port: int = 0
     max_concurrent_runs: int = 2
+    api_version: int = 2
     namespace: str = "kubeflow"
     faults: FaultPlan = field(default_factory=FaultPlan)
     admin: bool = False

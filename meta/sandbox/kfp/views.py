@@ -77,14 +77,8 @@ def version(row: sqlite3.Row) -> Json:
     )
 
 
-def run(record: RunRecord, tasks: Sequence[TaskRecord], contexts: tuple[int, int]) -> Json:
-    """A run.
-
-    Args:
-        record: the run.
-        tasks: its tasks.
-        contexts: ids of the ML Metadata contexts of its pipeline and of itself; zeros before it has any.
-    """
+def run(record: RunRecord) -> Json:
+    """A run, without its tasks."""
     fields: Json = {
         "experiment_id": record.experiment_id,
         "run_id": record.id,
@@ -108,13 +102,6 @@ def run(record: RunRecord, tasks: Sequence[TaskRecord], contexts: tuple[int, int
             )
             for entry in record.state_history
         ],
-        "run_details": compact(
-            {
-                "pipeline_context_id": str(contexts[0]) if contexts[0] else "",  # protojson writes int64 as a string
-                "pipeline_run_context_id": str(contexts[1]) if contexts[1] else "",
-                "task_details": task_details(record, tasks),
-            }
-        ),
     }
     if record.version_id:
         fields["pipeline_version_reference"] = compact(
@@ -123,6 +110,23 @@ def run(record: RunRecord, tasks: Sequence[TaskRecord], contexts: tuple[int, int
     else:
         fields["pipeline_spec"] = record.document
     return compact(fields)
+
+
+def run_details(record: RunRecord, tasks: Sequence[TaskRecord], contexts: tuple[int, int]) -> Json:
+    """What a server of 2.x says of a run's tasks.
+
+    Args:
+        record: the run.
+        tasks: its tasks.
+        contexts: ids of the ML Metadata contexts of its pipeline and of itself; zeros before it has any.
+    """
+    return compact(
+        {
+            "pipeline_context_id": str(contexts[0]) if contexts[0] else "",  # protojson writes int64 as a string
+            "pipeline_run_context_id": str(contexts[1]) if contexts[1] else "",
+            "task_details": task_details(record, tasks),
+        }
+    )
 
 
 def _status(message: str) -> Json | None:

@@ -20,7 +20,7 @@ import yaml
 from tests.integration.sandbox_kfp import flows
 
 SOURCE = """
-from typing import NamedTuple
+from typing import List, NamedTuple
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
@@ -169,6 +169,17 @@ def use_plain() -> str:
 def two_images():
     use_tools().set_caching_options(False)
     use_plain().set_caching_options(False)
+
+@dsl.pipeline(name="collecting")
+def collecting(names: List[str], loud: bool) -> NamedTuple("Out", [("greetings", List[str]), ("chosen", str)]):
+    with dsl.ParallelFor(names) as name:
+        greeted = greet(name=name)
+    with dsl.If(loud == True):
+        high = greet(name="HIGH")
+    with dsl.Else():
+        low = greet(name="low")
+    out = NamedTuple("Out", [("greetings", List[str]), ("chosen", str)])
+    return out(greetings=dsl.Collected(greeted.output), chosen=dsl.OneOf(high.output, low.output))
 
 @dsl.container_component
 def shell():

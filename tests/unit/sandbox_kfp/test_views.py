@@ -17,7 +17,7 @@ def task(path: str, kind: str, state: str, number: int) -> TaskRecord:
 
 
 def test_what_has_not_ended_ends_at_the_epoch_and_empty_fields_are_left_out() -> None:
-    shown = views.run(record(), [], (0, 0))
+    shown = views.run(record())
     assert shown["finished_at"] == "1970-01-01T00:00:00Z"
     assert "error" not in shown
     assert "run_details" not in shown
@@ -27,7 +27,7 @@ def test_what_has_not_ended_ends_at_the_epoch_and_empty_fields_are_left_out() ->
 def test_a_run_of_a_version_names_the_version_instead_of_the_specification() -> None:
     run = record()
     run.pipeline_id, run.version_id = "p", "v"
-    shown = views.run(run, [], (0, 0))
+    shown = views.run(run)
     assert shown["pipeline_version_reference"] == {"pipeline_id": "p", "pipeline_version_id": "v"}
     assert "pipeline_spec" not in shown
 

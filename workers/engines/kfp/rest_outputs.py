@@ -45,19 +45,29 @@ async def _task(client: KfpClient, task: JsonObject) -> TaskRecord:
         iteration=int(index) if isinstance(index, str | int | float) else None,
         cached=state == "CACHED",
         message=text(task, "status_metadata", "message"),
-        parameters=_parameters(children(task, "outputs", "parameters")),
+        parameters=_parameters(children(task, "outputs", "parameters"), index),
         artifacts=artifacts,
         started_at=moment(task.get("create_time")),
         finished_at=moment(task.get("end_time")),
     )
 
 
-def _parameters(outputs: list[JsonObject]) -> JsonObject:
-    """Values by key. A key that comes several times is a loop's, whose values make a list."""
-    values: dict[str, list[JsonValue]] = {}
+def _parameters(outputs: list[JsonObject], iteration: JsonValue) -> JsonObject:
+    """Values by key. Those of a loop make a list in the order of its iterations, also when there was only one."""
+    values: dict[str, list[JsonObject]] = {}
     for output in outputs:
-        values.setdefault(text(output, "parameter_key"), []).append(output.get("value"))
-    return {key: found[0] if len(found) == 1 else found for key, found in values.items()}
+        values.setdefault(text(output, "parameter_key"), []).append(output)
+    found: JsonObject = {}
+    for key, given in values.items():
+        ordered = [output.get("value") for output in sorted(given, key=_iteration)]
+        # a task in a loop's body marks its own values with the iteration too
+        collected = text(given[0], "type") == "ITERATOR_OUTPUT" and iteration is None
+        found[key] = ordered if collected or len(ordered) > 1 else ordered[0]
+    return found
+
+
+def _iteration(output: JsonObject) -> int:
+    return int(text(output, "producer", "iteration") or 0)
 
 
 async def _complete(client: KfpClient, artifact: JsonObject) -> JsonObject:
