@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meta.sandbox.argo.api import info, streams, watch, workflows
+from meta.sandbox.argo.api import info, streams, submit, templates, watch, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
@@ -33,6 +33,7 @@ _VERBS = {
     "retry": workflows.retry,
     "suspend": workflows.suspend,
     "resume": workflows.resume,
+    "resubmit": submit.resubmit,
 }
 
 
@@ -76,12 +77,11 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         Route("/api/v1/userinfo", info.user_info),
         Route("/api/v1/archived-workflows", info.empty_list),
         Route("/api/v1/archived-workflows/{uid}", info.no_archive),
-        Route("/api/v1/workflow-templates/{namespace}", info.empty_list),
-        Route("/api/v1/workflow-templates/{namespace}/{name}", info.no_template),
-        Route("/api/v1/cluster-workflow-templates", info.empty_list),
-        Route("/api/v1/cluster-workflow-templates/{name}", info.no_template),
+        *templates.routes(),
         Route(_WORKFLOWS, workflows.create, methods=["POST"]),
         Route(_WORKFLOWS, workflows.list_all),
+        Route(f"{_WORKFLOWS}/submit", submit.submit, methods=["POST"]),
+        Route(f"{_WORKFLOWS}/lint", submit.lint, methods=["POST"]),
         Route(f"{_WORKFLOWS}/{{name}}", workflows.get),
         Route(f"{_WORKFLOWS}/{{name}}", workflows.delete, methods=["DELETE"]),
         *(Route(f"{_WORKFLOWS}/{{name}}/{verb}", action, methods=["PUT"]) for verb, action in _VERBS.items()),

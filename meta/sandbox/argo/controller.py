@@ -197,13 +197,14 @@ class Controller:
         """Bring a workflow as far as it goes now; saves it if that, or the caller, changed anything."""
         if self._closing or self._store.get(*workflow.key) is not workflow:
             return
+        find = self._store.objects.finder(workflow.metadata.namespace)
         try:
             live = frozenset(key[1] for key in self._pods if key[0] == workflow.metadata.uid)
-            outcome = operate(workflow, now(), live)
+            outcome = operate(workflow, now(), live, find)
         except Exception as error:  # a fault of ours must end this workflow with its reason, not the server
             _log.exception("a pass over workflow %s failed", workflow.name)
             mark_workflow(workflow, Phase.ERROR, now(), f"{type(error).__name__}: {error}")
-            outcome = operate(workflow, now())
+            outcome = operate(workflow, now(), find=find)
         for node_id, message in outcome.kills.items():
             self._kill(workflow, node_id, message)
         for request in outcome.pods.values():

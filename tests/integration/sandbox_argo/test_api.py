@@ -59,7 +59,7 @@ def test_another_namespace_is_forbidden_and_other_resources_are_unimplemented(ar
     assert (status, body["code"]) == (403, 7)
     status, body = argo.call("GET", "/workflow-templates/argo/any")
     assert (status, body["code"]) == (404, 5)
-    status, body = argo.call("GET", "/cron-workflows/argo")
+    status, body = argo.call("GET", "/sensors/argo")
     assert (status, body["code"]) == (501, 12)
 
 

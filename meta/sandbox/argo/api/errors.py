@@ -33,8 +33,8 @@ class ApiError(Exception):
         return JSONResponse({"code": number, "message": self.message}, status)
 
 
-def not_found(name: str) -> ApiError:
-    return ApiError(Code.NOT_FOUND, f'workflows.argoproj.io "{name}" not found')
+def not_found(name: str, resource: str = "workflows.argoproj.io") -> ApiError:
+    return ApiError(Code.NOT_FOUND, f'{resource} "{name}" not found')
 
 
 async def on_api_error(request: Request, error: Exception) -> Response:

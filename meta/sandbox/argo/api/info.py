@@ -49,15 +49,9 @@ async def no_archive(request: Request) -> Response:
 
 
 async def empty_list(request: Request) -> Response:
-    """GET of the archive (a server without one has an empty one) and of the templates."""
+    """GET of the archive (a server without one has an empty one)."""
     del request
     return JSONResponse({"metadata": {}, "items": None})
-
-
-async def no_template(request: Request) -> Response:
-    """GET of a WorkflowTemplate or ClusterWorkflowTemplate: there are none here, so no name is found."""
-    kind = "clusterworkflowtemplates" if "cluster" in request.url.path else "workflowtemplates"
-    raise ApiError(Code.NOT_FOUND, f'{kind}.argoproj.io "{request.path_params["name"]}" not found')
 
 
 async def unimplemented(request: Request) -> Response:

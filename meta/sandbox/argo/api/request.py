@@ -35,7 +35,7 @@ def server_of(request: Request) -> Server:
     return cast("Server", request.app.state.server)
 
 
-def namespace_of(request: Request, verb: str) -> str:
+def namespace_of(request: Request, verb: str, plural: str = "workflows") -> str:
     """The path's namespace.
 
     Raises:
@@ -45,7 +45,7 @@ def namespace_of(request: Request, verb: str) -> str:
     if namespace != managed:
         raise ApiError(
             Code.PERMISSION_DENIED,
-            f'workflows.argoproj.io is forbidden: cannot {verb} resource "workflows" in API group "argoproj.io" in '
+            f'{plural}.argoproj.io is forbidden: cannot {verb} resource "{plural}" in API group "argoproj.io" in '
             f'the namespace "{namespace}": the sandbox manages "{managed}" only',
         )
     return namespace

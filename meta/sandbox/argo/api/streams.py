@@ -101,4 +101,4 @@ def _pods(workflow: Workflow) -> list[NodeStatus]:
 
 
 def _pod_name(workflow: Workflow, node: NodeStatus) -> str:
-    return pod_name(workflow.name, node.name, node.template_name or "")
+    return pod_name(workflow.name, node.name, node.template_of_pod)

@@ -16,12 +16,10 @@ from meta.sandbox.argo.api.request import (
     workflow_of,
 )
 from meta.sandbox.argo.api.selectors import label_selector, name_selector
+from meta.sandbox.argo.api.starting import start
 from meta.sandbox.argo.controller import CompletedError
-from meta.sandbox.argo.manifest.create import create_workflow
-from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.rerun import NotRetryableError
 from meta.sandbox.argo.state.status import JsonObject, Shutdown
-from meta.sandbox.argo.state.store import NameTakenError
 
 _REFERENCE = frozenset({"name", "namespace"})
 
@@ -34,17 +32,7 @@ async def create(request: Request) -> Response:
     if not isinstance(manifest, dict):
         raise ApiError(Code.INVALID_ARGUMENT, "workflow body not specified")
     dry_run = bool(body.get("serverDryRun")) or (isinstance(options, dict) and bool(options.get("dryRun")))
-    try:
-        workflow = create_workflow(manifest, namespace, server.images, server.repository.status())
-    except ManifestError as error:
-        raise ApiError(Code.INVALID_ARGUMENT, str(error)) from error
-    if not dry_run:
-        try:
-            server.controller.submit(workflow)
-        except NameTakenError as error:
-            message = f'workflows.argoproj.io "{workflow.name}" already exists'
-            raise ApiError(Code.ALREADY_EXISTS, message) from error
-    return JSONResponse(workflow.render())
+    return JSONResponse(start(server, namespace, manifest, dry_run=dry_run).render())
 
 
 async def get(request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from hera.workflows import models as m
 
@@ -13,6 +14,15 @@ from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
 from meta.sandbox.argo.operator.retries import POLICIES
 from meta.sandbox.argo.operator.tags import find_tags
+from meta.sandbox.argo.operator.templates import (
+    Find,
+    TemplateMissingError,
+    Templates,
+    calls_of,
+    nowhere,
+    read_key,
+    without_inline,
+)
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
 from meta.sandbox.argo.state.status import Phase
 
@@ -28,25 +38,50 @@ _FIXED_TAGS = frozenset(
 _OPEN_TAGS = ("item.", "lastRetry.", "workflow.outputs.", "workflow.labels.", "workflow.annotations.")
 
 
-def check_spec(spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]) -> None:
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is checked less strictly.
+
+    Attributes:
+        open_values: arguments may lack values: they come when it is submitted.
+        template: the spec is a template's: it may have no entrypoint, and its users may bring parameters of theirs.
+    """
+
+    open_values: bool = False
+    template: bool = False
+
+
+STRICT = Rules()
+LINT = Rules(open_values=True)
+TEMPLATE = Rules(open_values=True, template=True)
+
+
+def check_spec(
+    spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool], find: Find = nowhere, rules: Rules = STRICT
+) -> None:
     """Check a whole spec.
 
     Args:
         spec: the parsed spec.
         has_entrypoint: whether an image's own command is known.
+        find: reads WorkflowTemplates and ClusterWorkflowTemplates.
+        rules: what it is checked as.
 
     Raises:
         ManifestError: the first thing that is wrong, with its place.
     """
-    templates = spec.templates or []
-    _unique("spec.templates", (t.name for t in templates))
-    by_name = {t.name or "": t for t in templates}
-    if not spec.entrypoint:
+    local = spec.templates or []
+    _unique("spec.templates", (t.name for t in local))
+    for template in local:
+        for call in calls_of(template):
+            _check_reference(f"templates.{template.name}.{call.name}", call)
+    templates = Templates(local, find)
+    if not spec.entrypoint and not rules.template:
         raise ManifestError("spec.entrypoint is required")
     for parameter in (spec.arguments.parameters if spec.arguments else None) or []:
-        if parameter.value is None:
+        if parameter.value is None and not rules.open_values:
             raise ManifestError(f"spec.arguments.{parameter.name}.value or its valueFrom is required")
-        if parameter.enum and parameter.value not in parameter.enum:
+        if parameter.enum and parameter.value is not None and parameter.value not in parameter.enum:
             raise ManifestError(
                 f"spec.arguments.{parameter.name}.value should be present in spec.arguments.{parameter.name}.enum list"
             )
@@ -54,12 +89,18 @@ def check_spec(spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]) -> N
         if not has_location(artifact):
             raise ManifestError(f"spec.arguments.{artifact.name}.from, artifact location, or key is required")
     for place, name in (("entrypoint", spec.entrypoint), ("onExit", spec.on_exit)):
-        if name is not None:
-            _check_call(f"spec.{place}", name, spec.arguments, by_name, every=False)
+        if name:
+            supplied = None if rules.open_values else spec.arguments
+            _check_call(f"spec.{place}", name, supplied, templates, every=False, inputs=not rules.open_values)
     check_volumes("spec.volumes", spec.volumes)
     _check_retry("spec", spec.retry_strategy)
-    for template in templates:
-        _check_template(template, spec, by_name, has_entrypoint)
+    keys, seen = [template.name or "" for template in local], set[str]()
+    while keys:  # also what they call elsewhere: it sees this workflow's parameters
+        key = keys.pop(0)
+        if key not in seen and not find_tags(key):
+            seen.add(key)
+            _check_template(key, spec, templates, has_entrypoint, rules)
+            keys += [call.template for call in calls_of(templates.get(key)) if call.template]
 
 
 def _unique(place: str, names: Iterable[str | None]) -> None:
@@ -74,11 +115,27 @@ def _unique(place: str, names: Iterable[str | None]) -> None:
         seen.add(name)
 
 
+def _check_reference(place: str, call: m.WorkflowStep | m.DAGTask) -> None:
+    reference = call.template_ref
+    if call.inline is not None and (call.template or reference is not None):
+        raise ManifestError(f"{place} template and templateRef cannot be specified with inline")
+    if reference is None:
+        return
+    if call.template:
+        raise ManifestError(f"{place} template name cannot be specified with templateRef.")
+    for what, value in (("resource", reference.name), ("template", reference.template)):
+        if not value:
+            raise ManifestError(f"{place} {what} name is required")
+
+
 def _check_template(
-    template: m.Template, spec: m.WorkflowSpec, templates: Mapping[str, m.Template],
-    has_entrypoint: Callable[[str], bool],
-) -> None:  # fmt: skip
+    key: str, spec: m.WorkflowSpec, templates: Templates, has_entrypoint: Callable[[str], bool], rules: Rules
+) -> None:
+    template = templates.get(key)
+    use = read_key(key)
     place = f"templates.{template.name}"
+    if use.step:
+        place = f"templates.{read_key(use.parent).template}.{use.step}.inline"
     kinds = [k for k in ("container", "container_set", "script", "steps", "dag") if getattr(template, k) is not None]
     if len(kinds) != 1:
         what = "template type unspecified" if not kinds else "multiple template types specified"
@@ -92,18 +149,25 @@ def _check_template(
     _check_retry(place, template.retry_strategy)
     _check_values(place, template, leaf=leaf)
     scope = _scope(template, spec)
-    siblings: set[str] = set()
+    siblings = _siblings(template)
+    if use.step:  # the calling template's tags are replaced in it too
+        caller = templates.get(use.parent)
+        scope |= _scope(caller, spec)
+        siblings |= _siblings(caller)
     if template.steps is not None:
         groups = [list(group.root) for group in template.steps]
         steps = [step for group in groups for step in group]
         _unique(f"{place}.steps", (step.name for step in steps))
-        siblings = {f"steps.{step.name}" for step in steps}
         for step in steps:
             _check_use(f"{place}.steps.{step.name}", step, templates)
     elif template.dag is not None:
         _check_dag(place, template.dag, templates)
-        siblings = {f"tasks.{task.name}" for task in template.dag.tasks}
-    _check_tags(place, template, scope, siblings)
+    _check_tags(place, without_inline(template), scope, siblings, rules)
+
+
+def _siblings(template: m.Template) -> set[str]:
+    kind = "tasks" if template.dag is not None else "steps"
+    return {f"{kind}.{call.name}" for call in calls_of(template)}
 
 
 def _check_retry(place: str, strategy: m.RetryStrategy | None) -> None:
@@ -139,7 +203,7 @@ def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
             raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.raw is not valid in outputs")
 
 
-def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Mapping[str, m.Template]) -> None:
+def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Templates) -> None:
     if sum(map(bool, (call.with_items, call.with_param, call.with_sequence))) > 1:
         raise ManifestError(f"{place} only one of withItems, withParam, withSequence can be specified")
     _check_call(place, call.template or "", call.arguments, templates)
@@ -151,12 +215,26 @@ def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Mapping[
 
 
 def _check_call(
-    place: str, name: str, arguments: m.Arguments | None, templates: Mapping[str, m.Template], *, every: bool = True
-) -> None:
+    place: str, key: str, arguments: m.Arguments | None, templates: Templates, *, every: bool = True,
+    inputs: bool = True,
+) -> None:  # fmt: skip
     """A template that exists, with every input it needs; `every`: and no argument left over without a value."""
-    if name not in templates:
-        raise ManifestError(f"{place} template name '{name}' undefined")
-    arguments, inputs = arguments or m.Arguments(), templates[name].inputs or m.Inputs()
+    if find_tags(key):
+        return  # which one it is shows when it runs
+    try:
+        template = templates.get(key)
+    except TemplateMissingError as error:
+        use = read_key(key)
+        what = f"template name '{use.template}' undefined"
+        if use.is_reference:
+            what = f"template reference {use.holder.partition('/')[2]}.{use.template} not found"
+        raise ManifestError(f"{place} {what}") from error
+    if inputs:
+        _check_arguments(place, template, arguments, every=every)
+
+
+def _check_arguments(place: str, template: m.Template, arguments: m.Arguments | None, *, every: bool) -> None:
+    arguments, inputs = arguments or m.Arguments(), template.inputs or m.Inputs()
     given = {p.name for p in arguments.parameters or [] if p.value is not None}
     for parameter in inputs.parameters or []:
         if parameter.name not in given and parameter.value is None and parameter.default is None:
@@ -175,7 +253,7 @@ def _check_call(
             raise ManifestError(f"{place} arguments.parameters.{parameter.name}.value is required")
 
 
-def _check_dag(place: str, dag: m.DAGTemplate, templates: Mapping[str, m.Template]) -> None:
+def _check_dag(place: str, dag: m.DAGTemplate, templates: Templates) -> None:
     if not dag.tasks:
         raise ManifestError(f"{place} must have at least one task")
     _unique(f"{place}.tasks", (task.name for task in dag.tasks))
@@ -238,11 +316,13 @@ def _scope(template: m.Template, spec: m.WorkflowSpec) -> set[str]:
     return known
 
 
-def _check_tags(place: str, template: m.Template, known: set[str], siblings: set[str]) -> None:
+def _check_tags(place: str, template: m.Template, known: set[str], siblings: set[str], rules: Rules) -> None:
     for tag in find_tags(template.model_dump_json(by_alias=True, exclude_none=True)):
         if tag.startswith("="):
             raise ManifestError(f"{place}: expression tags ({{{{={tag[1:]}}}}}) are not supported by the sandbox")
         sibling = ".".join(tag.split(".")[:2])
         if tag in known or tag in _FIXED_TAGS or tag.startswith(_OPEN_TAGS) or sibling in siblings:
             continue
+        if rules.template and tag.startswith("workflow.parameters."):
+            continue  # whoever uses the template may have it
         raise ManifestError(f"{place}: failed to resolve {{{{{tag}}}}}")

@@ -14,6 +14,10 @@ class ManifestError(Exception):
     """The manifest is refused: InvalidArgument, HTTP 400."""
 
 
+class MissingTemplateError(ManifestError):
+    """The template object that the manifest is made from is not there: NotFound, HTTP 404."""
+
+
 def parse_spec(raw: JsonObject) -> m.WorkflowSpec:
     """Parse `spec`.
 

@@ -77,20 +77,29 @@ _CLAIM = {
     "spec": NO_EFFECT, "status": {},
 }  # fmt: skip
 _POD_METADATA = {"labels": USED, "annotations": USED}  # a `fieldRef` reads them
+_REFERENCE = {"name": USED, "template": USED, "clusterScope": USED}
 _CALL = {
-    "name": USED, "template": USED, "arguments": _VALUES, "when": USED, "withItems": USED, "withParam": USED,
+    "name": USED, "template": USED, "templateRef": _REFERENCE, "arguments": _VALUES,
+    "when": USED, "withItems": USED, "withParam": USED,
     "withSequence": {"count": USED, "start": USED, "end": USED, "format": USED},
     "continueOn": {"error": USED, "failed": USED},
 }  # fmt: skip
-_TASK = {**_CALL, "dependencies": USED, "depends": USED}
-_TEMPLATE = {
+_LEAF = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
-    "sidecars": _USER_CONTAINER, "steps": _CALL, "dag": {"failFast": USED, "target": USED, "tasks": _TASK},
+    "sidecars": _USER_CONTAINER,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
     "metadata": _POD_METADATA,
 }  # fmt: skip
+# in place of a name; with steps or a dag inside, tags of two levels could not be told apart (nor can the real server)
+_INLINE_CALL = {**_CALL, "inline": _LEAF}
+_TASK = {**_INLINE_CALL, "dependencies": USED, "depends": USED}
+_TEMPLATE = {
+    **_LEAF, "steps": _INLINE_CALL, "dag": {"failFast": USED, "target": USED, "tasks": _TASK},
+}  # fmt: skip
 _SPEC = {
+    "workflowTemplateRef": {"name": USED, "clusterScope": USED},
+    "workflowMetadata": {"labels": USED, "annotations": USED},
     **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED,
     "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
@@ -103,11 +112,29 @@ _METADATA = {
     # what the API server overwrites on create, whatever the client sends
     "creationTimestamp": USED, "uid": USED, "generation": USED, "managedFields": USED, "selfLink": USED,
 }  # fmt: skip
-WORKFLOW = {"apiVersion": USED, "kind": USED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+_OBJECT = {"apiVersion": USED, "kind": USED}
+_STORED = {**_OBJECT, "metadata": {**_METADATA, "resourceVersion": USED}}  # compared when it is updated
+_CRON_SPEC = {
+    "workflowSpec": _SPEC, "workflowMetadata": {"labels": USED, "annotations": USED}, "schedules": USED,
+    "suspend": USED, "timezone": NO_EFFECT, "concurrencyPolicy": NO_EFFECT, "startingDeadlineSeconds": NO_EFFECT,
+    "successfulJobsHistoryLimit": NO_EFFECT, "failedJobsHistoryLimit": NO_EFFECT, "when": NO_EFFECT,
+    "stopStrategy": NO_EFFECT,
+}  # fmt: skip
+WORKFLOW = {**_OBJECT, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+TABLES: Mapping[str, _Table] = {
+    "Workflow": WORKFLOW,
+    "WorkflowTemplate": {**_STORED, "spec": _SPEC},
+    "ClusterWorkflowTemplate": {**_STORED, "spec": _SPEC},
+    "CronWorkflow": {**_STORED, "spec": _CRON_SPEC, "status": USED},  # as it was read; the server keeps its own
+}
 
 
-def check_fields(manifest: JsonObject) -> list[str]:
+def check_fields(manifest: JsonObject, kind: str = "Workflow") -> list[str]:
     """Walk a whole manifest.
+
+    Args:
+        manifest: of a request.
+        kind: which table is meant.
 
     Returns:
         The places of fields that are accepted without effect here.
@@ -117,7 +144,7 @@ def check_fields(manifest: JsonObject) -> list[str]:
     """
     refused: list[str] = []
     without_effect: list[str] = []
-    for place, mark in _walk(manifest, WORKFLOW, ""):
+    for place, mark in _walk(manifest, TABLES[kind], ""):
         (refused if mark is None else without_effect).append(place)
     if refused:
         verb = "is" if len(refused) == 1 else "are"

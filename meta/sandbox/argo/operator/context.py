@@ -10,6 +10,7 @@ from typing import Protocol
 from hera.workflows import models as m
 
 from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.operator.templates import Find, TemplateMissingError, Templates, nowhere
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus
 from meta.sandbox.argo.state.workflow import Workflow
 
@@ -37,7 +38,12 @@ class PodRequest:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a template: by the workflow, a step, a task or an exit handler."""
+    """One use of a template: by the workflow, a step, a task or an exit handler.
+
+    Attributes:
+        template: its key (`operator/templates.py`).
+        inline: the template itself, where the call has it, the call's tags in it replaced.
+    """
 
     node_name: str
     template: str
@@ -46,6 +52,7 @@ class Call:
     caller: tuple[str, str] | None = None  # ("steps", its name) or ("tasks", its name)
     on_exit: bool = False
     flag: NodeFlag | None = None
+    inline: m.Template | None = None
 
 
 class Execute(Protocol):
@@ -64,6 +71,7 @@ class Context:
         live: nodes whose pods are being run already; nothing is worked out for them again.
         overdue: whether the workflow's deadline has passed.
         wake_at: when to pass again, whatever happens until then.
+        find: reads WorkflowTemplates and ClusterWorkflowTemplates.
     """
 
     workflow: Workflow
@@ -76,22 +84,37 @@ class Context:
     overdue: bool = False
     wake_at: datetime | None = None
     depth: int = 0
+    find: Find = nowhere
     nodes: Nodes = field(init=False)
-    _templates: dict[str, m.Template] = field(init=False)
+    _templates: Templates = field(init=False)
 
     def __post_init__(self) -> None:
         self.nodes = Nodes(self.workflow, self.now)
-        self._templates = {t.name: t for t in self.workflow.spec.templates or [] if t.name}
+        self._templates = Templates(
+            self.workflow.spec.templates or [], self.find, self.workflow.status.stored_templates
+        )
 
-    def template(self, name: str) -> m.Template:
-        """A template by name.
+    def template(self, key: str) -> m.Template:
+        """A template by its key.
 
         Raises:
             OperationError: there is none.
         """
-        if name not in self._templates:
-            raise OperationError(f"template name '{name}' undefined")
-        return self._templates[name]
+        try:
+            return self._templates.get(key)
+        except TemplateMissingError as error:
+            raise OperationError(str(error)) from error
+
+    def template_for(self, call: Call) -> m.Template:
+        """The template that a call uses.
+
+        Raises:
+            OperationError: there is none.
+        """
+        if call.inline is None:
+            return self.template(call.template)
+        name = self.nodes.display_name(call.node_name, call.boundary_id)
+        return self._templates.keep_inline(call.template, name, call.inline)
 
     def wake(self, at: datetime) -> None:
         self.wake_at = at if self.wake_at is None else min(at, self.wake_at)

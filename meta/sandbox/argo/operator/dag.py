@@ -204,7 +204,8 @@ class _Dag:
                 self._skip(task, part.name, Phase.ERROR, str(error), group)
                 return
         call = Call(
-            name, part.template or "", part.arguments, self._node.id, ("tasks", task.name), self._call.on_exit
+            name, part.template or "", part.arguments, self._node.id, ("tasks", task.name), self._call.on_exit,
+            inline=part.inline,
         )  # fmt: skip
         try:
             self._context.execute(self._context, call)

@@ -11,6 +11,7 @@ from meta.sandbox.argo.operator import dag, retries, steps
 from meta.sandbox.argo.operator.arguments import process_arguments
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.tags import SubstitutionError, replace
+from meta.sandbox.argo.operator.templates import template_of
 from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
 
@@ -48,13 +49,13 @@ def _execute(context: Context, call: Call) -> NodeStatus:
     node = context.nodes.get(call.node_name)
     if node is not None and (node.fulfilled or node.id in context.live):
         return node
-    template = context.template(call.template)
+    template = context.template_for(call)
     strategy = template.retry_strategy or context.workflow.spec.retry_strategy
     values: dict[str, str | None] = {**context.values, "node.name": call.node_name}
     if call.caller is not None:
         values[f"{call.caller[0]}.name"] = call.caller[1]
     if is_pod(template) and strategy is None:
-        values["pod.name"] = pod_name(context.workflow.name, call.node_name, call.template)
+        values["pod.name"] = pod_name(context.workflow.name, call.node_name, template_of(call.template))
     template = process_arguments(template, call.arguments, values)
     if strategy is None:
         return _dispatch(context, call, template)
@@ -80,7 +81,7 @@ def _with_retries(context: Context, call: Call, template: m.Template, strategy: 
         name = f"{call.node_name}({number})"
         values = {"retries": str(number), **retries.last_retry(attempts[:number])}
         if is_pod(template):
-            values["pod.name"] = pod_name(context.workflow.name, name, call.template)
+            values["pod.name"] = pod_name(context.workflow.name, name, template_of(call.template))
         nodes.connect(call.node_name, name)
         flag = NodeFlag(retried=True, hooked=call.flag.hooked if call.flag else None)
         attempt = Call(name, call.template, None, call.boundary_id, call.caller, call.on_exit, flag)
@@ -111,7 +112,7 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
     if not node.fulfilled:
         context.pods[node.id] = PodRequest(
             node.id,
-            pod_name(context.workflow.name, call.node_name, call.template),
+            pod_name(context.workflow.name, call.node_name, template_of(call.template)),
             template,
             _wants_result(context, call),
         )
@@ -151,9 +152,9 @@ def end_message(context: Context, node_name: str) -> str | None:
 def _wants_result(context: Context, call: Call) -> bool:
     """Whether the calling template reads `outputs.result`: the real executor keeps it only then."""
     boundary = context.nodes.by_id(call.boundary_id)
-    if boundary is None or boundary.template_name is None:
+    if boundary is None or boundary.template is None:
         return False
     name = _SUFFIX.sub("", call.node_name).rsplit(".", 1)[-1]
-    parent = context.template(boundary.template_name)
+    parent = context.template(boundary.template)
     kind = "tasks" if parent.dag is not None else "steps"
     return f"{kind}.{name}.outputs.result" in parent.model_dump_json(by_alias=True, exclude_none=True)

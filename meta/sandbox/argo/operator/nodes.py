@@ -7,6 +7,7 @@ from datetime import datetime
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.operator.templates import read_key, template_ref
 from meta.sandbox.argo.state.names import node_id
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
 from meta.sandbox.argo.state.workflow import Workflow
@@ -50,16 +51,29 @@ class Nodes:
         flag: NodeFlag | None = None,
         message: str | None = None,
     ) -> NodeStatus:
-        """Add a node (initializeNode)."""
+        """Add a node (initializeNode).
+
+        Args:
+            name: of the node.
+            kind: its type.
+            phase: the phase it begins with.
+            boundary_id: the node of the template in which it was called.
+            template: the key of the template that it is a use of.
+            inputs: what the template was given.
+            flag: what made the node.
+            message: shown with the phase.
+        """
         boundary = self._nodes.get(boundary_id)
-        display = name if boundary is None else _SEPARATOR.sub("", name.removeprefix(boundary.name))
+        use = read_key(template) if template else None
         node = NodeStatus(
             id=self.id(name),
             name=name,
-            display_name=display,
+            display_name=self.display_name(name, boundary_id),
             type=kind,
-            template_name=template,
-            template_scope=f"local/{self._workflow.name}",
+            template_name=(use.name or None) if use else None,
+            template_ref=template_ref(use) if use else None,
+            template_scope=self._scope(boundary),
+            template_key=template if use and template != use.name else None,
             phase=phase,
             boundary_id=boundary_id or None,
             message=message,
@@ -70,6 +84,18 @@ class Nodes:
         )
         self._nodes[node.id] = node
         return node
+
+    def display_name(self, name: str, boundary_id: str) -> str:
+        """A node's name less that of the node in which it was called."""
+        boundary = self._nodes.get(boundary_id)
+        return name if boundary is None else _SEPARATOR.sub("", name.removeprefix(boundary.name))
+
+    def _scope(self, boundary: NodeStatus | None) -> str:
+        """`templateScope`: where the names in the calling template are looked for."""
+        holder = read_key(boundary.template or "").holder if boundary is not None else ""
+        if holder:
+            return holder  # with a stored spec the controller works on a workflow without a name
+        return f"local/{'' if self._workflow.status.stored_workflow_template_spec else self._workflow.name}"
 
     def mark(self, node: NodeStatus, phase: Phase, message: str | None = None) -> NodeStatus:
         """Set a phase and, where given, the message; a fulfilled node gets its finishing time (markNodePhase)."""

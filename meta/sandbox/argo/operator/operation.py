@@ -10,8 +10,10 @@ from hera.workflows import models as m
 
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.execute import end_message, execute
+from meta.sandbox.argo.operator.from_template import take_template
 from meta.sandbox.argo.operator.global_outputs import export_outputs
 from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.operator.templates import Find, nowhere
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
 
@@ -25,18 +27,22 @@ class Outcome:
     wake_at: datetime | None = None
 
 
-def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset()) -> Outcome:
+def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(), find: Find = nowhere) -> Outcome:
     """Bring a workflow as far as it goes now; changes its status in place.
 
     Args:
         workflow: the workflow.
         now: the time, whole seconds.
         live: ids of nodes whose pods are being run already.
+        find: reads WorkflowTemplates and ClusterWorkflowTemplates.
     """
     status = workflow.status
     if status.phase.completed:
         return Outcome()
-    context = Context(workflow, now, execute, global_values(workflow), live=live)
+    if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find)) is not None:
+        mark_workflow(workflow, Phase.ERROR, now, missing)
+        return Outcome()
+    context = Context(workflow, now, execute, global_values(workflow), live=live, find=find)
     deadline = _deadline(workflow)
     context.overdue = deadline is not None and now >= deadline
     if deadline is not None and not context.overdue:

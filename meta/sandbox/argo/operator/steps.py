@@ -102,7 +102,7 @@ def _run_group(context: Context, call: Call, group: list[m.WorkflowStep], group_
             continue
         child_call = Call(
             name, step.template or "", step.arguments, group_node.boundary_id or "", ("steps", step.name or ""),
-            call.on_exit,
+            call.on_exit, inline=step.inline,
         )  # fmt: skip
         try:
             child = context.execute(context, child_call)

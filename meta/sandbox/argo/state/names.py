@@ -22,4 +22,5 @@ def pod_name(workflow: str, node_name: str, template: str) -> str:
     """The pod's name in format v2: workflow, template, hash of the node's name."""
     if node_name == workflow:
         return workflow
-    return f"{f'{workflow}-{template}'[:_MAX_PREFIX]}-{fnv32a(node_name)}"
+    prefix = f"{workflow}-{template}" if template else workflow
+    return f"{prefix[:_MAX_PREFIX]}-{fnv32a(node_name)}"

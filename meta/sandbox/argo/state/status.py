@@ -92,7 +92,9 @@ class NodeStatus(_Model):
     display_name: str
     type: NodeType
     template_name: str | None = None
+    template_ref: m.TemplateRef | None = None
     template_scope: str | None = None
+    template_key: str | None = None  # ours, not shown: `operator/templates.py`, where it is not the template's name
     phase: Phase
     boundary_id: str | None = None
     message: str | None = None
@@ -110,8 +112,18 @@ class NodeStatus(_Model):
     def fulfilled(self) -> bool:
         return self.phase.fulfilled
 
+    @property
+    def template(self) -> str | None:
+        """The key of the template that the node is a use of."""
+        return self.template_key or self.template_name
+
+    @property
+    def template_of_pod(self) -> str:
+        """The template's own name, which pods' names contain; empty for an inline one."""
+        return self.template_name or (self.template_ref.template if self.template_ref else None) or ""
+
     def render(self) -> JsonObject:
-        body: JsonObject = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        body: JsonObject = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"template_key"})
         for key in ("children", "outboundNodes"):
             if not body[key]:
                 del body[key]
@@ -136,6 +148,8 @@ class WorkflowStatus(_Model):
     outputs: m.Outputs | None = None
     conditions: list[Condition] = Field(default_factory=list[Condition])
     artifact_repository_ref: JsonObject | None = None
+    stored_templates: dict[str, JsonObject] = Field(default_factory=dict)
+    stored_workflow_template_spec: JsonObject | None = None
 
     def set_condition(self, kind: str, status: str, message: str | None = None) -> None:
         """Add a condition or replace the one of its kind."""
@@ -150,7 +164,7 @@ class WorkflowStatus(_Model):
         body: JsonObject = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"nodes"})
         if self.nodes:
             body["nodes"] = {key: node.render() for key, node in self.nodes.items()}
-        for key in ("phase", "conditions"):
+        for key in ("phase", "conditions", "storedTemplates"):
             if not body[key]:
                 del body[key]
         body.setdefault("startedAt", None)

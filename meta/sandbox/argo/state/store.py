@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from meta.sandbox.argo.state.hub import Event, WatchHub
+from meta.sandbox.argo.state.objects import ObjectTable
 from meta.sandbox.argo.state.workflow import Workflow
 
 _SCHEMA = """
@@ -66,10 +67,16 @@ class Store:
             self._labels[workflow.metadata.uid] = dict(workflow.metadata.labels)
             self._written[workflow.metadata.uid] = hash(body)
         self.hub = WatchHub(self._version)
+        self.objects = ObjectTable(self._db, self._next_version)
 
     def _read_version(self) -> int:
         row = cast("tuple[int]", self._db.execute("SELECT value FROM counters").fetchone())
         return row[0]
+
+    def _next_version(self) -> int:
+        self._db.execute("UPDATE counters SET value = value + 1 WHERE name = 'resource_version'")
+        self._version += 1
+        return self._version
 
     @property
     def resource_version(self) -> int:

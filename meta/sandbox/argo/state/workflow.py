@@ -2,52 +2,20 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
 from functools import cached_property
 from typing import cast
 
 from hera.workflows import models as m
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
+from meta.sandbox.argo.state.metadata import Metadata
 from meta.sandbox.argo.state.names import node_id
-from meta.sandbox.argo.state.status import JsonObject, NodeStatus, Shutdown, WorkflowStatus, k8s_time, now
+from meta.sandbox.argo.state.status import JsonObject, NodeStatus, Shutdown, WorkflowStatus
 
 LABEL_PHASE = "workflows.argoproj.io/phase"
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
 ANNOTATION_POD_NAMES = "workflows.argoproj.io/pod-name-format"
-
-
-class Metadata(BaseModel):
-    """The part of Kubernetes' ObjectMeta that the server keeps."""
-
-    name: str
-    namespace: str
-    uid: str = Field(default_factory=lambda: str(uuid.uuid4()))
-    created: datetime = Field(default_factory=now)
-    generate_name: str | None = None
-    resource_version: int = 0
-    generation: int = 0
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
-
-    def render(self) -> JsonObject:
-        body: JsonObject = {"name": self.name}
-        if self.generate_name:
-            body["generateName"] = self.generate_name
-        body |= {
-            "namespace": self.namespace,
-            "uid": self.uid,
-            "resourceVersion": str(self.resource_version),
-            "generation": self.generation,
-            "creationTimestamp": k8s_time(self.created),
-        }
-        if self.labels:
-            body["labels"] = dict(self.labels)
-        if self.annotations:
-            body["annotations"] = dict(self.annotations)
-        return body
 
 
 class _Stored(BaseModel):
@@ -76,19 +44,25 @@ class Workflow:
     def spec(self) -> m.WorkflowSpec:
         from meta.sandbox.argo.manifest.read import parse_spec
 
-        return parse_spec(self.raw_spec)
+        return parse_spec(self.status.stored_workflow_template_spec or self.raw_spec)
 
     @property
     def shutdown(self) -> Shutdown:
         return Shutdown(cast("str", self.raw_spec.get("shutdown", "")))
 
     def change_spec(self, **values: str | bool | None) -> None:
-        """Set fields of the spec; None takes one out."""
-        for key, value in values.items():
-            if value is None:
-                self.raw_spec.pop(key, None)
-            else:
-                self.raw_spec[key] = value
+        """Set fields of the spec, also of the one that was made with a template's; None takes one out."""
+        for spec in filter(None, (self.raw_spec, self.status.stored_workflow_template_spec)):
+            for key, value in values.items():
+                if value is None:
+                    spec.pop(key, None)
+                else:
+                    spec[key] = value
+        self.__dict__.pop("spec", None)
+
+    def store_spec(self, spec: JsonObject) -> None:
+        """Run with that spec from now on: the workflow's own over its template's (`setStoredWfSpec`)."""
+        self.status.stored_workflow_template_spec = spec
         self.__dict__.pop("spec", None)
 
     def node(self, name: str) -> NodeStatus | None:
