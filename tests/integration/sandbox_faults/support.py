@@ -18,6 +18,8 @@ def workflow(command: str = "true", name: str = "", **metadata: object) -> Json:
     template = {"name": "main", "container": {"image": "alpine:3", "command": ["sh", "-c", command]}}
     return {
         "workflow": {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
             "metadata": {"name": name or f"w-{next(_NUMBERS)}", **metadata},
             "spec": {"entrypoint": "main", "templates": [template]},
         }

@@ -1,0 +1,320 @@
+"""What the adapters promise, kept while the engines go wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from meta.sandbox.argo.faults import MARK
+from tests.integration.engines.submissions import Pulse, argo_submission, key, kfp_submission
+from tests.integration.sandbox_faults.conftest import Client, until
+from tests.integration.sandbox_faults.support import runs_named, workflow
+from tests.integration.sandbox_kfp import pipelines
+from tests.stubs.pipelines import package
+from workers.artifacts import ArtifactStore
+from workers.engines.argo.engine import ArgoEngine
+from workers.engines.base import Submission
+from workers.engines.kfp.engine import KfpEngine
+from workers.settings import ArgoSettings, StoreSettings
+from workflows.errors import EngineUnavailable
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
+
+PACKAGE = package(pipelines.spec("holding"))
+OPENED = "slow:delay=0,verb=watch"
+"""Counts the watches that clients open."""
+
+
+def argo_step(name: str, command: str = "true", **metadata: object) -> Submission:
+    return argo_submission(run_key=key(name), manifest=yaml.safe_dump(workflow(command, "x", **metadata)["workflow"]))
+
+
+def kfp_step(name: str) -> Submission:
+    return kfp_submission(PACKAGE, run_key=key(name), parameters={"folder": "/tmp/none"})
+
+
+def ours(argo: Client, submission: Submission) -> list[str]:
+    items = argo.call("GET", "/workflows/argo")[1]["items"] or []
+    return [w["metadata"]["name"] for w in items if w["metadata"]["name"] == submission.name]
+
+
+def running(kfp: Client, submission: Submission) -> list[str]:
+    return [str(one["run_id"]) for one in runs_named(kfp, submission.name) if one["state"] == "PENDING"]
+
+
+async def outcome_of(engine: ArgoEngine | KfpEngine, ref: EngineRunRef, seconds: float = 20) -> Outcome:
+    return await asyncio.wait_for(engine.wait(ref, Pulse()), seconds)
+
+
+async def waiting(engine: ArgoEngine, argo: Client, submission: Submission) -> asyncio.Task[Outcome]:
+    """Wait for a run; the watch is open. The first rule is `OPENED`."""
+    ref = await engine.submit(submission)
+    task = asyncio.create_task(engine.wait(ref, Pulse()))
+    await asyncio.to_thread(until, lambda: argo.fired()[0] > 0, "the watch is open")
+    return task
+
+
+# -- submitting
+
+
+async def test_a_workflow_whose_creation_was_not_answered_is_adopted(argo: Client, argo_engine: ArgoEngine) -> None:
+    argo.faults("lost-response:times=1")
+    submission = argo_step("lost")
+    ref = await argo_engine.submit(submission)
+    assert ours(argo, submission) == [ref.name]
+    assert await argo_engine.submit(submission) == ref
+    assert argo.fired() == [1]
+
+
+async def test_a_run_whose_creation_was_not_answered_is_adopted(kfp: Client, kfp_engine: KfpEngine) -> None:
+    kfp.faults("lost-response:times=1")
+    submission = kfp_step("lost")
+    ref = await kfp_engine.submit(submission)
+    assert [one["run_id"] for one in runs_named(kfp, submission.name)] == [ref.uid]
+    assert await kfp_engine.submit(submission) == ref
+
+
+async def test_a_run_that_lists_late_after_a_lost_answer_is_adopted_after_the_settle_delay(
+    kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    kfp.faults("late-list:delay=0.4,times=1", "lost-response:times=1")
+    submission = kfp_step("late")
+    began = time.monotonic()
+    ref = await kfp_engine.submit(submission)
+    assert time.monotonic() - began >= 0.6  # the settle delay
+    assert [one["run_id"] for one in runs_named(kfp, submission.name)] == [ref.uid]
+
+
+async def test_of_two_runs_that_one_create_made_one_goes_on(kfp: Client, kfp_engine: KfpEngine) -> None:
+    kfp.faults("second-run:times=1")
+    submission = kfp_step("twice")
+    ref = await kfp_engine.submit(submission)
+    assert len(runs_named(kfp, submission.name)) == 2
+    assert running(kfp, submission) == [ref.uid]
+    assert await kfp_engine.submit(submission) == ref
+
+
+async def test_a_request_that_was_lost_is_unavailable_and_the_next_try_creates(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    for client in (argo, kfp):
+        client.faults("lost-request:times=1")
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        await argo_engine.submit(argo_step("never"))
+    assert ours(argo, argo_step("never")) == []
+    await argo_engine.submit(argo_step("never"))
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        await kfp_engine.submit(kfp_step("never"))
+    assert running(kfp, kfp_step("never")) == []
+    ref = await kfp_engine.submit(kfp_step("never"))
+    assert running(kfp, kfp_step("never")) == [ref.uid]
+
+
+async def test_a_quota_conflict_is_unavailable_not_a_run_of_somebody_else(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults("quota-conflict:times=1")
+    with pytest.raises(EngineUnavailable, match="resourcequotas"):
+        await argo_engine.submit(argo_step("quota"))
+    assert (await argo_engine.submit(argo_step("quota"))).name == argo_step("quota").name
+
+
+@pytest.mark.parametrize("fault", ["unavailable", "too-many-requests", "server-error"])
+async def test_a_burst_of_errors_at_the_create_is_unavailable_and_makes_one_run_in_the_end(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine, fault: str
+) -> None:
+    for client in (argo, kfp):
+        client.faults(f"{fault}:times=1,verb=create")
+    with pytest.raises(EngineUnavailable):
+        await argo_engine.submit(argo_step(fault))
+    assert ours(argo, argo_step(fault)) == []
+    ref = await argo_engine.submit(argo_step(fault))
+    assert ours(argo, argo_step(fault)) == [ref.name]
+    with pytest.raises(EngineUnavailable):
+        await kfp_engine.submit(kfp_step(fault))
+    ref = await kfp_engine.submit(kfp_step(fault))
+    assert running(kfp, kfp_step(fault)) == [ref.uid]
+
+
+async def test_a_create_slower_than_the_time_out_is_adopted(argo: Client) -> None:
+    argo.faults("slow:delay=1,verb=create,times=1")
+    settings = ArgoSettings(url=argo.url, request_timeout=0.5, settle_delay=1.5)
+    engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
+    try:
+        ref = await engine.submit(argo_step("slow"))
+    finally:
+        await engine.close()
+    assert ours(argo, argo_step("slow")) == [ref.name]
+
+
+async def test_a_label_in_the_manifest_of_a_step_makes_its_own_run_go_wrong(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    ref = await argo_engine.submit(argo_step("marked", labels={MARK: "lost-response"}))
+    shown = argo.http.request("GET", f"{argo.url}/sandbox/faults").json()["on_runs"]
+    assert shown[f"{ref.name} 0 lost-response:times=1"] == 1
+
+
+# -- waiting
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["watch-cut:times=1", "watch-cut:partial,times=1", "watch-error:times=1", "watch-cut:every=2"],
+)
+async def test_a_wait_survives_a_watch_that_breaks(argo: Client, argo_engine: ArgoEngine, fault: str) -> None:
+    argo.faults(OPENED, fault)
+    task = await waiting(argo_engine, argo, argo_step(f"break{abs(hash(fault)) % 9999}", "sleep 0.3"))
+    assert (await asyncio.wait_for(task, 20)).succeeded
+    assert argo.fired()[1] >= 1
+
+
+@pytest.mark.parametrize("fault", ["watch-too-old:times=1", "watch-too-old:stream,times=1"])
+async def test_a_wait_survives_a_version_that_is_too_old(argo: Client, argo_engine: ArgoEngine, fault: str) -> None:
+    argo.faults(OPENED, fault)
+    task = await waiting(argo_engine, argo, argo_step(f"old{len(fault)}", "sleep 1"))
+    assert (await asyncio.wait_for(task, 20)).succeeded
+    assert argo.fired()[1] == 1
+
+
+async def test_a_wait_on_a_watch_that_fell_silent_ends_by_the_resync(argo: Client) -> None:
+    argo.faults(OPENED, "watch-silent")
+    settings = ArgoSettings(url=argo.url, request_timeout=2.0, settle_delay=0.3, resync=0.7)
+    engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
+    try:
+        task = await waiting(engine, argo, argo_step("silent", "sleep 0.3"))
+        assert (await asyncio.wait_for(task, 20)).succeeded
+    finally:
+        await engine.close()
+    assert argo.fired()[1] >= 1
+
+
+async def test_a_wait_survives_lists_that_lag_and_an_api_that_fails_half_the_time(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults(OPENED, "stale-list:delay=2", "unavailable:verb=get,every=2", "server-error:verb=list,every=2")
+    task = await waiting(argo_engine, argo, argo_step("lag", "sleep 0.3"))
+    assert (await asyncio.wait_for(task, 30)).succeeded
+
+
+async def test_a_kfp_wait_survives_an_api_that_fails_half_the_time(kfp: Client, kfp_engine: KfpEngine) -> None:
+    ref = await kfp_engine.submit(kfp_step("half"))
+    kfp.faults("unavailable:verb=list,every=2", "server-error:verb=get,every=2", "lost-response:verb=get,every=3")
+    task = asyncio.create_task(kfp_engine.wait(ref, Pulse()))
+    await asyncio.to_thread(until, lambda: kfp.fired()[0] > 1, "some lists have failed")
+    kfp.call("POST", f"/runs/{ref.uid}:terminate")
+    assert (await asyncio.wait_for(task, 20)).failure is FailureClass.FAILED
+
+
+@pytest.mark.parametrize("kind", ["early-deletion", "record-gone"])
+async def test_a_workflow_that_goes_before_it_is_read_is_lost_not_failed(
+    argo: Client, argo_engine: ArgoEngine, kind: str
+) -> None:
+    argo.faults(OPENED, kind)
+    task = await waiting(argo_engine, argo, argo_step(kind.replace("-", "")[:8], "sleep 0.3"))
+    outcome = await asyncio.wait_for(task, 20)
+    assert outcome.failure is FailureClass.LOST
+    assert "was deleted before its result was read" in outcome.message
+
+
+async def test_a_workflow_that_is_deleted_a_moment_after_its_end_has_been_read(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults(OPENED, "early-deletion:delay=2")
+    task = await waiting(argo_engine, argo, argo_step("moment", "sleep 0.3"))
+    assert (await asyncio.wait_for(task, 20)).succeeded
+
+
+async def test_a_kfp_run_whose_row_is_gone_is_lost_not_failed(kfp: Client, kfp_engine: KfpEngine) -> None:
+    kfp.faults("record-gone")
+    ref = await kfp_engine.submit(kfp_step("row"))
+    kfp.call("POST", f"/runs/{ref.uid}:terminate")
+    outcome = await outcome_of(kfp_engine, ref)
+    assert outcome.failure is FailureClass.LOST
+
+
+# -- ending and resuming
+
+
+@pytest.mark.parametrize("fault", ["lost-response", "lost-request", "unavailable"])
+async def test_terminate_ends_the_run_whatever_becomes_of_the_answer(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine, fault: str
+) -> None:
+    """The activity around it is tried again when the engine was unavailable."""
+    for client in (argo, kfp):
+        client.faults(f"{fault}:verb=terminate,times=1")
+    step = f"end{fault}".replace("-", "")
+    for engine, submission in ((argo_engine, argo_step(step, "sleep 60")), (kfp_engine, kfp_step(step))):
+        ref = await engine.submit(submission)
+        with pytest.raises(EngineUnavailable):
+            await engine.terminate(submission.key, submission.name, ref)
+        assert await engine.terminate(submission.key, submission.name, ref)
+        assert (await outcome_of(engine, ref)).failure is FailureClass.CANCELLED
+
+
+@pytest.mark.parametrize("rules", [(), ("canceled-after-terminate",)])
+async def test_a_terminated_kfp_run_is_cancelled_whichever_state_it_ends_in(
+    kfp: Client, kfp_engine: KfpEngine, rules: tuple[str, ...]
+) -> None:
+    kfp.faults(*rules)
+    submission = kfp_step(f"cancel{len(rules)}")
+    ref = await kfp_engine.submit(submission)
+    assert await kfp_engine.terminate(submission.key, submission.name, ref)
+    assert (await outcome_of(kfp_engine, ref)).failure is FailureClass.CANCELLED
+
+
+async def test_a_retry_in_place_whose_answer_is_lost_is_not_sent_twice(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    ref = await argo_engine.submit(argo_step("again", "sleep 0.5; false"))
+    assert (await outcome_of(argo_engine, ref)).failure is FailureClass.FAILED
+    argo.faults("lost-response:verb=retry", "slow:verb=retry,delay=0")
+    assert await argo_engine.resume(ref, key("again", 2)) == ref
+    assert argo.fired() == [1, 1]
+    ref = await kfp_engine.submit(kfp_step("again"))
+    kfp.call("POST", f"/runs/{ref.uid}:terminate")
+    kfp.faults("lost-response:verb=retry")
+    assert await kfp_engine.resume(ref, key("again", 2)) == ref
+    assert (kfp.fired(), running(kfp, kfp_step("again"))) == ([1], [ref.uid])
+
+
+async def test_a_retry_in_place_that_meets_another_write_is_unavailable_and_goes_on_at_the_next_try(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    ref = await argo_engine.submit(argo_step("race", "sleep 0.5; false"))
+    await outcome_of(argo_engine, ref)
+    argo.faults("retry-conflict:times=1")
+    with pytest.raises(EngineUnavailable, match="has been modified"):
+        await argo_engine.resume(ref, key("race", 2))
+    assert await argo_engine.resume(ref, key("race", 2)) == ref
+    assert argo.call("GET", f"/workflows/argo/{ref.name}")[1]["status"].get("finishedAt") is None
+    ref = await kfp_engine.submit(kfp_step("race"))
+    kfp.call("POST", f"/runs/{ref.uid}:terminate")
+    kfp.faults("retry-conflict:times=1")
+    with pytest.raises(EngineUnavailable, match="has been modified"):
+        await kfp_engine.resume(ref, key("race", 2))
+    assert await kfp_engine.resume(ref, key("race", 2)) == ref
+    assert running(kfp, kfp_step("race")) == [ref.uid]
+
+
+async def test_a_workflow_that_somebody_opened_again_is_waited_for_to_its_new_end(
+    argo: Client, argo_engine: ArgoEngine, tmp_path: Path
+) -> None:
+    argo.faults(OPENED, "reopened:times=1")
+    flag = tmp_path / "flag"
+    submission = argo_step("reopen", f"sleep 0.3; test -e {flag} && exit; touch {flag}; false")
+    task = await waiting(argo_engine, argo, submission)
+    assert (await asyncio.wait_for(task, 20)).succeeded
+
+
+async def test_ml_metadata_that_is_down_makes_the_engine_unhealthy_and_comes_back(
+    kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    assert (await kfp_engine.health()).ok
+    kfp.faults("metadata-unavailable:times=1")
+    health = await kfp_engine.health()
+    assert (health.ok, "ML Metadata" in health.message) == (False, True)
+    assert (await kfp_engine.health()).ok
