@@ -11,7 +11,7 @@ import yaml
 
 from meta.sandbox.argo.faults import MARK
 from tests.integration.engines.submissions import Pulse, argo_submission, key, kfp_submission
-from tests.integration.sandbox_faults.conftest import Client, until
+from tests.integration.sandbox_faults.conftest import Client, Json, until
 from tests.integration.sandbox_faults.support import runs_named, workflow
 from tests.integration.sandbox_kfp import pipelines
 from tests.stubs.pipelines import package
@@ -37,8 +37,8 @@ def kfp_step(name: str) -> Submission:
 
 
 def ours(argo: Client, submission: Submission) -> list[str]:
-    items = argo.call("GET", "/workflows/argo")[1]["items"] or []
-    return [w["metadata"]["name"] for w in items if w["metadata"]["name"] == submission.name]
+    items: list[Json] = argo.call("GET", "/workflows/argo")[1]["items"] or []
+    return [str(w["metadata"]["name"]) for w in items if w["metadata"]["name"] == submission.name]
 
 
 def running(kfp: Client, submission: Submission) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import email.utils
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from meta.sandbox.argo.faults import MARK
+from meta.sandbox.faults import FaultPlan, parse_rules
 from tests.integration.sandbox_faults.conftest import Client, argo_app, argo_at
 from tests.integration.sandbox_faults.support import BROKEN, created, ended, run, runs_named, workflow
+from workflows.errors import SettingsInvalid
 
 NO_LABELS: dict[str, str] = {}
 
@@ -205,3 +208,15 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 def test_without_a_flag_there_is_no_admin_endpoint(plain: Client) -> None:
     for method in ("GET", "PUT", "DELETE"):
         assert plain.http.request(method, f"{plain.url}/sandbox/faults").status == 404
+
+
+def test_a_fault_from_the_start_opens_the_admin_endpoint(tmp_path: Path) -> None:
+    plan = FaultPlan(seed=1, rules=parse_rules("server-error:verb=list,times=1"))
+    with argo_at(argo_app(tmp_path, plan, admin=False)) as client:
+        assert [client.ask("GET", "/workflows/argo").status for _ in range(2)] == [500, 200]
+        assert client.fired() == [1]
+
+
+def test_a_fault_that_the_engine_does_not_have_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(SettingsInvalid, match="late-list is no fault of argo"):
+        argo_app(tmp_path, FaultPlan(rules=parse_rules("late-list")))
