@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         environments=options.environments.absolute(),
         namespace=options.namespace,
         max_concurrent_pods=options.max_concurrent_pods,
+        keep=options.keep,
         token=SecretStr(options.token) if options.token else None,
         faults=plan_of(options),
         admin=options.admin,

@@ -60,7 +60,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         runner = PodRunner(
             images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
         )  # fmt: skip
-        controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods)
+        controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods, settings.keep)
         app.state.server = Server(store, controller, images, repository, settings.namespace)
         controller.start()
         faults.attach(store, controller)

@@ -8,9 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
+
+from hera.workflows import models as m
 
 from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
@@ -23,6 +27,7 @@ from meta.sandbox.argo.pods.runner import PodResult, PodRunner
 from meta.sandbox.argo.state.status import NodeType, Phase, Shutdown, now
 from meta.sandbox.argo.state.store import ProcessRecord, Store
 from meta.sandbox.argo.state.workflow import Workflow
+from meta.sandbox.argo.timers import Due, Timers
 
 _log = logging.getLogger(__name__)
 LOST = "pod deleted"  # what the real controller writes when a pod went away with its node
@@ -80,44 +85,72 @@ class _Recorder:
 class Controller:
     """Drives every workflow of a store."""
 
-    def __init__(self, store: Store, runner: PodRunner, data_dir: Path, max_concurrent_pods: int) -> None:
-        """Make a controller that does nothing yet; `start` begins."""
+    def __init__(
+        self, store: Store, runner: PodRunner, data_dir: Path, max_concurrent_pods: int, keep: timedelta | None = None
+    ) -> None:
+        """Make a controller that does nothing yet; `start` begins.
+
+        Args:
+            store: of the workflows.
+            runner: of their pods.
+            data_dir: pods have their folders in it.
+            max_concurrent_pods: the others wait, first come, first served.
+            keep: how long finished workflows are kept that have no `ttlStrategy`; None for ever.
+        """
         self._store, self._runner = store, runner
         self._folder = data_dir / "pods"
         self._slots = asyncio.Semaphore(max_concurrent_pods)
         self._limit = max_concurrent_pods
-        self._pods: dict[tuple[str, str], _Pod] = {}
-        self._timers: dict[tuple[str, str], asyncio.TimerHandle] = {}
+        self._keep = keep
+        self._pods: defaultdict[str, dict[str, _Pod]] = defaultdict(dict)  # by workflow's uid and node's id
+        self._timers = Timers()
         self._cleanups: set[asyncio.Task[None]] = set()
         self._closing = False
 
     def start(self) -> None:
         """Take up what an earlier server left: kill its processes, fail their nodes, go on with the rest."""
-        begun = {(record.uid, record.node_id) for record in self._store.processes()}
+        begun: defaultdict[str, dict[str, ProcessRecord]] = defaultdict(dict)
         for record in self._store.processes():
             if kill_leftover(record):
                 _log.warning("killed the leftover process group %d of node %s", record.pgid, record.node_id)
-            self._store.forget_process(record.uid, record.node_id)
+            begun[record.uid][record.node_id] = record
         for workflow in self._store.all():
+            records = begun.pop(workflow.metadata.uid, {})
             if workflow.status.phase.completed:
-                self._schedule_ttl(workflow)
-                continue
-            lost = [
-                node
-                for node in workflow.status.nodes.values()
-                if node.type is NodeType.POD and not node.fulfilled
-                and (node.phase is Phase.RUNNING or (workflow.metadata.uid, node.id) in begun)
-            ]  # fmt: skip
-            for node in lost:
-                finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
-            self.reconcile(workflow)
+                self._schedule_removal(workflow)
+            else:
+                self._take_up(workflow, records.keys())
+            self._forget(records)  # once it is written what became of them: this start may be cut short too
+        for records in begun.values():
+            self._forget(records)
+        self._sweep()
+
+    def _take_up(self, workflow: Workflow, begun: Collection[str]) -> None:
+        lost = [
+            node
+            for node in workflow.status.nodes.values()
+            if node.type is NodeType.POD and not node.fulfilled and (node.phase is Phase.RUNNING or node.id in begun)
+        ]
+        for node in lost:
+            finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
+        self.reconcile(workflow)
+
+    def _forget(self, records: Mapping[str, ProcessRecord]) -> None:
+        for record in records.values():
+            self._store.forget_process(record.uid, record.node_id)
+
+    def _sweep(self) -> None:
+        """Remove folders of workflows that are gone: a server that is killed while it deletes leaves some."""
+        known = {workflow.metadata.uid for workflow in self._store.all()}
+        for folder in self._folder.iterdir() if self._folder.exists() else ():
+            if folder.name not in known:
+                self._clean_up(folder, ())
 
     async def close(self) -> None:
         """End every pod. Their nodes stay as they are, for the next start to fail them."""
         self._closing = True
-        for timer in self._timers.values():
-            timer.cancel()
-        pods = list(self._pods.values())
+        self._timers.close()
+        pods = [pod for pods in self._pods.values() for pod in pods.values()]
         for pod in pods:
             pod.end()
         await asyncio.gather(*(pod.task for pod in pods), *self._cleanups, return_exceptions=True)
@@ -160,7 +193,7 @@ class Controller:
             NotRetryableError: it has not failed.
         """
         rerun(workflow, now())
-        self._cancel_timer(workflow, "ttl")
+        self._timers.cancel(workflow, Due.REMOVAL)
         self._changed_by_user(workflow)
 
     def _changed_by_user(self, workflow: Workflow) -> None:
@@ -171,15 +204,16 @@ class Controller:
         """Take a workflow away; its processes end behind it, then its folder goes."""
         uid = workflow.metadata.uid
         self._store.remove(workflow)
-        self._cancel_timer(workflow, "ttl")
-        self._cancel_timer(workflow, "wake")
-        pods = [pod for key, pod in self._pods.items() if key[0] == uid]
+        self._timers.cancel(workflow)
+        pods = list(self._pods_of(workflow).values())
         for pod in pods:
             pod.end()
+        self._clean_up(self._folder / uid, pods)
 
+    def _clean_up(self, folder: Path, pods: Collection[_Pod]) -> None:
         async def clean_up() -> None:
             await asyncio.gather(*(pod.task for pod in pods), return_exceptions=True)
-            await asyncio.to_thread(remove_tree, self._folder / uid)
+            await asyncio.to_thread(remove_tree, folder)
 
         cleanup = asyncio.create_task(clean_up())
         self._cleanups.add(cleanup)
@@ -187,7 +221,7 @@ class Controller:
 
     def live_log(self, workflow: Workflow, node_id: str, container: str) -> PodLog | None:
         """The log of a container whose pod runs."""
-        pod = self._pods.get((workflow.metadata.uid, node_id))
+        pod = self._pods_of(workflow).get(node_id)
         return pod.logs.of(container) if pod is not None else None
 
     def log_path(self, workflow: Workflow, node_id: str, container: str) -> Path:
@@ -199,8 +233,7 @@ class Controller:
             return
         find = self._store.objects.finder(workflow.metadata.namespace)
         try:
-            live = frozenset(key[1] for key in self._pods if key[0] == workflow.metadata.uid)
-            outcome = operate(workflow, now(), live, find)
+            outcome = operate(workflow, now(), frozenset(self._pods_of(workflow)), find)
         except Exception as error:  # a fault of ours must end this workflow with its reason, not the server
             _log.exception("a pass over workflow %s failed", workflow.name)
             mark_workflow(workflow, Phase.ERROR, now(), f"{type(error).__name__}: {error}")
@@ -212,28 +245,37 @@ class Controller:
         self._drop_stale(workflow)
         self._store.save(workflow)
         if workflow.status.phase.completed:
-            self._cancel_timer(workflow, "wake")
-            self._schedule_ttl(workflow)
+            self._timers.cancel(workflow, Due.PASS)
+            self._schedule_removal(workflow)
         elif outcome.wake_at is not None:
-            self._schedule(workflow, "wake", outcome.wake_at)
+            self._timers.set(workflow, Due.PASS, outcome.wake_at, self.reconcile)
+
+    def _pods_of(self, workflow: Workflow) -> Mapping[str, _Pod]:
+        return self._pods.get(workflow.metadata.uid, {})
 
     def _ensure(self, workflow: Workflow, request: PodRequest) -> None:
-        key = (workflow.metadata.uid, request.node_id)
-        if key in self._pods:
+        if request.node_id in self._pods_of(workflow):
             return
         node = workflow.status.nodes[request.node_id]
         if self._slots.locked():
             node.message = f"Unschedulable: the sandbox runs at most {self._limit} pods at once"
-        folder = self._folder / key[0] / key[1]
+        folder = self._folder / workflow.metadata.uid / request.node_id
         remove_tree(folder)
         logs = PodLogs(folder)
         task = asyncio.create_task(self._run(workflow, request, folder, logs), name=f"pod {request.pod_name}")
-        self._pods[key] = _Pod(workflow, logs, task)
-        task.add_done_callback(lambda done: self._gone(key, done))
+        self._pods[workflow.metadata.uid][request.node_id] = _Pod(workflow, logs, task)
+        task.add_done_callback(lambda done: self._gone(workflow, request.node_id, done))
 
-    def _gone(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
-        if key in self._pods and self._pods[key].task is task:
-            workflow = self._pods.pop(key).workflow
+    def _drop(self, workflow: Workflow, node_id: str) -> None:
+        pods = self._pods[workflow.metadata.uid]
+        del pods[node_id]
+        if not pods:
+            del self._pods[workflow.metadata.uid]
+
+    def _gone(self, workflow: Workflow, node_id: str, task: asyncio.Task[None]) -> None:
+        pod = self._pods_of(workflow).get(node_id)
+        if pod is not None and pod.task is task:
+            self._drop(workflow, node_id)
             self.reconcile(workflow)  # the node may be wanted again: a retry that came while its task was ending
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a pod's task failed", exc_info=error)
@@ -247,7 +289,7 @@ class Controller:
                     workflow, request, folder, logs, _Recorder(self._store, workflow, node_id)
                 )
         except asyncio.CancelledError:
-            pod = self._pods.get((uid, node_id))
+            pod = self._pods_of(workflow).get(node_id)
             if self._closing or pod is None or pod.kill_message is None:
                 raise
             result = PodResult(Phase.FAILED, pod.kill_message)
@@ -258,7 +300,7 @@ class Controller:
             logs.close()
             if not self._closing:
                 self._store.forget_process(uid, node_id)
-        del self._pods[uid, node_id]  # before the pass, which may start the same node again
+        self._drop(workflow, node_id)  # before the pass, which may start the same node again
         node = workflow.status.nodes.get(node_id)
         if node is None or node.fulfilled or self._store.get(*workflow.key) is not workflow:
             return
@@ -266,37 +308,26 @@ class Controller:
         self.reconcile(workflow)
 
     def _kill(self, workflow: Workflow, node_id: str, message: str) -> None:
-        pod = self._pods.get((workflow.metadata.uid, node_id))
+        pod = self._pods_of(workflow).get(node_id)
         if pod is not None:
             pod.end(message)
 
     def _drop_stale(self, workflow: Workflow) -> None:
         """Cancel the tasks of pods that ended before they began."""
-        for (uid, node_id), pod in list(self._pods.items()):
+        for node_id, pod in self._pods_of(workflow).items():
             node = workflow.status.nodes.get(node_id)
-            if uid == workflow.metadata.uid and (node is None or node.fulfilled):
+            if node is None or node.fulfilled:
                 pod.end()
 
-    def _schedule_ttl(self, workflow: Workflow) -> None:
-        ttl, status = workflow.spec.ttl_strategy, workflow.status
-        if ttl is None or status.finished_at is None:
+    def _schedule_removal(self, workflow: Workflow) -> None:
+        ttl, status = workflow.spec.ttl_strategy or m.TTLStrategy(), workflow.status
+        if status.finished_at is None:
             return
         specific = ttl.seconds_after_success if status.phase is Phase.SUCCEEDED else ttl.seconds_after_failure
         seconds = specific if specific is not None else ttl.seconds_after_completion
-        if seconds is not None:
-            self._schedule(workflow, "ttl", status.finished_at + timedelta(seconds=seconds))
-
-    def _schedule(self, workflow: Workflow, kind: str, due: datetime) -> None:
-        self._cancel_timer(workflow, kind)
-        wait = max(0.0, (due - datetime.now(UTC)).total_seconds())
-        action = self.reconcile if kind == "wake" else self._expire
-        loop = asyncio.get_running_loop()
-        self._timers[workflow.metadata.uid, kind] = loop.call_later(wait, action, workflow)
-
-    def _cancel_timer(self, workflow: Workflow, kind: str) -> None:
-        timer = self._timers.pop((workflow.metadata.uid, kind), None)
-        if timer is not None:
-            timer.cancel()
+        keep = self._keep if seconds is None else timedelta(seconds=seconds)
+        if keep is not None:
+            self._timers.set(workflow, Due.REMOVAL, status.finished_at + keep, self._expire)
 
     def _expire(self, workflow: Workflow) -> None:
         if workflow.status.phase.completed and self._store.get(*workflow.key) is workflow:

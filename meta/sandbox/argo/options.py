@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meta.sandbox.faults import EngineName
 from meta.sandbox.faults.options import add_fault_options
+from meta.sandbox.retention import add_keep_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
     parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
+    add_keep_option(parser, "workflows without a ttlStrategy")
     add_fault_options(parser, EngineName.ARGO)
 
 

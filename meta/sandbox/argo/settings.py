@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from meta.sandbox.faults import FaultPlan
+from meta.sandbox.retention import DEFAULT_KEEP
 
 
 class ArgoSandboxSettings(BaseModel):
@@ -21,6 +23,7 @@ class ArgoSandboxSettings(BaseModel):
         environments: folder of the cached Python environments.
         namespace: the only namespace, as of an Argo installed with `--namespaced`.
         max_concurrent_pods: pods that run at once; others are Pending.
+        keep: how long finished workflows are kept that have no `ttlStrategy`; None for ever.
         token: a bearer token that every request must bear; None for none.
         faults: what goes wrong on purpose.
         admin: whether `/sandbox/faults` can change that; any fault allows it too.
@@ -38,6 +41,7 @@ class ArgoSandboxSettings(BaseModel):
     environments: Path
     namespace: str = "argo"
     max_concurrent_pods: int = 8
+    keep: timedelta | None = DEFAULT_KEEP
     token: SecretStr | None = None
     faults: FaultPlan = FaultPlan()
     admin: bool = False
