@@ -192,7 +192,7 @@ async def list_runs(request: Request) -> Response:
         ):
             server.catalog.experiment(experiment_id)
     full = _full(server, query.get("view", ""))
-    found = [_view(server, server.runs.get(row["id"]), full=full) for row in page.rows]
+    found = [_view(server, runs.run_of(row), full=full) for row in page.rows]
     return JSONResponse(views.page("runs", found, page))
 
 

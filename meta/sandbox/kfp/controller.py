@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import shutil
 from pathlib import Path
 
 from meta.sandbox.environments import EnvironmentCache
@@ -107,7 +108,7 @@ class Controller:
         self.submit()
 
     async def delete(self, run_id: str) -> None:
-        """Forget a run, ending it first. Its artifacts and its ML Metadata stay, as on a real server.
+        """Forget a run and its folder, ending it first. Its artifacts and ML Metadata stay, as on a real server.
 
         Raises:
             ApiError: there is no such run.
@@ -118,6 +119,11 @@ class Controller:
             task.cancel()
             await asyncio.wait([task])
         self._store.delete(run_id)
+        await asyncio.to_thread(shutil.rmtree, self._folder(run_id), ignore_errors=True)  # what it holds, it holds
+
+    def _folder(self, run_id: str) -> Path:
+        """Everything that a run leaves on the disk is below it."""
+        return self._settings.data_dir / "runs" / run_id
 
     # -- the server's own life
 
@@ -165,7 +171,7 @@ class Controller:
     ) -> tuple[str, str]:
         root = f"{(run.pipeline_root or self._settings.default_pipeline_root).rstrip('/')}/{pipeline.name}/{run.id}"
         recorder = Recorder(self._store, self._metadata, run, pipeline, root)
-        folder = self._settings.data_dir / "runs" / run.id
+        folder = self._folder(run.id)
         cache_root = self._settings.data_dir / "cache" / pipeline.name  # the real cache is per pipeline name too
         kept = {task.path: json.loads(task.kept) for task in self._store.tasks(run.id) if task.kept}
         session = Session(folder, own, self._objects, recorder)

@@ -34,6 +34,10 @@ CREATE TABLE IF NOT EXISTS runs (
 );
 CREATE INDEX IF NOT EXISTS runs_by_name ON runs (display_name);
 CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
+-- a row holds its whole pipeline, so lists must not read rows that they do not show
+CREATE INDEX IF NOT EXISTS runs_by_creation ON runs (created_at, id);
+CREATE INDEX IF NOT EXISTS runs_by_finish ON runs (finished_at, id);
+CREATE INDEX IF NOT EXISTS runs_by_experiment ON runs (experiment_id, created_at, id);
 CREATE TABLE IF NOT EXISTS tasks (
     run_id TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, path TEXT NOT NULL, number INTEGER NOT NULL,
     id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, state TEXT NOT NULL,

@@ -11,6 +11,7 @@ from starlette.requests import Request
 
 from meta.sandbox.kfp.errors import ApiError, Code
 
+_LARGEST_BYTES = 32 * 1024 * 1024
 _T = TypeVar("_T", bound=BaseModel)
 
 
@@ -105,6 +106,9 @@ async def read(request: Request, model: type[_T]) -> _T:
     Raises:
         ApiError: it is no JSON, or a field is unknown or of the wrong type.
     """
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > _LARGEST_BYTES:
+        raise malformed(f"the body has {length} bytes, more than {_LARGEST_BYTES}")
     raw = await request.body()
     try:
         document: object = json.loads(raw)

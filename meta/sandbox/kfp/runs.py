@@ -149,7 +149,7 @@ class RunStore:
         row = self._database.row("SELECT * FROM runs WHERE id = ?", run_id)
         if row is None:
             raise not_found("Run", run_id)
-        return _run(row)
+        return run_of(row)
 
     def save(self, run: RunRecord) -> None:
         if self.saving is not None:
@@ -164,7 +164,7 @@ class RunStore:
         """Runs in any of the states, oldest first."""
         marks = ", ".join("?" for _ in states)
         rows = self._database.rows(f"SELECT * FROM runs WHERE state IN ({marks}) ORDER BY number", *states)
-        return [_run(row) for row in rows]
+        return [run_of(row) for row in rows]
 
     def tasks(self, run_id: str) -> list[TaskRecord]:
         rows = self._database.rows("SELECT * FROM tasks WHERE run_id = ? ORDER BY number", run_id)
@@ -196,7 +196,8 @@ def _pairs(run: RunRecord) -> list[tuple[str, object]]:
     return [(name, cast("object", getattr(run, name))) for name in _RUN_FIELDS]
 
 
-def _run(row: sqlite3.Row) -> RunRecord:
+def run_of(row: sqlite3.Row) -> RunRecord:
+    """A run from its whole row."""
     return RunRecord(**{name: json.loads(row[name]) if name in _JSON else row[name] for name in _RUN_FIELDS})
 
 

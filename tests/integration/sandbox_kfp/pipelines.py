@@ -205,6 +205,11 @@ def _module() -> Any:
     return module
 
 
+def function(name: str) -> Any:
+    """A pipeline as the function that kfp made of it."""
+    return getattr(_module(), name)
+
+
 @functools.cache
 def _text(name: str) -> str:
     from kfp import compiler

@@ -113,6 +113,7 @@ def test_delete_ends_a_run_and_forgets_it_but_not_its_metadata(server: Server, t
     pids = held(tmp_path)
     assert server.call("DELETE", f"runs/{run_id}") == (200, {})
     gone(pids)
+    assert not (server.data_dir / "runs" / run_id).exists()
     status, body = server.call("GET", f"runs/{run_id}")
     assert (status, body["code"]) == (404, 5)
     assert body["message"] == f"Failed to get a run: ResourceNotFoundError: Run {run_id} not found"
