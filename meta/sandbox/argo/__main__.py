@@ -37,24 +37,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=2746)
     parser.add_argument("--data-dir", type=Path, required=True)
-    parser.add_argument("--s3-endpoint", required=True, help="URL of the S3 server, with http:// or https://")
-    parser.add_argument("--s3-bucket", required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--s3-endpoint", help="URL of the S3 server for artifacts, with http:// or https://")
+    where.add_argument("--artifact-root", type=Path, help="folder for artifacts, where there is no S3 server")
+    parser.add_argument("--s3-bucket", default="artifacts", help="bucket for artifacts (%(default)s)")
     parser.add_argument("--images", type=Path, action="append", default=[])
     parser.add_argument("--environments", type=Path, required=True, help="folder of the cached Python environments")
     add_options(parser)
     options = parser.parse_args(arguments)
-    missing = [key for key in _KEYS if not os.environ.get(key)]
+    missing = [key for key in _KEYS if options.s3_endpoint and not os.environ.get(key)]
     if missing:
         parser.error(f"{' and '.join(missing)} must be set in the environment: the S3 server's credentials")
-    if "://" not in options.s3_endpoint:
+    if options.s3_endpoint and "://" not in options.s3_endpoint:
         parser.error(f"--s3-endpoint {options.s3_endpoint}: give a URL with its scheme, as http://127.0.0.1:8333")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = ArgoSandboxSettings(
         data_dir=options.data_dir.absolute(),
         s3_endpoint=options.s3_endpoint,
         s3_bucket=options.s3_bucket,
-        access_key_id=SecretStr(os.environ[_KEYS[0]]),
-        secret_access_key=SecretStr(os.environ[_KEYS[1]]),
+        artifact_root=options.artifact_root.absolute() if options.artifact_root else None,
+        artifact_limit_bytes=options.artifact_limit,
+        access_key_id=SecretStr(os.environ.get(_KEYS[0], "")),
+        secret_access_key=SecretStr(os.environ.get(_KEYS[1], "")),
         images=tuple(options.images),
         objects=tuple(options.objects),
         environments=options.environments.absolute(),

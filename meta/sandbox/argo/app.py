@@ -51,6 +51,9 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         settings.s3_bucket,
         settings.access_key_id.get_secret_value(),
         settings.secret_access_key.get_secret_value(),
+        root=settings.artifact_root,
+        objects=objects,
+        limit=settings.artifact_limit_bytes,
     )
 
     @asynccontextmanager

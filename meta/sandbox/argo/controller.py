@@ -20,7 +20,7 @@ from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import finish_pod, mark_container, mark_workflow, operate
 from meta.sandbox.argo.operator.rerun import rerun
-from meta.sandbox.argo.pods.artifacts import remove_tree
+from meta.sandbox.argo.pods.artifacts import RepositoryError, remove_tree
 from meta.sandbox.argo.pods.leftovers import kill_leftover
 from meta.sandbox.argo.pods.logs import PodLog, PodLogs, log_path
 from meta.sandbox.argo.pods.runner import PodResult, PodRunner
@@ -161,6 +161,12 @@ class Controller:
         Raises:
             NameTakenError: a workflow of that name exists.
         """
+        try:
+            if (reference := workflow.spec.artifact_repository_ref) is not None:
+                status = self._runner.repository.status(reference, workflow.metadata.namespace)
+                workflow.status.artifact_repository_ref = status
+        except RepositoryError as error:
+            mark_workflow(workflow, Phase.ERROR, now(), f"failed to resolve artifact repository: {error}")
         self._store.add(workflow)
         asyncio.get_running_loop().call_soon(self.reconcile, workflow)
 

@@ -21,6 +21,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--objects", type=Path, action="append", default=[], metavar="PATH",
         help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--artifact-limit", type=_positive, default=10 * 1024**3, metavar="BYTES",
+        help="largest artifact, packed or not (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
     add_keep_option(parser, "workflows without a ttlStrategy")
     add_fault_options(parser, EngineName.ARGO)

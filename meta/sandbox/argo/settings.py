@@ -16,8 +16,10 @@ class ArgoSandboxSettings(BaseModel):
 
     Attributes:
         data_dir: database and pods' folders; made if it is not there.
-        s3_endpoint: URL of the default artifact store, with its scheme.
-        s3_bucket: bucket of the default artifact store; it must exist.
+        s3_endpoint: URL of the default artifact store, with its scheme; None keeps artifacts below `artifact_root`.
+        s3_bucket: bucket of the default artifact store; it must exist there.
+        artifact_root: folder of the artifacts where there is no S3 server: of buckets, and files by their keys.
+        artifact_limit_bytes: how large one artifact may be, packed or not.
         images: images tables (`meta/sandbox/images.py`).
         objects: files or folders of ConfigMaps and Secrets (`meta/sandbox/kubernetes_objects.py`).
         environments: folder of the cached Python environments.
@@ -32,10 +34,12 @@ class ArgoSandboxSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data_dir: Path
-    s3_endpoint: str
-    s3_bucket: str
-    access_key_id: SecretStr
-    secret_access_key: SecretStr
+    s3_endpoint: str | None = None
+    s3_bucket: str = "artifacts"
+    artifact_root: Path | None = None
+    artifact_limit_bytes: int = 10 * 1024**3
+    access_key_id: SecretStr = SecretStr("")
+    secret_access_key: SecretStr = SecretStr("")
     images: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
     environments: Path

@@ -181,7 +181,7 @@ def server_process(settings: ArgoSandboxSettings, port: int) -> Generator[Server
     process = subprocess.Popen(
         [
             sys.executable, "-m", "meta.sandbox.argo", "--host", "127.0.0.1", "--port", str(port),
-            "--data-dir", str(settings.data_dir), "--s3-endpoint", settings.s3_endpoint, "--s3-bucket", BUCKET,
+            "--data-dir", str(settings.data_dir), "--s3-endpoint", str(settings.s3_endpoint), "--s3-bucket", BUCKET,
             "--images", str(settings.images[0]), "--environments", str(settings.environments),
         ],
         env=environment,

@@ -199,8 +199,9 @@ def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
         wanted, found = ("path", artifact.path) if leaf else ("from", artifact.from_)
         if not found:
             raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{wanted} must be specified")
-        if artifact.raw is not None:
-            raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.raw is not valid in outputs")
+        for kind in ("raw", "git"):
+            if getattr(artifact, kind) is not None:
+                raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{kind} is not valid in outputs")
 
 
 def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Templates) -> None:

@@ -29,11 +29,21 @@ _KEY = {"name": USED, "key": USED, "optional": USED}
 _REFERENCE = {"name": USED, "optional": USED}
 _S3 = {
     "endpoint": USED, "bucket": USED, "insecure": USED, "key": USED, "region": USED,
-    "accessKeySecret": _KEY, "secretKeySecret": _KEY,  # the server's own credentials are used
+    # the server's own credentials are used where these Secrets are not given
+    "accessKeySecret": _KEY, "secretKeySecret": _KEY, "useSDKCreds": NO_EFFECT, "createBucketIfNotPresent": {},
+}  # fmt: skip
+_HTTP = {
+    "url": USED, "headers": {"name": USED, "value": USED},
+    "auth": {"basicAuth": {"usernameSecret": _KEY, "passwordSecret": _KEY}},
+}  # fmt: skip
+_GIT = {
+    "repo": USED, "revision": USED, "branch": USED, "depth": USED, "singleBranch": USED, "disableSubmodules": USED,
+    "insecureIgnoreHostKey": NO_EFFECT,
 }  # fmt: skip
 _ARTIFACT = {
     "name": USED, "path": USED, "from": USED, "s3": _S3, "raw": {"data": USED}, "optional": USED, "mode": USED,
-    "archive": {"none": {}, "tar": {"compressionLevel": USED}}, "globalName": USED,
+    "archive": {"none": {}, "tar": {"compressionLevel": USED}, "zip": {}}, "globalName": USED, "http": _HTTP,
+    "git": _GIT, "subPath": USED, "recurseMode": USED,
 }  # fmt: skip
 _PARAMETER = {
     "name": USED, "value": USED, "default": USED, "description": USED, "enum": USED, "globalName": USED,
@@ -89,7 +99,7 @@ _LEAF = {
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
     "sidecars": _USER_CONTAINER,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
-    "metadata": _POD_METADATA,
+    "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3},
 }  # fmt: skip
 # in place of a name; with steps or a dag inside, tags of two levels could not be told apart (nor can the real server)
 _INLINE_CALL = {**_CALL, "inline": _LEAF}
@@ -104,7 +114,8 @@ _SPEC = {
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED,
     "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
     "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": NO_EFFECT, "podPriorityClassName": NO_EFFECT,
-    "podMetadata": _POD_METADATA, "volumeClaimTemplates": _CLAIM, "volumeClaimGC": NO_EFFECT,
+    "podMetadata": _POD_METADATA, "volumeClaimTemplates": _CLAIM, "archiveLogs": USED,
+    "artifactRepositoryRef": {"configMap": USED, "key": USED}, "volumeClaimGC": NO_EFFECT,
     "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT,
 }  # fmt: skip
 _METADATA = {

@@ -74,4 +74,9 @@ def _artifacts(wanted: list[m.Artifact], arguments: m.Arguments) -> list[m.Artif
 
 
 def has_location(artifact: m.Artifact) -> bool:
-    return artifact.raw is not None or (artifact.s3 is not None and bool(artifact.s3.key))
+    return (
+        artifact.raw is not None
+        or (artifact.s3 is not None and bool(artifact.s3.key))
+        or (artifact.http is not None and bool(artifact.http.url))
+        or (artifact.git is not None and bool(artifact.git.repo))
+    )

@@ -101,6 +101,7 @@ class Scope:
                 if artifact.optional:
                     continue
                 raise
+            source = _below(source, artifact.sub_path)
             resolved.append(source.model_copy(update={"name": artifact.name, "global_name": None}))
         arguments.artifacts = resolved or None
 
@@ -142,6 +143,16 @@ class Scope:
             update = {"name": artifact.name, "global_name": artifact.global_name}
             artifacts.append(source_artifact.model_copy(update=update))
         return m.Outputs(parameters=parameters or None, artifacts=artifacts or None)
+
+
+def _below(artifact: m.Artifact, sub_path: str | None) -> m.Artifact:
+    """A part of an artifact that is a folder (`subPath`)."""
+    if not sub_path:
+        return artifact
+    if artifact.s3 is None or not artifact.s3.key:
+        raise OperationError(f"cannot append subPath {sub_path} to artifact {artifact.name}: it has no key")
+    key = f"{artifact.s3.key.rstrip('/')}/{sub_path.strip('/')}"
+    return artifact.model_copy(update={"s3": artifact.s3.model_copy(update={"key": key})})
 
 
 def _item(text: str) -> JsonValue:

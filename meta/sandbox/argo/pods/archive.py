@@ -1,11 +1,15 @@
-"""Tarballs of artifacts, as the executor makes and opens them (workflow/executor, workflow/artifacts/archive)."""
+"""Archives of artifacts, as the executor makes and opens them (workflow/executor, workflow/artifacts/archive)."""
 
 from __future__ import annotations
 
 import shutil
 import tarfile
+import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
+
+ARCHIVE_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError)
 
 
 def pack(source: Path, target: Path, level: int = 6) -> None:
@@ -20,6 +24,15 @@ def pack(source: Path, target: Path, level: int = 6) -> None:
         archive.add(source, arcname=source.name)
 
 
+def pack_zip(source: Path, target: Path) -> None:
+    """Write a zip with the file, or the folder's files, below its own name; links are left out, a zip has none."""
+    paths = [source] if source.is_file() else sorted(p for p in source.rglob("*") if p.is_file())
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:
+        for path in paths:
+            if not path.is_symlink():
+                archive.write(path, path.relative_to(source.parent))
+
+
 def is_tarball(path: Path) -> bool:
     """Whether a file is a gzip'd tar; the executor does not look for other kinds."""
     if not path.is_file():
@@ -32,21 +45,41 @@ def is_tarball(path: Path) -> bool:
     return True
 
 
-def unpack(source: Path, target: Path) -> None:
-    """Open a tarball at `target`: its only entry becomes `target`, several become a folder of that name.
+def unpack(source: Path, target: Path, *, zipped: bool = False, spend: Callable[[int], None] | None = None) -> None:
+    """Open an archive at `target`: its only entry becomes `target`, several become a folder of that name.
+
+    Args:
+        source: a gzip'd tar, or a zip.
+        target: where its content goes.
+        zipped: whether it is a zip.
+        spend: is told of each entry's size before it is written.
 
     Raises:
-        tarfile.TarError: it is damaged, or an entry would leave the folder.
+        tarfile.TarError: the tarball is damaged, or an entry would leave the folder.
+        zipfile.BadZipFile: the zip is damaged.
     """
     folder = target.with_name(target.name + ".unpacked")
     folder.mkdir(parents=True)
+    spend = spend or _ignore
     try:
-        with tarfile.open(source, "r:gz") as archive:
-            archive.extractall(folder, filter="data")
+        if zipped:
+            with zipfile.ZipFile(source) as archive:
+                for info in archive.infolist():
+                    spend(info.file_size)
+                    archive.extract(info, folder)  # drops what leads upwards
+        else:
+            with tarfile.open(source, "r:gz") as tar:
+                for member in tar:
+                    spend(member.size)
+                    tar.extract(member, folder, filter="data")
         entries = list(folder.iterdir())
         place(entries[0] if len(entries) == 1 else folder, target)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ignore(size: int) -> None:
+    del size
 
 
 def place(source: Path, target: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hera.workflows import models as m
 
-from meta.sandbox.argo.pods.artifacts import ArtifactError, ArtifactNotFoundError, ArtifactRepository
+from meta.sandbox.argo.pods.artifacts import ArtifactRepository
 from meta.sandbox.argo.pods.paths import PathMap, check_inside
+from meta.sandbox.argo.pods.transports import ArtifactError, ArtifactNotFoundError
 
 PARAMETER_LIMIT = 256 * 1024
 
@@ -32,7 +33,11 @@ async def load_inputs(repository: ArtifactRepository, template: m.Template, path
 
 
 async def save_outputs(
-    repository: ArtifactRepository, template: m.Template, paths: PathMap, folders: Sequence[Path], prefix: str
+    repository: ArtifactRepository,
+    template: m.Template,
+    paths: PathMap,
+    folders: Sequence[Path],
+    location: m.S3Artifact,
 ) -> tuple[m.Outputs, str | None]:
     """Keep a template's outputs.
 
@@ -41,7 +46,7 @@ async def save_outputs(
         template: declares them.
         paths: where they lie.
         folders: what is the pod's own: a link out of these is not followed.
-        prefix: of the keys of artifacts that have none.
+        location: of artifacts that have none; its key is the folder of theirs.
 
     Returns:
         What could be saved, and the first thing that could not.
@@ -69,12 +74,30 @@ async def save_outputs(
             for path in source_path.rglob("*"):  # nothing, where it is a file
                 if path.is_symlink() and artifact.archive is not None and artifact.archive.none is not None:
                     check_inside(path, folders)  # a tarball keeps links as links
-            artifacts.append(await repository.save(artifact, source_path, prefix))
+            artifacts.append(await repository.save(artifact, source_path, location))
         except ArtifactNotFoundError as error:
             problem = problem or (None if artifact.optional else str(error))
         except (ArtifactError, ValueError) as error:
             problem = problem or f"failed to save artifact {artifact.name}: {error}"
     return m.Outputs(parameters=parameters or None, artifacts=artifacts or None), problem
+
+
+async def save_logs(
+    repository: ArtifactRepository, logs: Mapping[str, Path], location: m.S3Artifact
+) -> list[m.Artifact]:
+    """Keep the logs of main containers as artifacts (`archiveLogs`).
+
+    Raises:
+        ArtifactError: one cannot be written.
+    """
+    saved: list[m.Artifact] = []
+    for name, file in logs.items():
+        file.touch()  # a container that said nothing has an empty log
+        s3 = location.model_copy(update={"key": f"{location.key}/{name}.log"})
+        log = m.Artifact(name=f"{name}-logs", archive=m.ArchiveStrategy(none=m.NoneStrategy()), s3=s3)
+        await repository.save(log, file, location)
+        saved.append(log.model_copy(update={"archive": None}))
+    return saved
 
 
 def _parameter(file: Path, folders: Sequence[Path]) -> str:

@@ -14,12 +14,14 @@ from hera.workflows import models as m
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import global_values
 from meta.sandbox.argo.operator.tags import replace
-from meta.sandbox.argo.pods.artifacts import ArtifactError, ArtifactRepository, remove_tree
+from meta.sandbox.argo.pods.artifacts import ArtifactRepository, remove_tree
 from meta.sandbox.argo.pods.command import Environments, Images
 from meta.sandbox.argo.pods.container import EXECUTOR_FAILED, KILLED, Ending
 from meta.sandbox.argo.pods.logs import PodLogs
-from meta.sandbox.argo.pods.outputs import load_inputs, save_outputs
+from meta.sandbox.argo.pods.outputs import load_inputs, save_logs, save_outputs
+from meta.sandbox.argo.pods.paths import PathMap
 from meta.sandbox.argo.pods.pod import MAIN, Observer, Pod, PodFailedError
+from meta.sandbox.argo.pods.transports import ArtifactError
 from meta.sandbox.argo.pods.volumes import PodFolders, Volumes, make_volumes
 from meta.sandbox.argo.state.status import Phase
 from meta.sandbox.argo.state.workflow import Workflow
@@ -87,15 +89,14 @@ class PodRunner:
         )  # fmt: skip
         try:
             paths = pod.main_paths()
-            await load_inputs(self.repository, request.template, paths)
+            repository = self.repository.of(workflow.status.artifact_repository_ref)
+            await load_inputs(repository, request.template, paths)
         except (ArtifactError, OSError, ValueError) as error:
             raise PodFailedError(Phase.ERROR, f"{_INIT_FAILED}: {error}") from error
         await pod.initialize()
         async with pod.sidecars() as sidecars:
             endings = await pod.run_mains()
-            saved, problem = await save_outputs(
-                self.repository, request.template, paths, folders.all, f"{workflow.name}/{request.pod_name}"
-            )
+            saved, problem = await _save(workflow, pod, repository, paths)
         result = bytes(pod.stdout).decode(errors="replace").removesuffix("\n") if request.include_result else None
         code = str(endings[MAIN].code) if MAIN in endings else None
         outputs = saved.model_copy(update={"exit_code": code, "result": result})
@@ -113,6 +114,25 @@ class PodRunner:
             raise PodFailedError(Phase.ERROR, message) from error
         except (OSError, ValueError) as error:
             raise PodFailedError(Phase.ERROR, f"{_INIT_FAILED}: {error}") from error
+
+
+async def _save(
+    workflow: Workflow, pod: Pod, repository: ArtifactRepository, paths: PathMap
+) -> tuple[m.Outputs, str | None]:
+    """Keep the outputs, and the logs where they are asked for."""
+    template, spec = pod.template, workflow.spec
+    location = template.archive_location
+    values = {**global_values(workflow), "pod.name": pod.request.pod_name}
+    place = repository.folder_of(location, values)
+    saved, problem = await save_outputs(repository, template, paths, pod.folders.all, place)
+    asked = location.archive_logs if location and location.archive_logs is not None else spec.archive_logs
+    if asked:
+        try:
+            logs = await save_logs(repository, {name: pod.logs.of(name).path for name in pod.mains()}, place)
+            saved.artifacts = [*(saved.artifacts or []), *logs]
+        except ArtifactError as error:
+            problem = problem or f"failed to save logs: {error}"
+    return saved, problem
 
 
 def _assess(
