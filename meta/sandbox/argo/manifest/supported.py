@@ -26,7 +26,7 @@ USED, NO_EFFECT = Mark.USED, Mark.NO_EFFECT
 _Table = Mapping[str, object]
 
 _KEY = {"name": USED, "key": USED, "optional": USED}
-_REFERENCE = {"name": USED, "optional": USED}
+_OBJECT = {"name": USED, "optional": USED}
 _S3 = {
     "endpoint": USED, "bucket": USED, "insecure": USED, "key": USED, "region": USED,
     # the server's own credentials are used where these Secrets are not given
@@ -65,7 +65,7 @@ _CONTAINER = {
     "image": USED, "command": USED, "args": USED, "workingDir": USED, "name": USED, "volumeMounts": _MOUNT,
     "env": {"name": USED, "value": USED,
             "valueFrom": {"fieldRef": _FIELD, "configMapKeyRef": _KEY, "secretKeyRef": _KEY}},
-    "envFrom": {"prefix": USED, "configMapRef": _REFERENCE, "secretRef": _REFERENCE},
+    "envFrom": {"prefix": USED, "configMapRef": _OBJECT, "secretRef": _OBJECT},
     # the rest of the limits are of devices and disks; requests and claims are for a cluster's scheduler
     "resources": {"limits": {"memory": USED, "cpu": USED, "*": NO_EFFECT}, "requests": NO_EFFECT, "claims": NO_EFFECT},
     "imagePullPolicy": NO_EFFECT, "ports": NO_EFFECT, "securityContext": NO_EFFECT, "readinessProbe": NO_EFFECT,
