@@ -9,6 +9,7 @@ from starlette.routing import Route
 from meta.sandbox.kfp import listing, requests, views
 from meta.sandbox.kfp.errors import ApiError, doing, invalid_input, unsupported
 from meta.sandbox.kfp.services import services
+from meta.sandbox.support import REFUSED_ROUTE
 
 _TRUE, _FALSE = ("1", "t", "T", "true", "TRUE", "True"), ("0", "f", "F", "false", "FALSE", "False")
 
@@ -19,12 +20,12 @@ def routes() -> list[Route]:
     return [
         Route(base, create, methods=["POST"]),
         Route(base, list_all, methods=["GET"]),
-        Route(f"{base}/create", create_with_version, methods=["POST"]),
+        Route(f"{base}/create", create_with_version, methods=["POST"], name=REFUSED_ROUTE),
         Route(f"{base}/names/{{name}}", get_by_name, methods=["GET"]),
         Route(f"{base}/{{pipeline_id}}", get, methods=["GET"]),
         Route(f"{base}/{{pipeline_id}}", update, methods=["PATCH"]),
         Route(f"{base}/{{pipeline_id}}", delete, methods=["DELETE"]),
-        Route(versions, create_version, methods=["POST"]),
+        Route(versions, create_version, methods=["POST"], name=REFUSED_ROUTE),
         Route(versions, list_versions, methods=["GET"]),
         Route(version, get_version, methods=["GET"]),
         Route(version, update_version, methods=["PATCH"]),

@@ -87,10 +87,11 @@ def tasks_of(server: Services, run: RunRecord) -> list[TaskNode]:
         properties = execution.custom_properties
         fingerprint = properties["cache_fingerprint"].string_value if "cache_fingerprint" in properties else ""
         iteration = properties["iteration_index"].int_value if "iteration_index" in properties else None
+        iterations = properties["iteration_count"].int_value if "iteration_count" in properties else 0
         found.append(
             Recorded(
-                row, iteration, fingerprint,
-                _struct(execution, "inputs"), _struct(execution, "outputs"), read[execution.id], made[execution.id],
+                row, iteration, iterations, fingerprint, _struct(execution, "inputs"), _struct(execution, "outputs"),
+                read[execution.id], made[execution.id],
             )
         )  # fmt: skip
     return task_tree.build_tree(spec, found)

@@ -58,11 +58,9 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         store = RunStore(database)
         faults.attach(store)
         controller = Controller(settings, store, metadata, images)
-        server, app.state.metadata_port = None, 0
-        if not version_3:
-            server, app.state.metadata_port = await metadata_service.start(
-                metadata, settings.host, settings.metadata_port, [faults.interceptor()]
-            )
+        server, app.state.metadata_port = await metadata_service.start(
+            None if version_3 else metadata, settings.host, settings.metadata_port, [faults.interceptor()]
+        )
         app.state.services = Services(
             settings=settings, database=database, catalog=Catalog(database), runs=store, metadata=metadata,
             images=images, controller=controller,
@@ -72,8 +70,7 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
             yield
         finally:
             await controller.close()
-            if server is not None:
-                await server.stop(_GRPC_STOP_GRACE_S)
+            await server.stop(_GRPC_STOP_GRACE_S)
             database.close()
 
     app = Starlette(

@@ -28,6 +28,7 @@ class DagStarted(_Event):
     component: str
     inputs: dict[str, Any]
     iteration: int | None = None
+    iterations: int | None = None
 
 
 class DagFinished(_Event):

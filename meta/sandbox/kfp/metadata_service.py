@@ -176,9 +176,15 @@ async def _page(
 
 
 async def start(
-    store: MetadataStore, host: str, port: int, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
+    store: MetadataStore | None, host: str, port: int, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()
 ) -> tuple[grpc.aio.Server, int]:
     """Start the gRPC server.
+
+    Args:
+        store: what it reads; without one every call is answered UNIMPLEMENTED, as there is no such service.
+        host: where it listens.
+        port: 0 takes a free one.
+        interceptors: around every call.
 
     Returns:
         The server and its port.
@@ -188,7 +194,8 @@ async def start(
     """
     limits = [("grpc.max_send_message_length", MAX_MESSAGE_BYTES), ("grpc.so_reuseport", 0)]
     server = grpc.aio.server(options=limits, interceptors=interceptors)
-    pb_grpc.add_MetadataStoreServiceServicer_to_server(MetadataService(store), server)
+    if store is not None:
+        pb_grpc.add_MetadataStoreServiceServicer_to_server(MetadataService(store), server)
     try:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as error:

@@ -88,6 +88,7 @@ class MetadataStore:
         state: pb.Execution.State.ValueType = pb.Execution.RUNNING,
         name: str = "",
         iteration: int | None = None,
+        iterations: int | None = None,
         pod_name: str = "",
         image: str = "",
         dag: Mapping[str, Any] | None = None,
@@ -104,6 +105,7 @@ class MetadataStore:
             state: CANCELED for what is not triggered.
             name: unique among executions; empty for none.
             iteration: index in a loop.
+            iterations: of a loop, how many it has.
             pod_name: of a container.
             image: of a container.
             dag: of a DAG that is not the root, its specification in the IR.
@@ -122,6 +124,8 @@ class MetadataStore:
             properties["parent_dag_id"].int_value = parent
         if iteration is not None:
             properties["iteration_index"].int_value = iteration
+        if iterations is not None:
+            properties["iteration_count"].int_value = iterations
         if dag is not None:
             properties["total_dag_tasks"].int_value = len(dag.get("tasks", {}))
             _set_producers(properties, dag.get("outputs", {}))

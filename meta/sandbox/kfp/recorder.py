@@ -82,6 +82,7 @@ class Recorder:
                 inputs=event.inputs,
                 name=f"run/{self._run.id}" if root else "",
                 iteration=event.iteration,
+                iterations=event.iterations,
                 dag=None if root else self._component(event.component).get("dag", {}),
             )
         self._store.save_task(task)

@@ -28,6 +28,7 @@ class Recorded:
     Attributes:
         task: its row.
         iteration: of a DAG or task that is an iteration of a loop itself; None for others.
+        iterations: of a loop, how many it has.
         fingerprint: of the cache.
         inputs: input parameters.
         outputs: output parameters.
@@ -37,6 +38,7 @@ class Recorded:
 
     task: TaskRecord
     iteration: int | None = None
+    iterations: int = 0
     fingerprint: str = ""
     inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -76,7 +78,6 @@ class TaskNode:
         spec: how the DAG around it names it (`dag.tasks.<name>`); empty for the root.
         component: what it is.
         iteration: the iteration of the innermost loop around it.
-        iterations: of a loop, how many it had.
         inputs: its inputs.
         outputs: its outputs, and those that its children brought up.
     """
@@ -86,7 +87,6 @@ class TaskNode:
     spec: Json
     component: Json
     iteration: int | None
-    iterations: int = 0
     children: list[TaskNode] = field(default_factory=list["TaskNode"])
     inputs: list[Io] = field(default_factory=list[Io])
     outputs: list[Io] = field(default_factory=list[Io])
@@ -138,7 +138,6 @@ def build_tree(spec: Mapping[str, Any], recorded: Iterable[Recorded]) -> list[Ta
             continue
         parent, iteration = inside.get(task.parent) or (nodes.get(task.parent), None)
         if one.iteration is not None and task.kind == "dag" and parent is not None:
-            parent.iterations += 1
             inside[task.path] = (parent, one.iteration)
             continue
         if parent is None:
@@ -267,7 +266,7 @@ def view(run: RunRecord, node: TaskNode) -> Json:
     if node.iteration is not None:
         attributes["iteration_index"] = str(node.iteration)
     if kind == "LOOP":
-        attributes["iteration_count"] = str(node.iterations)
+        attributes["iteration_count"] = str(node.record.iterations)
     if attributes or node.parent is None:
         shown["type_attributes"] = attributes
     return shown | {"inputs": _io(node.inputs), "outputs": _io(node.outputs)}

@@ -8,6 +8,7 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from tests.integration.engines.submissions import key, kfp_submission
@@ -18,6 +19,7 @@ from tests.support.objects import BUCKET, ObjectServer
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Submission
 from workers.engines.kfp.engine import KfpEngine
+from workers.engines.kfp.proto import metadata_store_pb2 as pb
 from workers.settings import KfpSettings, StoreSettings
 from workflows.outcome import Outcome
 from workflows.values import JsonObject
@@ -190,14 +192,10 @@ def test_a_cache_hit_and_a_failure_are_marked(server3: Server, objects: ObjectSe
 
 
 def test_a_server_of_2x_has_none_of_these_paths_and_one_of_3x_no_ml_metadata(server: Server, server3: Server) -> None:
-    import grpc
-
     for path in ("artifacts", "artifact_tasks", "artifacts/x", "runs/x/tasks"):
         assert server.call("GET", path)[0] == 404
-    with pytest.raises(grpc.RpcError), server3.metadata() as stub:
-        from workers.engines.kfp.proto import metadata_store_pb2 as pb
-
-        stub.GetContextTypes(pb.GetContextTypesRequest(), timeout=2)
+    with pytest.raises(grpc.RpcError, match="UNIMPLEMENTED"), server3.metadata() as stub:
+        stub.GetContextTypes(pb.GetContextTypesRequest(), timeout=5)
 
 
 # -- our adapter, unaware that it is a sandbox

@@ -52,6 +52,7 @@ def test_each_iteration_of_a_loop_over_a_named_output_has_its_execution(server: 
     assert len(loops) == 1
     loop = next(one for one in found if one.id in loops)
     assert loop.custom_properties["task_name"].string_value == "for-loop-3"
+    assert loop.custom_properties["iteration_count"].int_value == 2
     parents = {one.id for one in iterations}
     greetings = [output(one) for one in found if one.custom_properties["parent_dag_id"].int_value in parents]
     assert sorted(str(greeting) for greeting in greetings) == ["hello a", "hello b"]

@@ -159,7 +159,7 @@ class Orchestrator:
 
     def run_loop(self, place: Place, arguments: dict[str, Any], over: list[Any]) -> Outcome:
         iterator, limit = place.task.parameter_iterator, place.task.iterator_policy.parallelism_limit or MOST_THREADS
-        self.tell_dag(place, arguments)
+        self.tell_dag(place, arguments, iterations=len(over))
         with futures.ThreadPoolExecutor(max_workers=max(1, min(limit, len(over), MOST_THREADS))) as pool:
             started = [
                 pool.submit(
@@ -180,12 +180,12 @@ class Orchestrator:
         self.tell_dag(place, arguments)
         return self.run_dag(place.path, place.component, arguments)
 
-    def tell_dag(self, place: Place, arguments: dict[str, Any]) -> None:
+    def tell_dag(self, place: Place, arguments: dict[str, Any], iterations: int | None = None) -> None:
         self.channel.tell(
             "dag_started",
             path=place.path, parent=place.parent, task=place.name, iteration=place.iteration,
             display_name=place.task.task_info.name, component=place.task.component_ref.name,
-            inputs=parameters_of(arguments),
+            inputs=parameters_of(arguments), iterations=iterations,
         )  # fmt: skip
 
 
