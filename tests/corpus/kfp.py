@@ -72,14 +72,20 @@ class KfpCorpus:
             return Verdict.REFUSED, str(run.get("message", run)).split("Invalid input error: ")[-1]
         if answer.status != 200:
             return Verdict.WRONG, f"HTTP {answer.status}: {run}"
-        return self._check(self._finished(run["run_id"]), spec, expected)
+        return self._check(self._finished(run["run_id"], expected.stop), spec, expected)
 
-    def _finished(self, run_id: str) -> Json:
+    def _finished(self, run_id: str, stop: str) -> Json:
         deadline = time.monotonic() + self._timeout
         while True:
             run = cast("Json", self._http.request("GET", f"{self._url}/runs/{run_id}").json())
-            if run["state"] in _ENDED or time.monotonic() > deadline:
+            if run["state"] in _ENDED:
                 return run
+            tasks = cast("list[Json]", run.get("run_details", {}).get("task_details", []))
+            if time.monotonic() > deadline:
+                self._http.request("POST", f"{self._url}/runs/{run_id}:terminate")
+                return run
+            if stop and any(task.get("state") == "RUNNING" and "executor" in task["display_name"] for task in tasks):
+                self._http.request("POST", f"{self._url}/runs/{run_id}:{stop}")
             time.sleep(0.3)
 
     def _check(self, run: Json, spec: Json, expected: Expected) -> tuple[Verdict, str]:
