@@ -79,7 +79,7 @@ def _server_arguments(kind: str, options: argparse.Namespace, scratch: Path) -> 
     objects.mkdir()
     for number, text in enumerate(ArgoCorpus.kubernetes_objects(options.folder)):
         (objects / f"{number}.yaml").write_text(text)
-    more: list[str] = []
+    more = ["--objects", str(objects)] if any(objects.iterdir()) else []
     if kind == "argo":
         return ["--images", str(HERE / "argo-images.toml"), "--max-concurrent-pods", "8", *more]
     return ["--images", str(HERE / "kfp-images.toml"), "--max-concurrent-runs", str(options.jobs), *more]

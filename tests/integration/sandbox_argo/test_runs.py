@@ -59,6 +59,12 @@ def test_a_missing_program_fails_the_pod_and_says_which(argo: Argo) -> None:
     assert 'exec: "no-such-program": executable file not found' in str(nodes_of(done)["noprog"]["message"])
 
 
+def test_a_script_may_be_run_as_a_program_of_its_own(argo: Argo) -> None:
+    script = {"image": "alpine:3", "command": ["sh", "-c"], "source": "echo ran as $0\n"}
+    ran = argo.run(workflow("script-file", "main", {"name": "main", "script": script}))
+    assert "ran as " in "".join(argo.logs(str(cast("JsonObject", ran["metadata"])["name"])))
+
+
 def test_steps_pass_parameters_results_and_skip_what_when_excludes(argo: Argo) -> None:
     done = argo.run(
         workflow(

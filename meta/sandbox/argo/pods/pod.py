@@ -151,6 +151,7 @@ class Pod:
                 script = paths.host(SCRIPT)
                 script.parent.mkdir(parents=True, exist_ok=True)
                 script.write_text(paths.rewrite(container.source or ""), encoding="utf-8")
+                script.chmod(0o755)  # as the real executor: `command: [sh, -c]` runs the file itself
         except MissingObjectError as error:
             message = f"Pod failed before {name} container starts due to CreateContainerConfigError: {error}"
             raise PodFailedError(Phase.ERROR, message) from error
