@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meta.sandbox.argo.api import info, streams, submit, templates, watch, workflows
+from meta.sandbox.argo.api import info, streams, submit, templates, verbs, watch, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
@@ -28,11 +28,12 @@ from meta.sandbox.support import REFUSED_ROUTE
 _WORKFLOWS = "/api/v1/workflows/{namespace}"
 _ANY = ["GET", "POST", "PUT", "DELETE", "PATCH"]
 _VERBS = {
-    "terminate": workflows.terminate,
-    "stop": workflows.stop,
-    "retry": workflows.retry,
-    "suspend": workflows.suspend,
-    "resume": workflows.resume,
+    "terminate": verbs.terminate,
+    "stop": verbs.stop,
+    "retry": verbs.retry,
+    "suspend": verbs.suspend,
+    "resume": verbs.resume,
+    "set": verbs.set_nodes,
     "resubmit": submit.resubmit,
 }
 

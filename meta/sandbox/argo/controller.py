@@ -9,7 +9,7 @@ import asyncio
 import logging
 import socket
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,7 @@ from hera.workflows import models as m
 from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import finish_pod, mark_container, mark_workflow, operate
-from meta.sandbox.argo.operator.rerun import rerun
+from meta.sandbox.argo.operator.rerun import RetryOptions, rerun
 from meta.sandbox.argo.pods.artifacts import RepositoryError, remove_tree
 from meta.sandbox.argo.pods.leftovers import kill_leftover
 from meta.sandbox.argo.pods.logs import PodLog, PodLogs, log_path
@@ -181,26 +181,25 @@ class Controller:
         workflow.change_spec(shutdown=str(strategy))
         self._changed_by_user(workflow)
 
-    def suspend(self, workflow: Workflow, *, suspended: bool) -> None:
-        """Hold back new pods, or let them go on.
+    def change(self, workflow: Workflow, change: Callable[[], object]) -> None:
+        """Change a workflow as a user asks, then go on with it.
 
         Raises:
-            CompletedError: it has ended.
+            Exception: what `change` raises; nothing is kept then.
         """
-        if suspended and workflow.status.phase.completed:
-            raise CompletedError(workflow)
-        workflow.change_spec(suspend=True if suspended else None)
+        change()
+        self._timers.cancel(workflow, Due.REMOVAL)
         self._changed_by_user(workflow)
 
-    def retry(self, workflow: Workflow) -> None:
+    def retry(self, workflow: Workflow, options: RetryOptions | None = None) -> None:
         """Run what failed again, in place.
 
         Raises:
             NotRetryableError: it has not failed.
+            SuspendError: not a selector of nodes.
+            ValueError: not a parameter.
         """
-        rerun(workflow, now())
-        self._timers.cancel(workflow, Due.REMOVAL)
-        self._changed_by_user(workflow)
+        self.change(workflow, lambda: rerun(workflow, now(), options))
 
     def _changed_by_user(self, workflow: Workflow) -> None:
         self._store.save(workflow)

@@ -36,8 +36,8 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
         "spec.templates[ok].podSpecPatch is not supported by the sandbox",
     ),
     "an empty object that is a choice": (
-        workflow("x", "main", {"name": "main", "suspend": {}}),
-        "spec.templates[main].suspend is not supported",
+        workflow("x", "main", {"name": "main", "data": {}}),
+        "spec.templates[main].data is not supported",
     ),
     "an unknown field": (workflow("x", "ok", OK, parallelims=3), "spec.parallelims is not supported"),
     "a nested field": (
@@ -71,7 +71,22 @@ REFUSED: dict[str, tuple[JsonObject, str]] = {
     ),
     "an unknown tag": (workflow("x", "main", shell("main", "{{inputs.parameters.no}}")),
                        "templates.main: failed to resolve {{inputs.parameters.no}}"),
-    "an expression tag": (workflow("x", "main", shell("main", "{{= 1 + 1}}")), "expression tags"),
+    "a function that expressions do not have here": (
+        workflow("x", "main", shell("main", "{{= sprig.uuidv4()}}")), "the function sprig.uuidv4 is not supported"
+    ),
+    "a name that an expression cannot see": (
+        workflow("x", "main", shell("main", "{{= inputs.parameters.nope}}")), "failed to resolve"
+    ),
+    "a hook without its expression": (
+        workflow("x", "main", OK | {"name": "main"}, hooks={"running": {"template": "main"}}), "Expression required"
+    ),
+    "a timeout of steps": (
+        workflow("x", "main", {"name": "main", "steps": [[{"name": "a", "template": "ok"}]], "timeout": "5s"}, OK),
+        "doesn't support timeout field",
+    ),
+    "parallelism of a pod": (
+        workflow("x", "main", OK | {"name": "main", "parallelism": 2}), "only valid for steps and dag templates"
+    ),
     "an input that nobody gives": (
         workflow("x", "main", steps({"name": "a", "template": "in"}),
                  shell("in", "true", inputs={"parameters": [{"name": "p"}]})),
@@ -141,8 +156,8 @@ def test_it_is_refused_with_its_place(argo: Argo, case: str) -> None:
 
 
 def test_every_unsupported_field_is_named_at_once(argo: Argo) -> None:
-    message = argo.refuse(workflow("x", "ok", OK | {"daemon": True, "memoize": {"key": "k"}}, parallelism=2))
-    for place in ("spec.templates[ok].daemon", "spec.templates[ok].memoize", "spec.parallelism"):
+    message = argo.refuse(workflow("x", "ok", OK | {"daemon": True, "memoize": {"key": "k"}}, shutdown="Stop"))
+    for place in ("spec.templates[ok].daemon", "spec.templates[ok].memoize", "spec.shutdown"):
         assert place in message
 
 

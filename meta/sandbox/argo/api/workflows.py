@@ -17,11 +17,7 @@ from meta.sandbox.argo.api.request import (
 )
 from meta.sandbox.argo.api.selectors import label_selector, name_selector
 from meta.sandbox.argo.api.starting import start
-from meta.sandbox.argo.controller import CompletedError
-from meta.sandbox.argo.operator.rerun import NotRetryableError
-from meta.sandbox.argo.state.status import JsonObject, Shutdown
-
-_REFERENCE = frozenset({"name", "namespace"})
+from meta.sandbox.argo.state.status import JsonObject
 
 
 async def create(request: Request) -> Response:
@@ -70,54 +66,3 @@ async def delete(request: Request) -> Response:
     workflow = workflow_of(request, "delete")
     server_of(request).controller.delete(workflow)
     return JSONResponse({})
-
-
-async def terminate(request: Request) -> Response:
-    """PUT .../terminate."""
-    return await _shut_down(request, Shutdown.TERMINATE)
-
-
-async def stop(request: Request) -> Response:
-    """PUT .../stop."""
-    return await _shut_down(request, Shutdown.STOP)
-
-
-async def _shut_down(request: Request, strategy: Shutdown) -> Response:
-    await json_body(request, _REFERENCE)
-    workflow = workflow_of(request, "patch")
-    try:
-        server_of(request).controller.shut_down(workflow, strategy)
-    except CompletedError as error:
-        raise ApiError(Code.INTERNAL, str(error)) from error
-    return JSONResponse(workflow.render())
-
-
-async def retry(request: Request) -> Response:
-    """PUT .../retry."""
-    await json_body(request, _REFERENCE)
-    workflow = workflow_of(request, "update")
-    try:
-        server_of(request).controller.retry(workflow)
-    except NotRetryableError as error:
-        raise ApiError(Code.INVALID_ARGUMENT, str(error)) from error
-    return JSONResponse(workflow.render())
-
-
-async def suspend(request: Request) -> Response:
-    """PUT .../suspend."""
-    return await _suspend(request, suspended=True)
-
-
-async def resume(request: Request) -> Response:
-    """PUT .../resume."""
-    return await _suspend(request, suspended=False)
-
-
-async def _suspend(request: Request, *, suspended: bool) -> Response:
-    await json_body(request, _REFERENCE)
-    workflow = workflow_of(request, "patch")
-    try:
-        server_of(request).controller.suspend(workflow, suspended=suspended)
-    except CompletedError as error:
-        raise ApiError(Code.INTERNAL, "cannot suspend completed workflows") from error
-    return JSONResponse(workflow.render())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.expressions import ExpressionError, check_expression
 from meta.sandbox.argo.manifest.pods import check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
+from meta.sandbox.argo.operator.hooks import EXIT, keyed_hook
 from meta.sandbox.argo.operator.retries import POLICIES
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.operator.templates import (
@@ -26,6 +29,11 @@ from meta.sandbox.argo.operator.templates import (
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
 from meta.sandbox.argo.state.status import Phase
 
+_KINDS = {
+    "container": "container", "container_set": "containerSet", "script": "script", "steps": "steps", "dag": "dag",
+    "suspend": "suspend",
+}  # fmt: skip
+LEAVES = frozenset({"container", "container_set", "script"})
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
 _FIXED_TAGS = frozenset(
     {"item", "pod.name", "node.name", "steps.name", "tasks.name", "retries", "workflow.name", "workflow.namespace",
@@ -49,6 +57,15 @@ class Rules:
 
     open_values: bool = False
     template: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Outer:
+    """What surrounds the call that is being checked."""
+
+    spec: m.WorkflowSpec
+    templates: Templates
+    rules: Rules
 
 
 STRICT = Rules()
@@ -92,15 +109,21 @@ def check_spec(
         if name:
             supplied = None if rules.open_values else spec.arguments
             _check_call(f"spec.{place}", name, supplied, templates, every=False, inputs=not rules.open_values)
+    hooks = {name: keyed_hook(hook) for name, hook in (spec.hooks or {}).items()}
+    _check_hooks("spec", None, hooks, _Outer(spec, templates, rules))
     check_volumes("spec.volumes", spec.volumes)
     _check_retry("spec", spec.retry_strategy)
     keys, seen = [template.name or "" for template in local], set[str]()
+    keys += [hook.template for hook in hooks.values() if hook.template]
     while keys:  # also what they call elsewhere: it sees this workflow's parameters
         key = keys.pop(0)
         if key not in seen and not find_tags(key):
             seen.add(key)
             _check_template(key, spec, templates, has_entrypoint, rules)
-            keys += [call.template for call in calls_of(templates.get(key)) if call.template]
+            calls = calls_of(templates.get(key))
+            hooks = [hook for call in calls for hook in (call.hooks or {}).values()]
+            keys += [call.template for call in (*calls, *hooks) if call.template]
+            keys += [call.on_exit for call in calls if call.on_exit]
 
 
 def _unique(place: str, names: Iterable[str | None]) -> None:
@@ -136,19 +159,20 @@ def _check_template(
     place = f"templates.{template.name}"
     if use.step:
         place = f"templates.{read_key(use.parent).template}.{use.step}.inline"
-    kinds = [k for k in ("container", "container_set", "script", "steps", "dag") if getattr(template, k) is not None]
+    kinds = [k for k in _KINDS if getattr(template, k) is not None]
     if len(kinds) != 1:
         what = "template type unspecified" if not kinds else "multiple template types specified"
-        raise ManifestError(f"{place} {what}. choose one of: container, containerSet, script, steps, dag")
-    leaf = kinds[0] in {"container", "container_set", "script"}
+        raise ManifestError(f"{place} {what}. choose one of: {', '.join(_KINDS.values())}")
+    leaf = kinds[0] in LEAVES
     if leaf:
         check_pod(place, template, spec, has_entrypoint)
-    elif template.active_deadline_seconds is not None:
+    elif template.active_deadline_seconds is not None and kinds[0] != "suspend":
         raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
+    _check_limits(place, _KINDS[kinds[0]], template)
     check_volumes(f"{place}.volumes", template.volumes)
     _check_retry(place, template.retry_strategy)
-    _check_values(place, template, leaf=leaf)
-    scope = _scope(template, spec)
+    _check_values(place, template, kinds[0])
+    outer, scope = _Outer(spec, templates, rules), _scope(template, spec)
     siblings = _siblings(template)
     if use.step:  # the calling template's tags are replaced in it too
         caller = templates.get(use.parent)
@@ -159,15 +183,25 @@ def _check_template(
         steps = [step for group in groups for step in group]
         _unique(f"{place}.steps", (step.name for step in steps))
         for step in steps:
-            _check_use(f"{place}.steps.{step.name}", step, templates)
+            _check_use(f"{place}.steps.{step.name}", step, outer)
     elif template.dag is not None:
-        _check_dag(place, template.dag, templates)
+        _check_dag(place, template.dag, outer)
     _check_tags(place, without_inline(template), scope, siblings, rules)
 
 
 def _siblings(template: m.Template) -> set[str]:
     kind = "tasks" if template.dag is not None else "steps"
     return {f"{kind}.{call.name}" for call in calls_of(template)}
+
+
+def _check_limits(place: str, kind: str, template: m.Template) -> None:
+    if template.timeout:
+        if kind in {"steps", "dag", "suspend"}:
+            raise ManifestError(f"{place}: {kind.capitalize()} template doesn't support timeout field")
+        if template.timeout.isdigit():
+            raise ManifestError(f"{place}: {template.name} has invalid duration format in timeout")
+    if template.parallelism is not None and kind not in {"steps", "dag"}:
+        raise ManifestError(f"{place}.parallelism is only valid for steps and dag templates")
 
 
 def _check_retry(place: str, strategy: m.RetryStrategy | None) -> None:
@@ -177,26 +211,47 @@ def _check_retry(place: str, strategy: m.RetryStrategy | None) -> None:
         raise ManifestError(f"{place}: {strategy.retry_policy} is not a valid RetryPolicy")
     if strategy.backoff is not None and not strategy.backoff.duration:
         raise ManifestError(f"{place}.retryStrategy: no base duration specified for retryStrategy")
+    _check_expression(f"{place}.retryStrategy.expression", strategy.expression)
 
 
-def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
+def _check_expression(place: str, expression: str | None) -> None:
+    if not expression or find_tags(expression):  # tags are replaced first
+        return
+    try:
+        check_expression(expression)
+    except ExpressionError as error:
+        raise ManifestError(f"{place}: {error}") from error
+
+
+def _check_hooks(place: str, on_exit: str | None, hooks: Mapping[str, m.LifecycleHook] | None, outer: _Outer) -> None:
+    spec, templates, known = outer.spec, outer.templates, not outer.rules.open_values
+    if on_exit:
+        _check_call(f"{place}.onExit", on_exit, spec.arguments, templates, every=False, inputs=known)
+    for name, hook in (hooks or {}).items():
+        if name != EXIT and not hook.expression:
+            raise ManifestError(f"{place}.hooks.{name} Expression required")
+        _check_expression(f"{place}.hooks.{name}.expression", hook.expression)
+        arguments = hook.arguments if hook.arguments or name != EXIT else spec.arguments
+        _check_call(f"{place}.hooks.{name}", hook.template or "", arguments, templates, every=False, inputs=known)
+
+
+def _check_values(place: str, template: m.Template, kind: str) -> None:
+    leaf = kind in LEAVES
     inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
     for parameter in inputs.parameters or []:
         if parameter.value_from is not None:
             raise ManifestError(f"{place}.inputs.parameters.{parameter.name}.valueFrom is not supported by the sandbox")
     for artifact in inputs.artifacts or []:
-        if artifact.from_:
+        if artifact.from_ or artifact.from_expression:
             raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.from not valid in inputs")
         if leaf != bool(artifact.path):
             verb = "must be specified" if leaf else "only valid"
             raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.path {verb} in container/script templates")
     for parameter in outputs.parameters or []:
-        source = parameter.value_from or m.ValueFrom()
-        wanted, found = ("path", source.path) if leaf else ("parameter", source.parameter)
-        if not found:
-            raise ManifestError(f"{place}.outputs.parameters.{parameter.name}.{wanted} must be specified")
+        _check_source(f"{place}.outputs.parameters.{parameter.name}", parameter.value_from or m.ValueFrom(), kind)
     for artifact in outputs.artifacts or []:
-        wanted, found = ("path", artifact.path) if leaf else ("from", artifact.from_)
+        _check_expression(f"{place}.outputs.artifacts.{artifact.name}.fromExpression", artifact.from_expression)
+        wanted, found = ("path", artifact.path) if leaf else ("from", artifact.from_ or artifact.from_expression)
         if not found:
             raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{wanted} must be specified")
         for kind in ("raw", "git"):
@@ -204,7 +259,24 @@ def _check_values(place: str, template: m.Template, *, leaf: bool) -> None:
                 raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{kind} is not valid in outputs")
 
 
-def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, templates: Templates) -> None:
+_SOURCES = {**dict.fromkeys(LEAVES, ("path",)), "suspend": ("supplied",)}
+
+
+def _check_source(place: str, source: m.ValueFrom, kind: str) -> None:
+    given = [k for k in ("path", "parameter", "expression", "supplied") if getattr(source, k) is not None]
+    if len(given) > 1:
+        raise ManifestError(f"{place}: multiple valueFrom types specified. choose one of: {', '.join(given)}")
+    wanted = _SOURCES.get(kind, ("parameter", "expression"))
+    if not given or given[0] not in wanted:
+        raise ManifestError(f"{place}.{' or '.join(wanted)} must be specified for {kind} templates")
+    _check_expression(f"{place}.valueFrom.expression", source.expression)
+
+
+def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, outer: _Outer) -> None:
+    templates = outer.templates
+    _check_hooks(place, call.on_exit, call.hooks, outer)
+    for artifact in (call.arguments.artifacts if call.arguments else None) or []:
+        _check_expression(f"{place}.arguments.artifacts.{artifact.name}.fromExpression", artifact.from_expression)
     if sum(map(bool, (call.with_items, call.with_param, call.with_sequence))) > 1:
         raise ManifestError(f"{place} only one of withItems, withParam, withSequence can be specified")
     _check_call(place, call.template or "", call.arguments, templates)
@@ -245,7 +317,7 @@ def _check_arguments(place: str, template: m.Template, arguments: m.Arguments | 
         if artifact.name not in given and not artifact.optional and not has_location(artifact):
             raise ManifestError(f"{place} inputs.artifacts.{artifact.name} was not supplied")
     for artifact in (arguments.artifacts or []) if every else []:
-        if not artifact.from_ and not has_location(artifact):
+        if not artifact.from_ and not artifact.from_expression and not has_location(artifact):
             raise ManifestError(
                 f"{place} arguments.artifacts.{artifact.name}.from, artifact location, or key is required"
             )
@@ -254,7 +326,7 @@ def _check_arguments(place: str, template: m.Template, arguments: m.Arguments | 
             raise ManifestError(f"{place} arguments.parameters.{parameter.name}.value is required")
 
 
-def _check_dag(place: str, dag: m.DAGTemplate, templates: Templates) -> None:
+def _check_dag(place: str, dag: m.DAGTemplate, outer: _Outer) -> None:
     if not dag.tasks:
         raise ManifestError(f"{place} must have at least one task")
     _unique(f"{place}.tasks", (task.name for task in dag.tasks))
@@ -279,7 +351,7 @@ def _check_dag(place: str, dag: m.DAGTemplate, templates: Templates) -> None:
         for need in needs[task.name]:
             if need not in tasks:
                 raise ManifestError(f"{place}.tasks.{task.name} dependency '{need}' not defined")
-        _check_use(f"{place}.tasks.{task.name}", task, templates)
+        _check_use(f"{place}.tasks.{task.name}", task, outer)
     for target in (dag.target or "").split():
         if target not in tasks and not find_tags(target):
             raise ManifestError(f"{place}.targets: target '{target}' is not defined")
@@ -319,11 +391,18 @@ def _scope(template: m.Template, spec: m.WorkflowSpec) -> set[str]:
 
 def _check_tags(place: str, template: m.Template, known: set[str], siblings: set[str], rules: Rules) -> None:
     for tag in find_tags(template.model_dump_json(by_alias=True, exclude_none=True)):
-        if tag.startswith("="):
-            raise ManifestError(f"{place}: expression tags ({{{{={tag[1:]}}}}}) are not supported by the sandbox")
-        sibling = ".".join(tag.split(".")[:2])
-        if tag in known or tag in _FIXED_TAGS or tag.startswith(_OPEN_TAGS) or sibling in siblings:
-            continue
-        if rules.template and tag.startswith("workflow.parameters."):
-            continue  # whoever uses the template may have it
-        raise ManifestError(f"{place}: failed to resolve {{{{{tag}}}}}")
+        for name in _read_by(place, tag) if tag.startswith("=") else [tag]:
+            sibling = ".".join(name.split(".")[:2])
+            if name in known or name in _FIXED_TAGS or name.startswith(_OPEN_TAGS) or sibling in siblings:
+                continue
+            if rules.template and name.startswith("workflow.parameters."):
+                continue  # whoever uses the template may have it
+            raise ManifestError(f"{place}: failed to resolve {{{{{tag}}}}}")
+
+
+def _read_by(place: str, tag: str) -> list[str]:
+    """The names in an expression tag, as they stand in tags."""
+    try:
+        return [".".join(path) for path in check_expression(str(json.loads(f'"{tag[1:]}"')))]
+    except ExpressionError as error:
+        raise ManifestError(f"{place}: {error}") from error

@@ -41,13 +41,14 @@ _GIT = {
     "insecureIgnoreHostKey": NO_EFFECT,
 }  # fmt: skip
 _ARTIFACT = {
-    "name": USED, "path": USED, "from": USED, "s3": _S3, "raw": {"data": USED}, "optional": USED, "mode": USED,
+    "name": USED, "path": USED, "from": USED, "fromExpression": USED, "s3": _S3, "raw": {"data": USED},
+    "optional": USED, "mode": USED,
     "archive": {"none": {}, "tar": {"compressionLevel": USED}, "zip": {}}, "globalName": USED, "http": _HTTP,
     "git": _GIT, "subPath": USED, "recurseMode": USED,
 }  # fmt: skip
 _PARAMETER = {
     "name": USED, "value": USED, "default": USED, "description": USED, "enum": USED, "globalName": USED,
-    "valueFrom": {"path": USED, "parameter": USED, "default": USED},
+    "valueFrom": {"path": USED, "parameter": USED, "default": USED, "expression": USED, "supplied": USED},
 }  # fmt: skip
 _VALUES = {"parameters": _PARAMETER, "artifacts": _ARTIFACT}
 _POD_SCHEDULING = {
@@ -74,7 +75,7 @@ _CONTAINER = {
 _USER_CONTAINER = {**_CONTAINER, "mirrorVolumeMounts": USED}
 _CONTAINER_SET = {"containers": {**_CONTAINER, "dependencies": USED}, "volumeMounts": _MOUNT}
 _RETRY = {
-    "limit": USED, "retryPolicy": USED,
+    "limit": USED, "retryPolicy": USED, "expression": USED, "affinity": NO_EFFECT,
     "backoff": {"duration": USED, "factor": USED, "maxDuration": USED, "cap": USED},
 }  # fmt: skip
 _FILES = {"items": {"key": USED, "path": USED, "mode": USED}, "defaultMode": USED, "optional": USED}
@@ -87,19 +88,21 @@ _CLAIM = {
     "spec": NO_EFFECT, "status": {},
 }  # fmt: skip
 _POD_METADATA = {"labels": USED, "annotations": USED}  # a `fieldRef` reads them
-_REFERENCE = {"name": USED, "template": USED, "clusterScope": USED}
+_TEMPLATE_REFERENCE = {"name": USED, "template": USED, "clusterScope": USED}
+_HOOKS = {"*": {"template": USED, "templateRef": _TEMPLATE_REFERENCE, "arguments": _VALUES, "expression": USED}}
 _CALL = {
-    "name": USED, "template": USED, "templateRef": _REFERENCE, "arguments": _VALUES,
+    "name": USED, "template": USED, "templateRef": _TEMPLATE_REFERENCE, "arguments": _VALUES,
     "when": USED, "withItems": USED, "withParam": USED,
     "withSequence": {"count": USED, "start": USED, "end": USED, "format": USED},
-    "continueOn": {"error": USED, "failed": USED},
+    "continueOn": {"error": USED, "failed": USED}, "hooks": _HOOKS, "onExit": USED,
 }  # fmt: skip
 _LEAF = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
     "sidecars": _USER_CONTAINER,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
-    "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3},
+    "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3}, "suspend": {"duration": USED},
+    "timeout": USED, "parallelism": USED, "failFast": USED,
 }  # fmt: skip
 # in place of a name; with steps or a dag inside, tags of two levels could not be told apart (nor can the real server)
 _INLINE_CALL = {**_CALL, "inline": _LEAF}
@@ -111,7 +114,8 @@ _SPEC = {
     "workflowTemplateRef": {"name": USED, "clusterScope": USED},
     "workflowMetadata": {"labels": USED, "annotations": USED},
     **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
-    "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED,
+    "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED, "parallelism": USED,
+    "hooks": _HOOKS,
     "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
     "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": NO_EFFECT, "podPriorityClassName": NO_EFFECT,
     "podMetadata": _POD_METADATA, "volumeClaimTemplates": _CLAIM, "archiveLogs": USED,

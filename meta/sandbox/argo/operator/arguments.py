@@ -27,7 +27,7 @@ def process_arguments(
         value = given.get(parameter.name, parameter.value if parameter.value is not None else parameter.default)
         if value is None:
             raise OperationError(f"inputs.parameters.{parameter.name} was not supplied")
-        parameter.value = replace_string(value, values) if parameter.name not in given else value
+        parameter.value = replace_string(value, values)  # of what is global: hooks, for one, leave it to here
         if parameter.enum and parameter.value not in parameter.enum:
             raise OperationError(
                 f"inputs.parameters.{parameter.name}: value '{parameter.value}' is not in the enum {parameter.enum}"

@@ -43,6 +43,7 @@ class Call:
     Attributes:
         template: its key (`operator/templates.py`).
         inline: the template itself, where the call has it, the call's tags in it replaced.
+        deadline: when its pods are ended.
     """
 
     node_name: str
@@ -53,10 +54,11 @@ class Call:
     on_exit: bool = False
     flag: NodeFlag | None = None
     inline: m.Template | None = None
+    deadline: datetime | None = None
 
 
 class Execute(Protocol):
-    def __call__(self, context: Context, call: Call) -> NodeStatus: ...
+    def __call__(self, context: Context, call: Call) -> NodeStatus | None: ...
 
 
 @dataclass

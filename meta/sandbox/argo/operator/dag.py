@@ -16,11 +16,12 @@ from meta.sandbox.argo.operator.depends import (
 )
 from meta.sandbox.argo.operator.expand import expand, expands
 from meta.sandbox.argo.operator.global_outputs import export_outputs
+from meta.sandbox.argo.operator.hooks import EXIT, hooks_ended, run_hooks
 from meta.sandbox.argo.operator.scope import Scope
-from meta.sandbox.argo.operator.steps import continues
-from meta.sandbox.argo.operator.tags import SubstitutionError, replace, replace_string
+from meta.sandbox.argo.operator.steps import continues, parts_of_skipped, resolve, runs
+from meta.sandbox.argo.operator.tags import SubstitutionError, replace_string
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
-from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
+from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown
 
 _STRICT = ("tasks", "steps")
 
@@ -98,8 +99,10 @@ class _Dag:
             return
         self._visited.add(name)
         task, node = self._tasks[name], self._task_node(name)
-        if node is not None and (node.fulfilled or node.id in self._context.live):
-            return
+        if node is not None:
+            self._hooks(task, node)
+            if node.fulfilled or node.id in self._context.live:
+                return
         for need in self._needs[name]:
             self._visit(need)
         if node is None and not self._may_start(task):
@@ -119,15 +122,27 @@ class _Dag:
             )  # fmt: skip
             self._connect(task, node.name)
         for part in calls:
-            self._run_part(task, part, scope, group=node if expands(task) else None)
+            if not self._run_part(task, part, scope, group=node if expands(task) else None):
+                return
         if expands(task) and node is not None:
             self._finish_group(node, [part.name for part in calls])
+
+    def _hooks(self, task: m.DAGTask, node: NodeStatus) -> None:
+        if not (task.hooks or task.on_exit):
+            return
+        scope = Scope(self._context, self._template)
+        try:
+            for ancestor in self._ancestors(task.name):
+                self._see(scope, ancestor)
+            run_hooks(self._context, task, node, self._node.id, scope)
+        except OperationError as error:
+            self._nodes.mark(node, Phase.ERROR, str(error))
 
     def _may_start(self, task: m.DAGTask) -> bool:
         outcomes: dict[str, Outcome] = {}
         for need in self._needs[task.name]:
             node = self._task_node(need)
-            if node is None or not node.fulfilled:
+            if node is None or not node.fulfilled or not hooks_ended(self._context, node):
                 return False
             children = [child for key in node.children if (child := self._nodes.by_id(key)) is not None]
             group = node.type is NodeType.TASK_GROUP
@@ -183,38 +198,39 @@ class _Dag:
         for ancestor in self._ancestors(task.name):
             self._see(scope, ancestor)
         task = task.model_copy(deep=True)
-        if task.when and not expands(task):
+        if task.when:
             task.when = replace_string(task.when, scope.values, strict=_STRICT)
-            if not evaluate_when(task.when):
-                return [task], scope
-        scope.drop_absent(task.arguments)
-        resolved = replace(task, scope.values, strict=_STRICT)
-        scope.resolve_artifacts(resolved.arguments)
+            if not runs(task):
+                return parts_of_skipped(task, scope), scope
+        resolved = resolve(task, scope)
         return (expand(resolved, scope.values) if expands(task) else [resolved]), scope
 
-    def _run_part(self, task: m.DAGTask, part: m.DAGTask, scope: Scope, group: NodeStatus | None) -> None:
+    def _run_part(self, task: m.DAGTask, part: m.DAGTask, scope: Scope, group: NodeStatus | None) -> bool:
+        """Run a task, or one of those that it expands to; False where it has to wait."""
         name = f"{self._node.name}.{part.name}"
-        node = self._nodes.get(name)
-        if node is None:
+        if self._nodes.get(name) is None:
+            self._connect(task, name, group)
             try:
                 if not evaluate_when(part.when or ""):
                     self._skip(task, part.name, Phase.SKIPPED, f"when '{part.when}' evaluated false", group)
-                    return
+                    return True
             except WhenError as error:
                 self._skip(task, part.name, Phase.ERROR, str(error), group)
-                return
+                return True
         call = Call(
             name, part.template or "", part.arguments, self._node.id, ("tasks", task.name), self._call.on_exit,
             inline=part.inline,
         )  # fmt: skip
         try:
-            self._context.execute(self._context, call)
+            node = self._context.execute(self._context, call)
         except OperationError as error:
-            failed = self._nodes.get(name)
-            if failed is not None:
-                self._nodes.mark(failed, Phase.ERROR, f"task '{name}' errored: {error}")
-        if node is None:
-            self._connect(task, name, group)
+            node = self._nodes.get(name)
+            if node is not None:
+                self._nodes.mark(node, Phase.ERROR, f"task '{name}' errored: {error}")
+        if node is not None and node.phase.completed:
+            exit_only = {key: hook for key, hook in (task.hooks or {}).items() if key == EXIT}
+            self._hooks(task.model_copy(update={"hooks": exit_only}) if group else task, node)
+        return node is not None
 
     def _finish_group(self, group: NodeStatus, names: list[str]) -> None:
         parts = [self._task_node(name) for name in names]
@@ -225,6 +241,8 @@ class _Dag:
 
     def _assess(self, targets: list[str]) -> Phase:
         """The DAG's phase: a target that did not run has the phase of what came before it (assessDAGPhase)."""
+        if self._context.workflow.shutdown is not Shutdown.NONE and not self._call.on_exit and self._hooks_over():
+            return Phase.FAILED
         found: dict[str, Phase | None] = {self._nodes.id(f"{self._node.name}.{name}"): None for name in targets}
         queue: deque[tuple[str, Phase]] = deque((child, Phase.SUCCEEDED) for child in self._node.children)
         seen: set[tuple[str, Phase]] = set()
@@ -256,6 +274,10 @@ class _Dag:
                 if self._dag.fail_fast is not False:
                     break
         return result
+
+    def _hooks_over(self) -> bool:
+        nodes = [node for name in self._tasks if (node := self._task_node(name)) is not None]
+        return all(hooks_ended(self._context, node) for node in nodes)
 
     def _next(self, node: NodeStatus) -> list[str]:
         """A Retry node hands on what its attempts hand on, with its own phase, not theirs."""

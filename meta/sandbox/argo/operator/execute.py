@@ -7,9 +7,10 @@ from datetime import timedelta
 
 from hera.workflows import models as m
 
-from meta.sandbox.argo.operator import dag, retries, steps
+from meta.sandbox.argo.operator import dag, retries, steps, suspend
 from meta.sandbox.argo.operator.arguments import process_arguments
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
+from meta.sandbox.argo.operator.limits import held_back, within_deadline
 from meta.sandbox.argo.operator.tags import SubstitutionError, replace
 from meta.sandbox.argo.operator.templates import template_of
 from meta.sandbox.argo.state.names import pod_name
@@ -20,8 +21,11 @@ MAX_INSTANT_ATTEMPTS = 10  # of one template in one pass
 _SUFFIX = re.compile(r"(\([^()]*\)|\[\d+\])+$")
 
 
-def execute(context: Context, call: Call) -> NodeStatus:
+def execute(context: Context, call: Call) -> NodeStatus | None:
     """Bring one use of a template as far as it goes now.
+
+    Returns:
+        Its node; None where it could not begin yet (parallelism).
 
     Raises:
         OperationError: it cannot run; its node, if there is one, is in phase Error already.
@@ -45,7 +49,7 @@ def execute(context: Context, call: Call) -> NodeStatus:
         context.depth -= 1
 
 
-def _execute(context: Context, call: Call) -> NodeStatus:
+def _execute(context: Context, call: Call) -> NodeStatus | None:
     node = context.nodes.get(call.node_name)
     if node is not None and (node.fulfilled or node.id in context.live):
         return node
@@ -57,6 +61,8 @@ def _execute(context: Context, call: Call) -> NodeStatus:
     if is_pod(template) and strategy is None:
         values["pod.name"] = pod_name(context.workflow.name, call.node_name, template_of(call.template))
     template = process_arguments(template, call.arguments, values)
+    if held_back(context, call, template, node):
+        return node
     if strategy is None:
         return _dispatch(context, call, template)
     return _with_retries(context, call, template, strategy)
@@ -84,9 +90,18 @@ def _with_retries(context: Context, call: Call, template: m.Template, strategy: 
             values["pod.name"] = pod_name(context.workflow.name, name, template_of(call.template))
         nodes.connect(call.node_name, name)
         flag = NodeFlag(retried=True, hooked=call.flag.hooked if call.flag else None)
-        attempt = Call(name, call.template, None, call.boundary_id, call.caller, call.on_exit, flag)
-        if not _dispatch(context, attempt, replace(template, values)).fulfilled:
-            return parent
+        deadline = retries.retry_deadline(attempts[:number], strategy.backoff)
+        attempt = Call(name, call.template, None, call.boundary_id, call.caller, call.on_exit, flag, deadline=deadline)
+        try:
+            if not _dispatch(context, attempt, replace(template, values)).fulfilled:
+                return parent
+        except OperationError as error:
+            if (strategy.retry_policy or "OnFailure") == "OnFailure" and not strategy.expression:
+                raise
+            failed = nodes.get(name)  # counts as an attempt that went wrong
+            if failed is None:
+                raise
+            nodes.mark(failed, Phase.ERROR, str(error))
     context.wake(context.now + timedelta(seconds=1))  # attempts that fail without a pod must not hold up the server
     return parent
 
@@ -96,6 +111,8 @@ def _dispatch(context: Context, call: Call, template: m.Template) -> NodeStatus:
         return steps.run_steps(context, call, template)
     if template.dag is not None:
         return dag.run_dag(context, call, template)
+    if template.suspend is not None:
+        return suspend.run_suspend(context, call, template)
     return _pod(context, call, template)
 
 
@@ -113,7 +130,7 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
         context.pods[node.id] = PodRequest(
             node.id,
             pod_name(context.workflow.name, call.node_name, template_of(call.template)),
-            template,
+            within_deadline(context, call, template, node),
             _wants_result(context, call),
         )
     return node
@@ -157,4 +174,6 @@ def _wants_result(context: Context, call: Call) -> bool:
     name = _SUFFIX.sub("", call.node_name).rsplit(".", 1)[-1]
     parent = context.template(boundary.template)
     kind = "tasks" if parent.dag is not None else "steps"
-    return f"{kind}.{name}.outputs.result" in parent.model_dump_json(by_alias=True, exclude_none=True)
+    text = parent.model_dump_json(by_alias=True, exclude_none=True)
+    wanted = rf"{kind}(\.{re.escape(name)}|\[(['\"]|\\\"){re.escape(name)}(['\"]|\\\")\])\.outputs\.result"
+    return re.search(wanted, text) is not None

@@ -5,13 +5,21 @@ from __future__ import annotations
 from hera.workflows import models as m
 
 from meta.sandbox.argo.operator.context import Context
+from meta.sandbox.argo.state.status import WorkflowStatus
 
 
 def export_outputs(context: Context, outputs: m.Outputs | None) -> None:
     """Put outputs with a `globalName` into `status.outputs` and into the values of `workflow.outputs.*`."""
     if outputs is None:
         return
-    status = context.workflow.status
+    export_to(context.workflow.status, outputs)
+    for parameter in outputs.parameters or []:
+        if parameter.global_name and parameter.value is not None:
+            context.values[f"workflow.outputs.parameters.{parameter.global_name}"] = parameter.value
+
+
+def export_to(status: WorkflowStatus, outputs: m.Outputs) -> None:
+    """Put outputs with a `globalName` into `status.outputs`."""
     for parameter in outputs.parameters or []:
         if parameter.global_name and parameter.value is not None:
             status.outputs = status.outputs or m.Outputs()
@@ -20,7 +28,6 @@ def export_outputs(context: Context, outputs: m.Outputs | None) -> None:
                 *(p for p in status.outputs.parameters or [] if p.name != fresh.name),
                 fresh,
             ]
-            context.values[f"workflow.outputs.parameters.{fresh.name}"] = fresh.value
     for artifact in outputs.artifacts or []:
         if artifact.global_name:
             status.outputs = status.outputs or m.Outputs()

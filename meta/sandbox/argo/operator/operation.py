@@ -12,8 +12,12 @@ from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, Operation
 from meta.sandbox.argo.operator.execute import end_message, execute
 from meta.sandbox.argo.operator.from_template import take_template
 from meta.sandbox.argo.operator.global_outputs import export_outputs
+from meta.sandbox.argo.operator.hooks import exit_hook, run_workflow_hooks
+from meta.sandbox.argo.operator.limits import end_of_wait
 from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.operator.suspend import is_waiting
 from meta.sandbox.argo.operator.templates import Find, nowhere
+from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
 
@@ -72,61 +76,98 @@ def _advance(context: Context) -> None:
     except OperationError as error:
         mark_workflow(workflow, Phase.ERROR, context.now, f"error in entry template execution: {error}")
         return
-    if not root.fulfilled:
+    if root is None:
         return
     phase = Phase.SUCCEEDED if root.phase in {Phase.SKIPPED, Phase.OMITTED} else root.phase
-    message = root.message
+    ending = _Ending(phase, root.message)
     if root.phase.unsuccessful and workflow.shutdown is not Shutdown.NONE:
-        message = f"Stopped with strategy '{workflow.shutdown}'"
-    if spec.on_exit:
-        exit_node = _exit_handler(context, spec.on_exit, phase)
-        if exit_node is not None:
-            if not exit_node.fulfilled:
-                return
-            if phase is Phase.SUCCEEDED and exit_node.phase.unsuccessful:
-                phase, message = exit_node.phase, exit_node.message
-    mark_workflow(workflow, phase, context.now, message)
+        ending.message = f"Stopped with strategy '{workflow.shutdown}'"
+    if _run_handlers(context, root, ending):
+        mark_workflow(workflow, ending.phase, context.now, ending.message)
 
 
-def _exit_handler(context: Context, template: str, phase: Phase) -> NodeStatus | None:
+@dataclass
+class _Ending:
+    phase: Phase
+    message: str | None
+
+
+def _run_handlers(context: Context, root: NodeStatus, ending: _Ending) -> bool:
+    """Run the workflow's hooks, and its exit handler at the end; whether all is over."""
+    spec = context.workflow.spec
+    handler = exit_hook(spec.on_exit, spec.hooks, spec.arguments)
+    if spec.hooks or (handler is not None and root.fulfilled):
+        _add_results(context, ending.phase)
+    try:
+        if not run_workflow_hooks(context, root) or not root.fulfilled:
+            return False
+    except OperationError as error:
+        context.nodes.mark(root, Phase.ERROR, str(error))
+        ending.phase, ending.message = Phase.ERROR, str(error)
+    if handler is None:
+        return True
+    try:
+        allowed, node = _exit_handler(context, handler)
+    except OperationError as error:
+        ending.phase, ending.message = Phase.ERROR, f"error in exit template execution : {error}"
+        return True
+    if allowed and (node is None or not node.fulfilled):
+        return False
+    if node is not None and ending.phase is Phase.SUCCEEDED and node.phase.unsuccessful:
+        ending.phase, ending.message = node.phase, node.message
+    return True
+
+
+def _exit_handler(context: Context, hook: m.LifecycleHook) -> tuple[bool, NodeStatus | None]:
+    """Whether the exit handler is to run, and its node once there is one."""
+    name = context.workflow.name + ON_EXIT
+    if context.nodes.get(name) is None and not context.workflow.shutdown.allows(on_exit=True):
+        return False, None
+    call = Call(name, hook.template or "", hook.arguments, on_exit=True, flag=NodeFlag(hooked=True))
+    return True, context.execute(context, call)
+
+
+def _add_results(context: Context, phase: Phase) -> None:
+    """What exit handlers and hooks can read of the workflow: its status, duration and failures."""
     workflow = context.workflow
-    name = workflow.name + ON_EXIT
-    if context.nodes.get(name) is None and not workflow.shutdown.allows(on_exit=True):
-        return None
     failures = [
         {
             "displayName": n.display_name,
             "message": n.message or "",
-            "templateName": n.template_name or "",
+            "templateName": n.template_of_pod,
             "phase": str(n.phase),
+            "podName": pod_name(workflow.name, n.name, n.template_of_pod),
             "finishedAt": k8s_time(n.finished_at) if n.finished_at else None,
         }
         for n in context.nodes.all()
-        if n.phase.unsuccessful and ON_EXIT not in n.name
+        if n.phase.unsuccessful
     ]
-    context.values["workflow.status"] = str(phase)
-    context.values["workflow.failures"] = json.dumps(failures)
+    text = json.dumps(failures or None, separators=(",", ":"), ensure_ascii=False)
     started = workflow.status.started_at or context.now
-    context.values["workflow.duration"] = f"{(context.now - started).total_seconds():f}"
-    call = Call(name, template, workflow.spec.arguments, on_exit=True, flag=NodeFlag(hooked=True))
-    try:
-        return context.execute(context, call)
-    except OperationError:
-        return context.nodes.get(name)  # in phase Error, with the reason
+    context.values |= {
+        "workflow.status": str(phase),
+        "workflow.failures": json.dumps(text, ensure_ascii=False),  # quoted once more, for use in a shell
+        "workflow.duration": f"{(context.now - started).total_seconds():f}",
+    }
 
 
 def _control(context: Context) -> None:
-    """Shutdown and the workflow's deadline, for pods that exist (applyExecutionControl)."""
+    """Shutdown, the workflow's deadline and pods' waits, for what has not ended (applyExecutionControl)."""
     for node in context.nodes.all():
-        if node.type is not NodeType.POD or node.fulfilled:
+        if node.fulfilled or (node.type is not NodeType.POD and not is_waiting(node)):
             continue
         message = end_message(context, node.name)
+        if message is None and node.phase is Phase.PENDING and (end := end_of_wait(context, node)) is not None:
+            context.wake(end)
+            message = "timeout" if context.now >= end else None
         if message is None:
             continue
-        if node.phase is Phase.PENDING:
-            context.nodes.mark(node, Phase.FAILED, message)
-        else:
+        if node.phase is Phase.RUNNING and node.type is NodeType.POD:
             context.kills[node.id] = message
+        else:
+            shutdown = context.workflow.shutdown
+            waits = f"Stopped with strategy '{shutdown}'" if shutdown and is_waiting(node) else message
+            context.nodes.mark(node, Phase.FAILED, waits)
 
 
 def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Phase, message: str | None,

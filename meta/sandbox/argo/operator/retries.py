@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.expressions import ExpressionError, compile_expression, environment
 from meta.sandbox.argo.operator.context import Context, OperationError
+from meta.sandbox.argo.operator.durations import duration, humanize
 from meta.sandbox.argo.state.status import NodeStatus, Phase
 
 POLICIES = ("Always", "OnFailure", "OnError", "OnTransientError")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, None: 1, "": 1}
-_TRANSIENT = ("connection refused", "connection reset", "i/o timeout", "transient", "pod deleted")
-
-
-def duration(text: str) -> timedelta:
-    """Read `10`, `30s`, `1h30m`.
-
-    Raises:
-        OperationError: not a duration.
-    """
-    if not text or _DURATION.sub("", text):
-        raise OperationError(f"unable to parse {text} as a duration")
-    return timedelta(seconds=sum(float(n) * _SECONDS[unit] for n, unit in _DURATION.findall(text)))
+_TRANSIENT = (  # util/errors/errors.go
+    "unexpected error when reading response body", "stream error when reading response body",
+    "Connection closed by foreign host", "net/http: TLS handshake timeout", "i/o timeout", "connection timed out",
+    "connection reset by peer", "http2: client connection lost", "http2: server sent GOAWAY and closed the connection",
+    "request did not complete within requested timeout", "connect: connection refused", "invalid connection",
+    "etcdserver: leader changed", "etcdserver: request timed out", "etcdserver: too many requests",
+    "client rate limiter Wait returned an error", "upper: no more rows in",
+)  # fmt: skip
+_LONGEST = timedelta(days=36500)
 
 
 def assess(
@@ -35,68 +31,101 @@ def assess(
 
     Returns:
         True if another attempt is to start now. False: the parent is fulfilled, or waits for its backoff.
+
+    Raises:
+        OperationError: the strategy's numbers, durations or expression cannot be read.
     """
-    last, nodes = attempts[-1], context.nodes
+    last = attempts[-1]
     if not last.phase.unsuccessful:
         parent.outputs = last.outputs
-        nodes.mark(parent, Phase.SUCCEEDED)
+        context.nodes.mark(parent, Phase.SUCCEEDED)
         return False
-    if (message := _end_of_workflow(context, on_exit=on_exit)) is not None:
-        return _give_up(context, parent, last, message)
-    policy = strategy.retry_policy or "OnFailure"
-    transient = policy == "OnTransientError" and any(text in (last.message or "").lower() for text in _TRANSIENT)
-    wanted = {"Always": True, "OnFailure": last.phase is Phase.FAILED, "OnError": last.phase is Phase.ERROR}
-    if not wanted.get(policy, transient):
-        return _give_up(context, parent, last, last.message or "")
     limit = _number(strategy.limit)
-    if limit is not None and len(attempts) > limit:
-        return _give_up(context, parent, last, "No more retries left")
-    if strategy.backoff is None:
+    reason = _end_of_workflow(context, on_exit=on_exit)
+    if reason is None and strategy.backoff is not None:
+        reason, due = _backoff(context, attempts, strategy.backoff)
+        if reason is None and context.now < due and limit is not None and len(attempts) <= limit:
+            parent.message = f"Backoff for {humanize(_wait(attempts, strategy.backoff))}"
+            context.wake(due)
+            return False
+        parent.message = None
+    if reason is None:
+        reason = _refusal(attempts, strategy, limit)
+    if reason is None:
         return True
-    return _backoff(context, parent, attempts, strategy.backoff)
+    parent.outputs = last.outputs
+    context.nodes.mark(parent, last.phase, reason)
+    return False
 
 
 def _end_of_workflow(context: Context, *, on_exit: bool) -> str | None:
     if not context.workflow.shutdown.allows(on_exit=on_exit):
         return f"Stopped with strategy '{context.workflow.shutdown}'"
-    return "retry exceeded workflow deadline" if context.overdue and not on_exit else None
+    if context.overdue and not on_exit:
+        status, seconds = context.workflow.status, context.workflow.spec.active_deadline_seconds
+        deadline = (status.started_at or context.now) + timedelta(seconds=seconds or 0)
+        return f"retry exceeded workflow deadline {deadline:%Y-%m-%d %H:%M:%S +0000 UTC}"
+    return None
 
 
-def _give_up(context: Context, parent: NodeStatus, last: NodeStatus, message: str) -> bool:
-    parent.outputs = last.outputs
-    context.nodes.mark(parent, last.phase, message)
-    return False
+def _wait(attempts: Sequence[NodeStatus], backoff: m.Backoff) -> timedelta:
+    wait, factor = duration(backoff.duration or ""), _number(backoff.factor) or 0
+    if factor > 0:
+        times = factor ** (len(attempts) - 1)
+        wait = wait * times if wait * times <= _LONGEST else _LONGEST
+    return min(wait, duration(backoff.cap)) if backoff.cap else wait
 
 
-def _backoff(context: Context, parent: NodeStatus, attempts: Sequence[NodeStatus], backoff: m.Backoff) -> bool:
+def _backoff(context: Context, attempts: Sequence[NodeStatus], backoff: m.Backoff) -> tuple[str | None, datetime]:
+    """Why there is no time for another attempt, and when the next may start."""
+    due = (attempts[-1].finished_at or context.now) + _wait(attempts, backoff)
+    end = retry_deadline(attempts, backoff)
+    if end is not None and context.now > end:
+        return "Max duration limit exceeded", due
+    if end is not None and due > end:
+        return "Backoff would exceed max duration limit", due
+    return None, due
+
+
+def retry_deadline(attempts: Sequence[NodeStatus], backoff: m.Backoff | None) -> datetime | None:
+    """When `maxDuration` is over, which also ends the attempts after the first."""
+    if backoff is None or not backoff.max_duration or not attempts or attempts[0].started_at is None:
+        return None
+    return attempts[0].started_at + duration(backoff.max_duration)
+
+
+def _refusal(attempts: Sequence[NodeStatus], strategy: m.RetryStrategy, limit: int | None) -> str | None:
     last = attempts[-1]
-    wait = duration(backoff.duration or "")
-    wait *= (_number(backoff.factor) or 1) ** (len(attempts) - 1)
-    if backoff.cap:
-        wait = min(wait, duration(backoff.cap))
-    due = (last.finished_at or context.now) + wait
-    if backoff.max_duration:
-        end = (attempts[0].started_at or context.now) + duration(backoff.max_duration)
-        if context.now > end:
-            return _give_up(context, parent, last, "Max duration limit exceeded")
-        if due > end:
-            return _give_up(context, parent, last, "Backoff would exceed max duration limit")
-    if context.now < due:
-        parent.message = f"Backoff for {wait}"
-        context.wake(due)
-        return False
-    parent.message = None
-    return True
+    policy = strategy.retry_policy or ("Always" if strategy.expression else "OnFailure")
+    transient = policy == "OnTransientError" and any(text in (last.message or "") for text in _TRANSIENT)
+    wanted = {"Always": True, "OnFailure": last.phase is Phase.FAILED, "OnError": last.phase is Phase.ERROR}
+    if not wanted.get(policy, transient):
+        return last.message or ""
+    if limit is not None and len(attempts) > limit:
+        return "No more retries left"
+    if strategy.expression:
+        values = {"retries": str(len(attempts) - 1), **last_retry(attempts, no_exit_code="-1")}
+        try:
+            if not compile_expression(strategy.expression).holds(environment(values)):
+                return "retryStrategy.expression evaluated to false"
+        except ExpressionError as error:
+            raise OperationError(str(error)) from error
+    return None
 
 
-def last_retry(attempts: Sequence[NodeStatus]) -> dict[str, str | None]:
-    """What the tags `lastRetry.*` of the next attempt stand for."""
+def last_retry(attempts: Sequence[NodeStatus], *, no_exit_code: str = "0") -> dict[str, str | None]:
+    """What `lastRetry.*` stands for after these attempts.
+
+    Args:
+        attempts: those before.
+        no_exit_code: what stands for an attempt without one.
+    """
     if not attempts:
         return {f"lastRetry.{key}": value for key, value in _NONE.items()}
     last = attempts[-1]
     seconds = (last.finished_at - last.started_at).total_seconds() if last.finished_at and last.started_at else 0
     return {
-        "lastRetry.exitCode": (last.outputs.exit_code if last.outputs else None) or "0",
+        "lastRetry.exitCode": (last.outputs.exit_code if last.outputs else None) or no_exit_code,
         "lastRetry.duration": f"{seconds:g}",
         "lastRetry.status": str(last.phase),
         "lastRetry.message": last.message or "",

@@ -10,6 +10,7 @@ from typing import cast
 from hera.workflows import models as m
 from pydantic import JsonValue
 
+from meta.sandbox.argo.expressions import ExpressionError, Value, compile_expression, environment, to_string
 from meta.sandbox.argo.operator.context import Context, OperationError
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.state.status import NodeStatus, NodeType, Phase, k8s_time
@@ -43,6 +44,8 @@ class Scope:
             self.values[f"{prefix}.startedAt"] = k8s_time(node.started_at)
         if node.finished_at:
             self.values[f"{prefix}.finishedAt"] = k8s_time(node.finished_at)
+        if node.host_node_name:
+            self.values[f"{prefix}.hostNodeName"] = node.host_node_name
         outputs = node.outputs
         if outputs is None:
             if node.phase in {Phase.SKIPPED, Phase.OMITTED} and template is not None and template.outputs is not None:
@@ -61,25 +64,48 @@ class Scope:
 
     def add_group(self, prefix: str, parts: Sequence[NodeStatus]) -> None:
         """See the parts of an expanded step or task as JSON lists, in the order of the items."""
+        parts = [n for n in parts if not (n.node_flag and (n.node_flag.retried or n.node_flag.hooked))]
+        if not parts:
+            return
         done = sorted(
-            (n for n in parts if n.phase is Phase.SUCCEEDED and not (n.node_flag and n.node_flag.retried)),
+            (n for n in parts if n.phase is Phase.SUCCEEDED),
             key=lambda node: int(found.group(1)) if (found := _INDEX.search(node.display_name)) else 0,
         )
         outputs = [node.outputs for node in done if node.outputs is not None]
         names = [{p.name: p.value or "" for p in o.parameters} for o in outputs if o.parameters]
-        results = [_item(o.result) for o in outputs if o.result is not None]
+        results = [_result(o.result) for o in outputs if o.result is not None]
         self.values[f"{prefix}.outputs.result"] = json.dumps(results, separators=(",", ":"))
         self.values[f"{prefix}.outputs.parameters"] = json.dumps(names, separators=(",", ":"))
         for name in dict.fromkeys(key for entry in names for key in entry):
             values = [entry[name] for entry in names if name in entry]
             self.values[f"{prefix}.outputs.parameters.{name}"] = _json_list(values)
 
-    def artifact(self, reference: str) -> m.Artifact:
-        """The artifact that a `from` names.
+    def compute(self, expression: str) -> Value:
+        """The value of an expression over everything that can be seen.
+
+        Raises:
+            OperationError: it cannot be computed, or has no value.
+        """
+        try:
+            value = compile_expression(expression).evaluate(environment({**self.values, **self.artifacts}))
+        except ExpressionError as error:
+            raise OperationError(str(error)) from error
+        if value is None:
+            raise OperationError(f'failed to evaluate expression "{expression}"')
+        return value
+
+    def artifact(self, source: m.Artifact) -> m.Artifact:
+        """The artifact that `from` or `fromExpression` names.
 
         Raises:
             OperationError: there is none.
         """
+        if source.from_expression:
+            found = self.compute(source.from_expression)
+            if not isinstance(found, m.Artifact):
+                raise OperationError(f"Unable to resolve: {source.from_expression} is not an artifact")
+            return found
+        reference = source.from_ or ""
         tags = find_tags(reference)
         name = tags[0] if tags else reference.strip()
         if name not in self.artifacts:
@@ -92,11 +118,11 @@ class Scope:
             return
         resolved: list[m.Artifact] = []
         for artifact in arguments.artifacts or []:
-            if artifact.from_ is None:
+            if artifact.from_ is None and not artifact.from_expression:
                 resolved.append(artifact)
                 continue
             try:
-                source = self.artifact(artifact.from_)
+                source = self.artifact(artifact)
             except OperationError:
                 if artifact.optional:
                     continue
@@ -124,18 +150,12 @@ class Scope:
             return None
         parameters: list[m.Parameter] = []
         for parameter in declared.parameters or []:
-            source = parameter.value_from or m.ValueFrom()
-            tags = find_tags(source.parameter or "")
-            name = tags[0] if tags else (source.parameter or "")
-            value = self.values.get(name)
-            value = source.default if value is None else value
-            if value is None:
-                raise OperationError(f"Unable to resolve: {{{{{name}}}}}")
+            value = self._output(parameter.name, parameter.value_from or m.ValueFrom())
             parameters.append(parameter.model_copy(update={"value": value, "value_from": None}))
         artifacts: list[m.Artifact] = []
         for artifact in declared.artifacts or []:
             try:
-                source_artifact = self.artifact(artifact.from_ or "")
+                source_artifact = self.artifact(artifact)
             except OperationError as error:
                 if artifact.optional:
                     continue
@@ -143,6 +163,26 @@ class Scope:
             update = {"name": artifact.name, "global_name": artifact.global_name}
             artifacts.append(source_artifact.model_copy(update=update))
         return m.Outputs(parameters=parameters or None, artifacts=artifacts or None)
+
+    def _output(self, name: str, source: m.ValueFrom) -> str:
+        try:
+            if source.expression:
+                return to_string(self.compute(source.expression))
+            tags = find_tags(source.parameter or "")
+            reference = tags[0] if tags else (source.parameter or "")
+            value = self.values.get(reference)
+            if value is not None:
+                return value
+            if reference in self.values:
+                raise OperationError(
+                    f'output parameter "{name}": "{source.parameter}" is an absent optional (skipped/omitted node '
+                    "output with no default)"
+                )
+            raise OperationError(f"Unable to resolve: {{{{{reference}}}}}")
+        except OperationError:
+            if source.default is None:
+                raise
+            return source.default
 
 
 def _below(artifact: m.Artifact, sub_path: str | None) -> m.Artifact:
@@ -160,6 +200,17 @@ def _item(text: str) -> JsonValue:
         return cast("JsonValue", json.loads(text))
     except json.JSONDecodeError:
         return text
+
+
+def _result(text: str) -> JsonValue:
+    """A part's result in the list of results, which must be JSON."""
+    try:
+        return cast("JsonValue", json.loads(text))
+    except json.JSONDecodeError as error:
+        reason = "unexpected end of JSON input" if not text.strip() else (
+            f"invalid character '{text.strip()[:1]}' looking for beginning of value"
+        )  # fmt: skip
+        raise OperationError(reason) from error
 
 
 def _json_list(values: list[str]) -> str:

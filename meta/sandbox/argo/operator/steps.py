@@ -5,8 +5,9 @@ from __future__ import annotations
 from hera.workflows import models as m
 
 from meta.sandbox.argo.operator.context import Call, Context, OperationError
-from meta.sandbox.argo.operator.expand import expand, expands
+from meta.sandbox.argo.operator.expand import CallT, expand, expands
 from meta.sandbox.argo.operator.global_outputs import export_outputs
+from meta.sandbox.argo.operator.hooks import run_hooks
 from meta.sandbox.argo.operator.scope import Scope
 from meta.sandbox.argo.operator.tags import SubstitutionError, replace, replace_string
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
@@ -42,22 +43,27 @@ def run_steps(context: Context, call: Call, template: m.Template) -> NodeStatus:
         if group_node.phase.unsuccessful:
             _set_outbound(context, node, len(groups))
             return nodes.mark(node, Phase.FAILED, group_node.message)
-        for step in group:
-            _see(context, scope, node, f"{name}.{step.name}", step)
+        try:
+            for step in group:
+                _see(context, scope, node, group_node, step)
+        except OperationError as error:
+            nodes.mark(node, Phase.ERROR)
+            raise OperationError(str(error)) from error
     _set_outbound(context, node, len(groups))
     node.outputs = scope.outputs(template)
     export_outputs(context, node.outputs)
     return nodes.mark(node, Phase.SUCCEEDED)
 
 
-def _see(context: Context, scope: Scope, node: NodeStatus, name: str, step: m.WorkflowStep) -> None:
-    prefix = f"steps.{step.name}"
+def _see(context: Context, scope: Scope, node: NodeStatus, group_node: NodeStatus, step: m.WorkflowStep) -> None:
+    prefix, name = f"steps.{step.name}", f"{group_node.name}.{step.name}"
     child = context.nodes.get(name)
     if child is not None:
         scope.add_node(prefix, child, context.template(step.template or ""))
         return
     parts = [n for n in context.nodes.within(node.id, f"{name}(") if n.type is not NodeType.SKIPPED]
     scope.add_group(prefix, parts)
+    scope.add_node(prefix, group_node, None)
 
 
 def _connect_group(context: Context, steps_name: str, index: int) -> None:
@@ -111,15 +117,27 @@ def _run_group(context: Context, call: Call, group: list[m.WorkflowStep], group_
             message = f"step group deemed errored due to child {name} error: {error}"
             nodes.mark(group_node, Phase.ERROR, message)
             return
+        if child is None:  # it has to wait
+            continue
         by_node[child.id] = step
         nodes.connect(group_node.name, name)
-    _assess_group(context, group_node, by_node)
+    _assess_group(context, group_node, by_node, scope)
 
 
-def _assess_group(context: Context, group_node: NodeStatus, by_node: dict[str, m.WorkflowStep]) -> None:
+def _assess_group(context: Context, group_node: NodeStatus, by_node: dict[str, m.WorkflowStep], scope: Scope) -> None:
     nodes = context.nodes
     children = [child for identity in group_node.children if (child := nodes.by_id(identity)) is not None]
-    if not all(child.fulfilled for child in children):
+    ended = True
+    for child in children:
+        step = by_node.get(child.id)
+        try:
+            if step is not None:
+                ended &= run_hooks(context, step, child, group_node.boundary_id or "", scope)
+        except OperationError as error:
+            nodes.mark(group_node, Phase.ERROR, str(error))
+            return
+        ended &= child.fulfilled
+    if not ended:
         return
     for child in children:
         if child.phase.unsuccessful and not continues(by_node.get(child.id), child.phase):
@@ -139,16 +157,13 @@ def continues(call: m.WorkflowStep | m.DAGTask | None, phase: Phase) -> bool:
 def _resolve(context: Context, step: m.WorkflowStep, group_node: NodeStatus, scope: Scope) -> list[m.WorkflowStep]:
     """Replace the references of a step, then make its parts; a step that does not run keeps its references."""
     step = step.model_copy(deep=True)
-    if step.when and not expands(step):
+    if step.when:
         step.when = replace_string(step.when, scope.values, strict=_STRICT)
-        if not evaluate_when(step.when):
-            return [step]
-    scope.drop_absent(step.arguments)
-    resolved = replace(step, scope.values, strict=_STRICT)
-    scope.resolve_artifacts(resolved.arguments)
-    if not expands(step):
-        return [resolved]
-    parts = expand(resolved, scope.values)
+    if runs(step):
+        resolved = resolve(step, scope)
+        parts = expand(resolved, scope.values) if expands(step) else [resolved]
+    else:
+        parts = parts_of_skipped(step, scope)
     name = f"{group_node.name}.{step.name}"
     if not parts and context.nodes.get(name) is None:
         context.nodes.start(
@@ -157,6 +172,45 @@ def _resolve(context: Context, step: m.WorkflowStep, group_node: NodeStatus, sco
         )  # fmt: skip
         context.nodes.connect(group_node.name, name)
     return parts
+
+
+def runs(call: m.WorkflowStep | m.DAGTask) -> bool:
+    """What a condition says before `{{item}}` is known; one that cannot be read yet may still hold.
+
+    Raises:
+        WhenError: it cannot be read, and there is no item to wait for.
+    """
+    try:
+        return evaluate_when(call.when or "")
+    except WhenError:
+        if expands(call):
+            return True
+        raise
+
+
+def parts_of_skipped(call: CallT, scope: Scope) -> list[CallT]:
+    """What a step or task that does not run expands to, as far as that is known."""
+    if not expands(call):
+        return [call]
+    try:
+        return expand(call, {name: value for name, value in scope.values.items() if value is not None})
+    except OperationError:  # the list would have come from what did not run either
+        return []
+
+
+def resolve(call: CallT, scope: Scope) -> CallT:
+    """A step or task with its references replaced; its hooks keep theirs, which may be to itself.
+
+    Raises:
+        OperationError: an artifact does not exist.
+        SubstitutionError: a value does not exist.
+    """
+    scope.drop_absent(call.arguments)
+    hooks, bare = call.hooks, call.model_copy(update={"hooks": None})
+    resolved = replace(bare, scope.values, strict=_STRICT)
+    scope.resolve_artifacts(resolved.arguments)
+    resolved.hooks = hooks
+    return resolved
 
 
 def _proceeds(context: Context, step: m.WorkflowStep, name: str, group_node: NodeStatus) -> bool:

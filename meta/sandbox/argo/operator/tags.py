@@ -1,4 +1,4 @@
-"""Template tags, `{{name}}`, in JSON text (util/template/simple_template.go).
+"""Template tags, `{{name}}` and `{{=expression}}`, in JSON text (util/template).
 
 Replacement works on the JSON of a whole object, as in the real controller, so a tag may stand in any string.
 """
@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel
+
+from meta.sandbox.argo.expressions import ExpressionError, Value, as_text, compile_expression, environment
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -28,6 +30,8 @@ def find_tags(text: str) -> list[str]:
 def replace_text(text: str, values: Mapping[str, str | None], *, strict: tuple[str, ...] = ()) -> str:
     """Replace the tags of a JSON text, quoting the values for JSON; unknown tags stay.
 
+    An expression that reads an unknown name, or that has no value, stays as well.
+
     Args:
         text: JSON.
         values: by name; None is the output of a node that did not run and has no default.
@@ -36,9 +40,15 @@ def replace_text(text: str, values: Mapping[str, str | None], *, strict: tuple[s
     Raises:
         SubstitutionError: a strict tag is unknown, or its value is None.
     """
+    env: dict[str, Value] = {}
 
     def one(match: re.Match[str]) -> str:
         tag = match.group(1).strip()
+        if tag.startswith("="):
+            if not env:
+                env.update(environment(values))
+            found = _computed(str(json.loads(f'"{tag[1:]}"')), env, strict)
+            return match.group(0) if found is None else json.dumps(found)[1:-1]
         if tag in values:
             value = values[tag]
             if value is None:
@@ -52,6 +62,26 @@ def replace_text(text: str, values: Mapping[str, str | None], *, strict: tuple[s
         return match.group(0)
 
     return _TAG.sub(one, text)
+
+
+def _computed(source: str, env: Mapping[str, Value], strict: tuple[str, ...]) -> str | None:
+    """The text that an expression stands for; None while it cannot be known."""
+    try:
+        program = compile_expression(source)
+        missing = program.missing(env)
+        for name in missing:
+            if name.split(".", 1)[0] in strict:
+                raise SubstitutionError(f"failed to evaluate expression: {name} is missing")
+        value = None if missing else program.evaluate(env)
+        if value is not None:
+            return as_text(value)
+    except ExpressionError as error:
+        if strict:
+            raise SubstitutionError(f"failed to evaluate expression: {error}") from error
+        return None
+    if strict and not missing:
+        raise SubstitutionError(f'failed to evaluate expression "{source}"')
+    return None
 
 
 def replace(model: ModelT, values: Mapping[str, str | None], *, strict: tuple[str, ...] = ()) -> ModelT:

@@ -46,6 +46,7 @@ class NodeType(StrEnum):
     CONTAINER = "Container"
     RETRY = "Retry"
     SKIPPED = "Skipped"
+    SUSPEND = "Suspend"
 
 
 class Shutdown(StrEnum):
