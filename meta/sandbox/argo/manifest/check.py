@@ -254,9 +254,9 @@ def _check_values(place: str, template: m.Template, kind: str) -> None:
         wanted, found = ("path", artifact.path) if leaf else ("from", artifact.from_ or artifact.from_expression)
         if not found:
             raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{wanted} must be specified")
-        for kind in ("raw", "git"):
-            if getattr(artifact, kind) is not None:
-                raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{kind} is not valid in outputs")
+        for source in ("raw", "git"):
+            if getattr(artifact, source) is not None:
+                raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{source} is not valid in outputs")
 
 
 _SOURCES = {**dict.fromkeys(LEAVES, ("path",)), "suspend": ("supplied",)}
