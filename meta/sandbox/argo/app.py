@@ -16,10 +16,11 @@ from meta.sandbox.argo.api import info, streams, submit, templates, verbs, watch
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
-from meta.sandbox.argo.faults import ArgoFaults, ListedStore
+from meta.sandbox.argo.faults import ArgoFaults
 from meta.sandbox.argo.pods.artifacts import ArtifactRepository
 from meta.sandbox.argo.pods.runner import PodRunner
 from meta.sandbox.argo.settings import ArgoSandboxSettings
+from meta.sandbox.argo.state.past import ListedStore
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kubernetes_objects import KubernetesObjects

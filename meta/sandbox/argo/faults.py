@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
-from collections import deque
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import cast
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
 
-from meta.sandbox.argo.api.errors import ApiError, Code
+from meta.sandbox.argo.api import framing
+from meta.sandbox.argo.api.errors import ApiError, Code, not_found
 from meta.sandbox.argo.controller import Controller
 from meta.sandbox.argo.operator.rerun import NotRetryableError
-from meta.sandbox.argo.state.store import Store
+from meta.sandbox.argo.state.hub import BehindError
+from meta.sandbox.argo.state.past import ListedStore, as_of
 from meta.sandbox.argo.state.workflow import Workflow
 from meta.sandbox.faults import EngineName, FaultPlan, FaultRule, Kind
 from meta.sandbox.faults.call import Call, Route
 from meta.sandbox.faults.ledger import Occasion
 from meta.sandbox.faults.middleware import FaultInjector
 from meta.sandbox.faults.rules import parse_kinds, parse_rules
+from meta.sandbox.faults.stream import EVENT_KINDS, WatchStream
 
 MARK = "sandbox.meta-workflows/fault"
 """As a label: kinds joined by dots, each once. As an annotation: rules apart by semicolons."""
@@ -34,7 +33,6 @@ MARK = "sandbox.meta-workflows/fault"
 _WORKFLOWS = "/api/v1/workflows/[^/]+"
 _WORKFLOW = f"{_WORKFLOWS}/(?P<run>[^/]+)"
 _AT_END = frozenset({Kind.EARLY_DELETION, Kind.RECORD_GONE, Kind.REOPENED})
-_HORIZON_S = 120.0
 
 
 class ArgoFaults(FaultInjector):
@@ -47,7 +45,7 @@ class ArgoFaults(FaultInjector):
         Route("POST", f"{_WORKFLOWS}(/submit)?", "create"),
         Route("GET", _WORKFLOWS, "list"),
         Route("GET", "/api/v1/workflow-events/[^/]+", "watch"),
-        Route("GET", "/api/v1/archived-workflows/[^/]+", "archived"),
+        Route("GET", "/api/v1/archived-workflows(/(?P<run>[^/]+))?", "archived"),
         Route("GET", _WORKFLOW, "get"),
         Route("DELETE", _WORKFLOW, "delete"),
         Route("GET", f"{_WORKFLOW}(/[^/]+)?/log", "log"),
@@ -63,6 +61,7 @@ class ArgoFaults(FaultInjector):
         self._store: ListedStore | None = None
         self._controller: Controller | None = None
         self._task: asyncio.Task[None] | None = None
+        self._gone: dict[str, str] = {}  # uid -> name of workflows that no answer may show
 
     def attach(self, store: ListedStore, controller: Controller) -> None:
         """Begin: the server has started."""
@@ -110,32 +109,82 @@ class ArgoFaults(FaultInjector):
 
     async def carry_out(self, app: ASGIApp, call: Call, occasion: Occasion, run: str) -> None:
         rule = self.ledger.first({Kind.STALE_LIST}, occasion)
-        with _as_of(time.monotonic() - rule.seconds) if rule is not None else _as_of(None):
-            await call.run(app)
+        with as_of(time.monotonic() - rule.seconds) if rule is not None else as_of(None):
+            if occasion.verb == "watch":
+                await self._watch(app, call, occasion)
+            elif self._gone and occasion.verb in ("get", "list", "archived"):
+                await call.answer(self._without_gone(await call.kept(app)))
+            else:
+                await call.run(app)
+
+    async def _watch(self, app: ASGIApp, call: Call, occasion: Occasion) -> None:
+        query, events = Request(call.scope).query_params, framing.wants_events(Request(call.scope))
+
+        def error(code: Code, message: str) -> bytes:
+            return framing.frame(framing.error_chunk(code, message, query.get("fields", "")), events=events)
+
+        version = query.get("listOptions.resourceVersion", "")
+        # without a version, or from 0, the server begins with what there is, which is never too old
+        rule = self.ledger.first({Kind.WATCH_TOO_OLD}, occasion) if version not in ("", "0") else None
+        if rule is not None:
+            told = error(Code.INVALID_ARGUMENT, f"too old resource version: {version} ({version}1)")
+            headers = {**framing.HEADERS, "Content-Type": framing.media_type(events=events)}
+            await call.answer(Response(told, 200 if rule.stream else 400, headers))
+            return
+        stream = WatchStream(
+            call,
+            lambda name: self.ledger.first(EVENT_KINDS, self.occasion("watch", name, call)),
+            lambda: self.watched or self.ledger.has(EVENT_KINDS),
+            lambda rule: error(Code.RESOURCE_EXHAUSTED, rule.message or "EOF"),
+        )
+        await call.run(app, stream.send)
+
+    def _without_gone(self, answer: Response) -> Response:
+        body = _objects(json.loads(bytes(answer.body) or b"{}")) if answer.status_code == 200 else {}
+        items = body.get("items")
+        if isinstance(items, list):
+            listed = cast("list[object]", items)
+            shown = [item for item in listed if not self._is_gone(item)]
+            return answer if len(shown) == len(listed) else JSONResponse({**body, "items": shown or None})
+        return not_found(self._name_of_gone(body)).response() if self._is_gone(body) else answer
+
+    def _is_gone(self, workflow: object) -> bool:
+        return bool(self._name_of_gone(workflow))
+
+    def _name_of_gone(self, workflow: object) -> str:
+        return self._gone.get(str(_objects(_objects(workflow).get("metadata")).get("uid")), "")
 
     async def _follow(self, store: ListedStore) -> None:
         """See the end of each workflow, once for each of its ends."""
         ended: set[tuple[str, object]] = set()
-        with store.hub.subscribe(None) as events:
-            while batch := await events.read():
-                for event in batch:
-                    store.note(event.namespace, event.name)
-                    workflow = store.get(event.namespace, event.name)
-                    if workflow is None or not workflow.status.phase.completed:
-                        continue
-                    end = (workflow.metadata.uid, workflow.status.finished_at)
-                    if end not in ended:
-                        ended.add(end)
-                        self._at_end(workflow)
+        while not store.hub.closed:
+            with (
+                contextlib.suppress(BehindError),
+                store.hub.subscribe(None) as events,
+            ):  # what it missed is spared
+                while batch := await events.read():
+                    for event in batch:
+                        store.note(event.namespace, event.name)
+                        workflow = store.get(event.namespace, event.name)
+                        if workflow is None or not workflow.status.phase.completed:
+                            continue
+                        end = (workflow.metadata.uid, workflow.status.finished_at)
+                        if end not in ended:
+                            ended.add(end)
+                            self._at_end(workflow)
 
     def _at_end(self, workflow: Workflow) -> None:
         for rule in self.ledger.decide(_AT_END, _of("end", workflow)):
-            act = self._retry if rule.kind is Kind.REOPENED else self._delete
+            act = {Kind.REOPENED: self._retry, Kind.RECORD_GONE: self._forget}.get(rule.kind, self._delete)
             asyncio.get_running_loop().call_later(rule.seconds, act, workflow)
 
     def _delete(self, workflow: Workflow) -> None:
         if self._controller is not None and workflow.status.phase.completed:
             self._controller.delete(workflow)
+
+    def _forget(self, workflow: Workflow) -> None:
+        self._gone[workflow.metadata.uid] = workflow.name
+        self._delete(workflow)
 
     def _retry(self, workflow: Workflow) -> None:
         try:
@@ -176,78 +225,3 @@ def _strings(value: object) -> dict[str, str]:
     if isinstance(value, str):
         return dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
     return {key: item for key, item in _objects(value).items() if isinstance(item, str)}
-
-
-_AS_OF: ContextVar[float | None] = ContextVar("as_of", default=None)
-
-
-@contextmanager
-def _as_of(moment: float | None) -> Generator[None]:
-    token = _AS_OF.set(moment)
-    try:
-        yield
-    finally:
-        _AS_OF.reset(token)
-
-
-@dataclass(frozen=True, slots=True)
-class _Past:
-    """A workflow (None: gone) and the server's resource version at a moment of the monotonic clock, in seconds."""
-
-    moment: float
-    version: int
-    key: tuple[str, str]
-    body: str | None
-
-
-class ListedStore(Store):
-    """A store that a list can see as it was; the past is kept only once a rule asks for it."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._past: deque[_Past] | None = None
-        self._before: dict[tuple[str, str], str] = {}
-        self._version_before = 0
-
-    def remember(self) -> None:
-        """Keep the past from now on."""
-        if self._past is None:
-            self._past = deque()
-            self._before = {workflow.key: workflow.to_json() for workflow in super().all()}
-            self._version_before = super().resource_version
-
-    def note(self, namespace: str, name: str) -> None:
-        """A workflow has changed."""
-        if self._past is None:
-            return
-        workflow, now = self.get(namespace, name), time.monotonic()
-        body = None if workflow is None else workflow.to_json()
-        self._past.append(_Past(now, super().resource_version, (namespace, name), body))
-        while self._past and self._past[0].moment < now - _HORIZON_S:
-            self._apply(self._before, self._past[0])
-            self._version_before = self._past.popleft().version
-
-    @staticmethod
-    def _apply(state: dict[tuple[str, str], str], change: _Past) -> None:
-        if change.body is None:
-            state.pop(change.key, None)
-        else:
-            state[change.key] = change.body
-
-    @property
-    def resource_version(self) -> int:
-        moment = _AS_OF.get()
-        if moment is None or self._past is None:
-            return super().resource_version
-        return max((past.version for past in self._past if past.moment <= moment), default=self._version_before)
-
-    def all(self, namespace: str | None = None) -> list[Workflow]:
-        moment = _AS_OF.get()
-        if moment is None or self._past is None:
-            return super().all(namespace)
-        state = dict(self._before)
-        for past in self._past:
-            if past.moment <= moment:
-                self._apply(state, past)
-        found = (Workflow.from_json(body) for body in state.values())
-        return [workflow for workflow in found if namespace in (None, workflow.metadata.namespace)]

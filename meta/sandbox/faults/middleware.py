@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-import json
 import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from pydantic import JsonValue
 from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,11 +18,10 @@ from meta.sandbox.faults.call import Call, Route
 from meta.sandbox.faults.kinds import EngineName, Kind
 from meta.sandbox.faults.ledger import Ledger, Occasion
 from meta.sandbox.faults.rules import FaultPlan, FaultRule
-from meta.sandbox.faults.stream import EVENT_KINDS, WatchStream
+from meta.sandbox.faults.stream import EVENT_KINDS
 from workflows.errors import SettingsInvalid
 
 _log = logging.getLogger(__name__)
-_SSE = "text/event-stream"
 _REFUSING = frozenset(
     {
         Kind.LOST_REQUEST, Kind.UNAVAILABLE, Kind.TOO_MANY_REQUESTS, Kind.SERVER_ERROR, Kind.QUOTA_CONFLICT,
@@ -56,7 +52,7 @@ class FaultInjector(ABC):
         self.ledger = Ledger(plan)
         self._admin = admin or bool(plan.rules)
         self._app: ASGIApp | None = None
-        self._watched = False
+        self.watched = False  # whether a run has a rule about its events
 
     def install(self, app: Starlette) -> Starlette:
         """Put the faults around everything else of an application."""
@@ -127,7 +123,7 @@ class FaultInjector(ABC):
         except ValueError as error:
             await call.answer(self.refused(str(error)))
             return
-        self._watched = self._watched or any(rule.kind in EVENT_KINDS for rule in occasion.own)
+        self.watched = self.watched or any(rule.kind in EVENT_KINDS for rule in occasion.own)
         for rule in self.ledger.decide({Kind.SLOW}, occasion):
             await asyncio.sleep(rule.seconds)
         if (rule := self.ledger.first(_REFUSING, occasion)) is not None:
@@ -135,8 +131,6 @@ class FaultInjector(ABC):
                 await call.hang_up()
             else:
                 await call.answer(self._refusal(rule, run))
-        elif verb == "watch":
-            await self._watch(app, call, occasion)
         elif self.ledger.first({Kind.LOST_RESPONSE}, occasion) is not None:
             try:
                 await self.carry_out(app, Call(call.scope, call.receive, _nowhere, call.body), occasion, run)
@@ -156,34 +150,6 @@ class FaultInjector(ABC):
                 after = email.utils.formatdate(time.time() + rule.seconds, usegmt=True)
             return PlainTextResponse("Too Many Requests\n", 429, {"Retry-After": after})
         return self.failed(rule, run)
-
-    async def _watch(self, app: ASGIApp, call: Call, occasion: Occasion) -> None:
-        version = Request(call.scope).query_params.get("listOptions.resourceVersion", "")
-        # without a version the server begins with what there is, which is never too old
-        rule = self.ledger.first({Kind.WATCH_TOO_OLD}, occasion) if version else None
-        if rule is None:
-            stream = WatchStream(
-                call,
-                lambda name: self.ledger.first(EVENT_KINDS, self.occasion("watch", name, call)),
-                lambda: self._watched or self.ledger.has(EVENT_KINDS),
-                lambda rule: in_stream(8, 429, rule.message or "EOF", "Too Many Requests"),
-            )
-            await call.run(app, stream.send)
-            return
-        words = f"too old resource version: {version} ({version}1)"
-        if not rule.stream:
-            await call.answer(self.refused(words))
-            return
-        text = json.dumps(in_stream(3, 400, words, "Bad Request"))
-        if Request(call.scope).headers.get("accept") == _SSE:
-            await call.answer(Response(f"data: {text}\n\n", headers={"content-type": _SSE}))
-        else:
-            await call.answer(Response(f"{text}\n", media_type="application/json"))
-
-
-def in_stream(grpc: int, http: int, message: str, status: str) -> JsonValue:
-    """An error inside a stream, as grpc-gateway 1.16 writes it (runtime, errorChunk)."""
-    return {"error": {"grpc_code": grpc, "http_code": http, "message": message, "http_status": status}}
 
 
 async def _nowhere(message: object) -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from typing import cast
 
-from pydantic import JsonValue
 from starlette.types import Message
 
 from meta.sandbox.faults.call import Call
@@ -25,11 +24,11 @@ class WatchStream:
         call: the request.
         fault: asked at each event.
         active: whether there are rules at all: without them nothing is taken apart.
-        error: the JSON of an error inside a stream.
+        error: an error inside the stream, in its frame.
     """
 
     def __init__(
-        self, call: Call, fault: EventFault, active: Callable[[], bool], error: Callable[[FaultRule], JsonValue]
+        self, call: Call, fault: EventFault, active: Callable[[], bool], error: Callable[[FaultRule], bytes]
     ) -> None:
         self._call, self._fault, self._active, self._error = call, fault, active, error
         self._rest = b""
@@ -65,8 +64,7 @@ class WatchStream:
             return
         self._over = True
         if rule.kind is Kind.WATCH_ERROR:
-            start, end = (b"data: ", b"\n\n") if line.startswith(b"data:") else (b"", b"\n")
-            await self._put(start + json.dumps(self._error(rule)).encode() + end)
+            await self._put(self._error(rule))
             await self._put(b"", more=False)
             return
         if rule.partial:

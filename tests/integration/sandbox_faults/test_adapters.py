@@ -209,15 +209,25 @@ async def test_a_kfp_wait_survives_an_api_that_fails_half_the_time(kfp: Client, 
     assert (await asyncio.wait_for(task, 20)).failure is FailureClass.FAILED
 
 
-@pytest.mark.parametrize("kind", ["early-deletion", "record-gone"])
-async def test_a_workflow_that_goes_before_it_is_read_is_lost_not_failed(
-    argo: Client, argo_engine: ArgoEngine, kind: str
+async def test_a_workflow_that_is_gone_before_it_is_read_is_lost_not_failed(
+    argo: Client, argo_engine: ArgoEngine
 ) -> None:
-    argo.faults(OPENED, kind)
-    task = await waiting(argo_engine, argo, argo_step(kind.replace("-", "")[:8], "sleep 0.3"))
+    argo.faults(OPENED, "record-gone")
+    task = await waiting(argo_engine, argo, argo_step("gone", "sleep 0.3"))
     outcome = await asyncio.wait_for(task, 20)
     assert outcome.failure is FailureClass.LOST
     assert "was deleted before its result was read" in outcome.message
+
+
+async def test_a_workflow_that_is_deleted_before_it_is_read_is_lost_unless_an_archive_has_it(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults(OPENED, "early-deletion")
+    submission = argo_step("early", "sleep 0.3")
+    outcome = await asyncio.wait_for(await waiting(argo_engine, argo, submission), 20)
+    archived: list[Json] = argo.call("GET", "/archived-workflows")[1]["items"] or []
+    kept = any(one["metadata"]["name"] == submission.name for one in archived)
+    assert outcome.failure is (None if kept else FailureClass.LOST)
 
 
 async def test_a_workflow_that_is_deleted_a_moment_after_its_end_has_been_read(
@@ -318,3 +328,57 @@ async def test_ml_metadata_that_is_down_makes_the_engine_unhealthy_and_comes_bac
     health = await kfp_engine.health()
     assert (health.ok, "ML Metadata" in health.message) == (False, True)
     assert (await kfp_engine.health()).ok
+
+
+# -- many at once
+
+
+async def test_of_many_runs_that_go_wrong_by_chance_each_is_adopted_once_and_read_truthfully(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults(
+        "lost-response:probability=0.4", "lost-request:probability=0.2", "quota-conflict:probability=0.2",
+        "unavailable:verb=get,probability=0.2", "watch-cut:partial,probability=0.1", "watch-error:probability=0.05",
+        seed=11,
+    )  # fmt: skip
+    submissions = [argo_step(f"many{number}", "true" if number % 2 else "false") for number in range(10)]
+
+    async def one(submission: Submission) -> Outcome:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await argo_engine.wait(await argo_engine.submit(submission), Pulse())
+                except EngineUnavailable:  # the activity around it is tried again
+                    await asyncio.sleep(0.05)
+
+    outcomes = await asyncio.gather(*map(one, submissions))
+    assert [outcome.failure for outcome in outcomes] == [FailureClass.FAILED, None] * 5
+    assert sum(argo.fired()) > 5
+    argo.faults()
+    assert sorted(name for one in submissions for name in ours(argo, one)) == sorted(one.name for one in submissions)
+
+
+async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp: Client, kfp_engine: KfpEngine) -> None:
+    kfp.faults(
+        "lost-response:probability=0.4", "lost-request:probability=0.2", "second-run:probability=0.3",
+        "late-list:delay=0.3,probability=0.5", "unavailable:verb=list,probability=0.1", seed=5,
+    )  # fmt: skip
+    submissions = [kfp_step(f"many{number}") for number in range(8)]
+
+    async def one(submission: Submission) -> EngineRunRef:
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    return await kfp_engine.submit(submission)
+                except EngineUnavailable:  # the activity around it is tried again
+                    await asyncio.sleep(0.05)
+
+    refs = await asyncio.gather(*map(one, submissions))
+    assert sum(kfp.fired()) > 5
+    await asyncio.sleep(0.4)  # all that exists is listed now
+    kfp.faults()
+    found = [len(runs_named(kfp, one.name)) for one in submissions]
+    assert max(found) > 1, "some creates made two runs"
+    again = await asyncio.gather(*map(one, submissions))
+    assert again == refs
+    assert [running(kfp, one) for one in submissions] == [[ref.uid] for ref in refs]
