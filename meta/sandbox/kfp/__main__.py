@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             s3_secret_key=os.environ.get("AWS_SECRET_ACCESS_KEY", ""),
             environments_dir=options.environments.absolute(),
             images=tuple(options.images),
+            objects=tuple(options.objects),
             host=options.host,
             metadata_port=options.metadata_port,
             max_concurrent_runs=options.max_concurrent_runs,

@@ -51,9 +51,9 @@ async def create_run(request: Request) -> Response:
     with doing("CreateJob(job.ToV2())Failed to create a run due to conversion error"):
         _check(body)
     with doing("Failed to create a new run"):
-        record = _record(server, body)
+        record, note = _record(server, body)
         with server.database.transaction():
-            record = server.runs.create(record)
+            record = server.runs.create(record, note)
             server.catalog.touch_experiment(record.experiment_id)
     server.controller.submit()
     return JSONResponse(_view(server, record))
@@ -106,7 +106,8 @@ def _source(server: Services, body: requests.RunBody) -> tuple[str, str, Json]:
     return row["pipeline_id"], row["id"], json.loads(row["document"])
 
 
-def _record(server: Services, body: requests.RunBody) -> RunRecord:
+def _record(server: Services, body: requests.RunBody) -> tuple[RunRecord, str]:
+    """The run, and what it should know about what the sandbox does not do for it."""
     experiment_id = body.experiment_id or server.catalog.default_experiment()
     with doing(
         "Failed to create a run due to invalid experimentId and namespace combination: Failed to fetch namespace for "
@@ -120,7 +121,7 @@ def _record(server: Services, body: requests.RunBody) -> RunRecord:
         if not document:
             raise invalid_input("Failed to fetch a template with an empty pipeline spec manifest")
         with doing("Failed to fetch a template with an invalid pipeline spec manifest"):
-            pipeline = parse(document, server.images)
+            pipeline = parse(document, server.images, server.objects)
     config = body.runtime_config or requests.RuntimeConfigBody()
     with doing("Failed to generate the ExecutionSpec"):
         parameters = pipeline.check_parameters(config.parameters or {})
@@ -131,7 +132,7 @@ def _record(server: Services, body: requests.RunBody) -> RunRecord:
         except ObjectError as error:
             raise unsupported("runtime_config.pipeline_root", f'"{root}" must be s3://bucket/prefix') from error
     stem = re.sub(r"[^a-z0-9-]", "-", pipeline.name)[:_NAME_CHARACTERS].strip("-")
-    return RunRecord(
+    record = RunRecord(
         id=_given_id(body.run_id),
         display_name=body.display_name or "",
         description=body.description or "",
@@ -144,6 +145,7 @@ def _record(server: Services, body: requests.RunBody) -> RunRecord:
         pipeline_root=root,
         workflow=f"{stem}-{secrets.token_hex(3)[:5]}",
     )
+    return record, "; ".join(pipeline.platform.notes)
 
 
 def _given_id(run_id: str | None) -> str:

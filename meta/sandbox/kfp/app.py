@@ -28,6 +28,7 @@ from meta.sandbox.kfp.objects import Objects
 from meta.sandbox.kfp.runs import RunStore
 from meta.sandbox.kfp.services import Services
 from meta.sandbox.kfp.settings import KfpSandboxSettings
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 _LOG = logging.getLogger(__name__)
 _GRPC_STOP_GRACE_S = 1.0
@@ -45,11 +46,12 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         settings: see there.
 
     Raises:
-        SettingsInvalid: an images table is not valid, or a fault is not one of KFP's.
+        SettingsInvalid: an images table or a file of objects is not valid, or a fault is not one of KFP's.
     """
     faults = KfpFaults(settings.faults, admin=settings.admin)
     version_3 = settings.api_version == _VERSION_3
     images = ImageTable.load(settings.images)
+    objects = KubernetesObjects.load(settings.objects)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -57,13 +59,13 @@ def create_app(settings: KfpSandboxSettings) -> Starlette:
         metadata = MetadataStore(database, Objects(settings).session_info, settings.namespace)
         store = RunStore(database)
         faults.attach(store)
-        controller = Controller(settings, store, metadata, images)
+        controller = Controller(settings, store, metadata, images, objects)
         server, app.state.metadata_port = await metadata_service.start(
             None if version_3 else metadata, settings.host, settings.metadata_port, [faults.interceptor()]
         )
         app.state.services = Services(
             settings=settings, database=database, catalog=Catalog(database), runs=store, metadata=metadata,
-            images=images, controller=controller,
+            images=images, objects=objects, controller=controller,
         )  # fmt: skip
         controller.recover()
         try:

@@ -13,6 +13,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from meta.processes import GUARD
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp import runs, views
@@ -20,11 +21,13 @@ from meta.sandbox.kfp.errors import bad_request, internal, invalid_input
 from meta.sandbox.kfp.metadata_store import MetadataStore
 from meta.sandbox.kfp.objects import Objects
 from meta.sandbox.kfp.pipeline import CompiledPipeline, parse
+from meta.sandbox.kfp.platform import objects_of
 from meta.sandbox.kfp.pythons import Pythons
 from meta.sandbox.kfp.recorder import Recorder
 from meta.sandbox.kfp.runs import RunRecord, RunStore
 from meta.sandbox.kfp.session import Job, Session, end_leftover
 from meta.sandbox.kfp.settings import KfpSandboxSettings
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 from workflows.errors import MetaError
 
 _LOG = logging.getLogger(__name__)
@@ -36,12 +39,14 @@ class Controller:
     """Starts what waits and ends what must end. One per server."""
 
     def __init__(
-        self, settings: KfpSandboxSettings, store: RunStore, metadata: MetadataStore, images: ImageTable
-    ) -> None:
+        self, settings: KfpSandboxSettings, store: RunStore, metadata: MetadataStore, images: ImageTable,
+        objects: KubernetesObjects,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._store = store
         self._metadata = metadata
         self._images = images
+        self._kubernetes = objects
         self._objects = Objects(settings)
         self._pythons = Pythons(EnvironmentCache(settings.environments_dir), images, settings.data_dir / "requirements")
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -150,7 +155,7 @@ class Controller:
         run = self._store.get(run_id)
         state, error = runs.FAILED, ""
         try:
-            pipeline = parse(run.document, self._images)
+            pipeline = parse(run.document, self._images, self._kubernetes)
             pythons, own = await self._pythons.prepare(pipeline)
             state, error = await self._attempt(run, pipeline, pythons, own)
         except asyncio.CancelledError:
@@ -183,7 +188,11 @@ class Controller:
             pythons=pythons,
             finished=kept,
             commands={executor.label: executor.command for executor in pipeline.executors if executor.command},
-            facts=views.facts(run),
+            facts=views.facts(run) | {"namespace": self._settings.namespace},
+            platform=pipeline.platform.executors,
+            objects=objects_of(pipeline.platform, self._kubernetes),
+            volumes=str(self._settings.data_dir / "volumes"),
+            guard=str(GUARD),
         )
         try:
             run.pgid, run.pgid_started = await session.start(job)

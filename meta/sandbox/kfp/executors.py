@@ -49,9 +49,7 @@ def read_executors(deployment: Json, images: ImageTable) -> tuple[Executor, ...]
     for label, executor in cast("dict[str, Json]", deployment.get("executors", {})).items():
         place = f"deploymentSpec.executors.{label}"
         if "importer" in executor:
-            uri = executor["importer"].get("artifactUri", {}).get("constant")
-            if uri is not None:
-                check_uri(f"{place}.importer.artifactUri", uri)
+            check_uri(f"{place}.importer.artifactUri", executor["importer"].get("artifactUri", {}).get("constant"))
         elif "container" not in executor:
             raise unsupported(f"{place}.{next(iter(executor), 'spec')}", "it runs containers and importers")
         elif executor["container"].get("image") not in VOLUME_IMAGES:
@@ -68,8 +66,6 @@ def check_uri(place: str, uri: object) -> None:
 def _container(label: str, place: str, container: Json, images: ImageTable) -> Executor:
     command = [str(part) for part in container.get("command", [])]
     place = f"{place}.container"
-    if "lifecycle" in container:
-        raise unsupported(f"{place}.lifecycle", "it knows no pre-cache check")
     image = str(container.get("image", ""))
     known = images.lookup(image)
     if not any(_EXECUTOR_MODULE in part for part in command):

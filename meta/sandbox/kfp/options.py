@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from meta.sandbox.faults import EngineName
 from meta.sandbox.faults.options import add_fault_options
@@ -16,5 +17,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-version", type=int, choices=(2, 3), default=2, metavar="2|3",
         help="2: outputs in ML Metadata, as servers of 2.x; 3: tasks and artifacts over REST, as 3.x will have",
+    )  # fmt: skip
+    parser.add_argument(
+        "--objects", type=Path, action="append", default=[], metavar="PATH",
+        help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
     add_fault_options(parser, EngineName.KFP)

@@ -22,6 +22,8 @@ from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
 from meta.sandbox.kfp.executors import Executor, check_uri, read_executors
 from meta.sandbox.kfp.parameters import check_parameters
+from meta.sandbox.kfp.platform import Platform, read_platform
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 Json: TypeAlias = dict[str, Any]
 
@@ -50,12 +52,14 @@ class CompiledPipeline:
         document: what the API gives back as `pipeline_spec`: the IR, or both documents when there is a platform spec.
         name: `pipelineInfo.name`.
         executors: the containers, by their order in the IR.
+        platform: the Kubernetes settings, and what of them is only noted on the run.
     """
 
     spec: Json
     document: Json
     name: str
     executors: tuple[Executor, ...]
+    platform: Platform
 
     @property
     def parameters(self) -> Mapping[str, Json]:
@@ -115,12 +119,13 @@ def read_package(text: str) -> Json:
     return spec if platform is None else {"pipeline_spec": spec, "platform_spec": platform}
 
 
-def parse(document: Json, images: ImageTable) -> CompiledPipeline:
+def parse(document: Json, images: ImageTable, objects: KubernetesObjects) -> CompiledPipeline:
     """Check a `pipeline_spec` and say what it needs.
 
     Args:
         document: the IR, or `{"pipeline_spec": IR, "platform_spec": ...}` as the SDK sends it with a platform spec.
         images: the images table.
+        objects: ConfigMaps and Secrets that components may read.
 
     Raises:
         ApiError: it is not valid, or the sandbox cannot run it; the message names the field.
@@ -133,7 +138,6 @@ def parse(document: Json, images: ImageTable) -> CompiledPipeline:
             raise _bad_spec(f'unknown field "{unknown[0]}" beside pipeline_spec')
         spec = document["pipeline_spec"]
         platform = document.get("platform_spec") or {}
-    _refuse_platform(platform)
     try:
         ir = json_format.MessageToDict(json_format.ParseDict(spec, _messages().PipelineSpec()))
     except json_format.ParseError as error:
@@ -163,22 +167,10 @@ def parse(document: Json, images: ImageTable) -> CompiledPipeline:
                 raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
     for place, given in _import_uris(ir):
         check_uri(place, given.get("runtimeValue", {}).get("constant"))
-    executors = read_executors(cast("Json", ir.get("deploymentSpec", {})), images)
-    return CompiledPipeline(spec=ir, document=document, name=name, executors=executors)
-
-
-def _refuse_platform(platform: Json) -> None:
-    for name, config in cast("dict[str, Json]", platform.get("platforms", {})).items():
-        executors: Json = config.get("deploymentSpec", {}).get("executors", {})
-        for label, settings in executors.items():
-            if settings:
-                raise unsupported(
-                    f"platform_spec.platforms.{name}.deploymentSpec.executors.{label}.{next(iter(settings))}",
-                    "there is no Kubernetes",
-                )
-        rest = sorted(set(config) - {"deploymentSpec"})
-        if rest:
-            raise unsupported(f"platform_spec.platforms.{name}.{rest[0]}", "there is no Kubernetes")
+    deployment = cast("Json", ir.get("deploymentSpec", {}))
+    executors = read_executors(deployment, images)
+    settings = read_platform(platform, deployment, objects)
+    return CompiledPipeline(spec=ir, document=document, name=name, executors=executors, platform=settings)
 
 
 def _bad_spec(message: str) -> ApiError:

@@ -122,7 +122,7 @@ class RunStore:
         row = self._database.row("SELECT display_name, description FROM runs WHERE id = ?", run_id)
         return ("", "") if row is None else (row["display_name"], row["description"])
 
-    def create(self, run: RunRecord) -> RunRecord:
+    def create(self, run: RunRecord, note: str = "") -> RunRecord:
         """Store a new run; gives it its id, number, times and first state.
 
         Raises:
@@ -133,6 +133,8 @@ class RunStore:
         run.number = int(row["next"]) if row else 1
         run.created_at = run.scheduled_at = int(time.time())
         run.move(PENDING)
+        if note:
+            run.state_history[-1]["note"] = note
         columns, marks = ", ".join(_RUN_FIELDS), ", ".join("?" for _ in _RUN_FIELDS)
         try:
             self._database.execute(f"INSERT INTO runs ({columns}) VALUES ({marks})", *_values(run))

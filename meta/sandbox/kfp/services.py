@@ -14,6 +14,7 @@ from meta.sandbox.kfp.database import Database
 from meta.sandbox.kfp.metadata_store import MetadataStore
 from meta.sandbox.kfp.runs import RunStore
 from meta.sandbox.kfp.settings import KfpSandboxSettings
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Services:
     runs: RunStore
     metadata: MetadataStore
     images: ImageTable
+    objects: KubernetesObjects
     controller: Controller
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from meta.processes import GuardedProcess, kill_group, spawn, start_mark
+from meta.processes import Confinement, GuardedProcess, kill_group, spawn, start_mark
 from meta.sandbox.kfp.events import Finished, Publish, RunnerEvent, Stage, parse_event
 from meta.sandbox.kfp.executors import RUN_PATH
 from meta.sandbox.kfp.objects import ObjectError, Objects
@@ -39,6 +39,10 @@ class Job:
         finished: path of a task -> its kept outputs, for a retry.
         commands: executor label -> what stands in for its image's entrypoint.
         facts: the pipeline's own placeholders (`{{$.pipeline_job_uuid}}`) -> what they stand for.
+        platform: executor label -> its Kubernetes settings.
+        objects: `Kind/name` -> key -> base64, of the ConfigMaps and Secrets that the run may read.
+        volumes: folder of the persistent volume claims.
+        guard: `meta/guard.py`, which holds components to their limits.
     """
 
     spec: Json
@@ -49,6 +53,10 @@ class Job:
     finished: Mapping[str, Json]
     commands: Mapping[str, Sequence[str]]
     facts: Mapping[str, str]
+    platform: Mapping[str, Json]
+    objects: Mapping[str, Mapping[str, str]]
+    volumes: str
+    guard: str
 
 
 class Session:
@@ -81,7 +89,9 @@ class Session:
         for old in (self._folder / "replies").glob("*.json"):
             old.unlink()  # of an earlier attempt
         text = json.dumps({name: getattr(job, name) for name in Job.__slots__})
-        (self._folder / "job.json").write_text(text, encoding="utf-8")
+        job_file = self._folder / "job.json"
+        job_file.touch(mode=0o600)  # it may hold Secrets
+        job_file.write_text(text, encoding="utf-8")
         with (self._folder / "run.log").open("ab") as log:
             self._process = await spawn(
                 [str(self._python), "-m", "kfp_run", str(self._folder)],
@@ -89,6 +99,7 @@ class Session:
                 cwd=self._folder,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                confinement=Confinement(),  # what makes itself a daemon ends with the run too
             )
         return self._process.pgid, start_mark(self._process.pgid)
 
@@ -166,8 +177,9 @@ class Session:
 
     def tidy(self) -> None:
         """Remove the copies of objects and other scratch; logs stay."""
-        for name in ("s3", "home", "tmp", "local", "workspace", "replies", "work", "bin"):
+        for name in ("s3", "home", "tmp", "local", "workspace", "replies", "work", "bin", "pods"):
             shutil.rmtree(self._folder / name, ignore_errors=True)
+        (self._folder / "job.json").unlink(missing_ok=True)
 
     async def stop(self) -> None:
         """End the process and all that it started."""

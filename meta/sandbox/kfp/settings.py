@@ -20,6 +20,7 @@ class KfpSandboxSettings:
         s3_secret_key: see s3_access_key.
         environments_dir: root of the environment cache.
         images: images tables, see `meta/sandbox/images.py`.
+        objects: files or folders of ConfigMaps and Secrets (`meta/sandbox/kubernetes_objects.py`).
         host: address of the ML Metadata port.
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
         max_concurrent_runs: more runs wait as PENDING.
@@ -37,6 +38,7 @@ class KfpSandboxSettings:
     s3_secret_key: str = field(repr=False)
     environments_dir: Path
     images: tuple[Path, ...] = ()
+    objects: tuple[Path, ...] = ()
     host: str = "127.0.0.1"
     metadata_port: int = 0
     max_concurrent_runs: int = 2

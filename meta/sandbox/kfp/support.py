@@ -11,8 +11,10 @@ from pathlib import Path
 
 from meta.sandbox.kfp.app import create_app
 from meta.sandbox.kfp.settings import KfpSandboxSettings
-from meta.sandbox.support import Entry, calls
+from meta.sandbox.kfp.supported import Effect, rows
+from meta.sandbox.support import Entry, Level, calls
 
+_NOTED = "accepted, has no effect, and the run says so"
 _CALL = re.compile(r"call_api\(\s*'([^']+)', '([A-Z]+)'")
 
 
@@ -22,7 +24,11 @@ def support() -> list[Entry]:
         data_dir=Path(), s3_endpoint="http://127.0.0.1", s3_bucket="none", s3_access_key="", s3_secret_key="",
         environments_dir=Path(),
     )  # fmt: skip
-    return calls(create_app(nowhere), _official_calls())
+    fields: list[Entry] = []
+    for full_name, effect in rows():
+        area, _, name = full_name.rpartition(".")
+        fields.append(Entry(area, name, Level(effect.value), _NOTED if effect is Effect.NOTED else ""))
+    return [*calls(create_app(nowhere), _official_calls()), *fields]
 
 
 def _official_calls() -> Iterator[tuple[str, str]]:

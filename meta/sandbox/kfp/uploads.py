@@ -46,7 +46,7 @@ async def upload(request: Request) -> Response:
     server = services(request)
     try:
         given = await _read(request)
-        parse(given.document, server.images)
+        parse(given.document, server.images, server.objects)
         with server.database.transaction():
             row = server.catalog.create_pipeline(given.name, given.display_name, given.description, given.tags)
             server.catalog.create_version(
@@ -69,7 +69,7 @@ async def upload_version(request: Request) -> Response:
         catalog.check_length("PipelineVersion", "Name", given.name)
         if not server.catalog.has_pipeline(pipeline_id):  # 400 on the real server, not 404
             raise invalid_input(f"Failed to create a pipeline version: Pipeline {pipeline_id} not found")
-        parse(given.document, server.images)
+        parse(given.document, server.images, server.objects)
         row = server.catalog.create_version(
             pipeline_id, name=given.name, document=given.document, display_name=given.display_name,
             description=given.description, tags=given.tags,

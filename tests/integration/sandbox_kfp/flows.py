@@ -175,4 +175,76 @@ def inner(given: str = "default", nothing: Optional[str] = None) -> str:
 @dsl.pipeline(name="nesting")
 def nesting(nothing: Optional[str] = None) -> str:
     return inner(nothing=nothing).output
+
+@dsl.component(base_image=IMAGE)
+def inspect() -> dict:
+    import os
+    files = {}
+    for folder in ("/secrets/here", "/config"):
+        for name in os.listdir(folder):
+            files[f"{os.path.basename(folder)}/{name}"] = open(f"{folder}/{name}").read()
+    wanted = ("PASSWORD", "LEVEL", "POD", "TEAM")
+    return {"files": files, "env": {name: os.environ.get(name) for name in wanted}}
+
+@dsl.pipeline(name="inspecting")
+def inspecting(secret: str = "login"):
+    inspect().set_caching_options(False).set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(1)
+
+@dsl.container_component
+def createpvc(access_modes: list, size: str, name: dsl.OutputPath(str), pvc_name_suffix: str = ""):
+    return dsl.ContainerSpec(image="argostub/createpvc")
+
+@dsl.container_component
+def deletepvc(pvc_name: str):
+    return dsl.ContainerSpec(image="argostub/deletepvc")
+
+@dsl.component(base_image=IMAGE)
+def put(folder: str) -> str:
+    with open("/data/file.txt", "w") as file:
+        file.write("in the volume")
+    return f"{folder}/file.txt"
+
+@dsl.component(base_image=IMAGE)
+def take(path: str) -> str:
+    assert open("/data/file.txt").read() == open(path).read()
+    return open(path).read()
+
+@dsl.pipeline(name="volumes")
+def volumes():
+    made = createpvc(access_modes=["ReadWriteOnce"], size="5Mi", pvc_name_suffix="-shared")
+    written = put(folder="/data").set_caching_options(False).after(made)
+    taken = take(path=written.output).set_caching_options(False)
+    deletepvc(pvc_name=made.outputs["name"]).after(taken)
+
+@dsl.component(base_image=IMAGE)
+def swell() -> int:
+    import time
+    block = bytearray(b"x") * (600 * 1024 * 1024)
+    time.sleep(20)
+    return len(block)
+
+@dsl.pipeline(name="swelling")
+def swelling():
+    swell().set_caching_options(False).set_memory_limit("300M")
+
+@dsl.pipeline(name="late")
+def late(folder: str):
+    hold(folder=folder).set_caching_options(False)
+
+@dsl.component(base_image=IMAGE)
+def leave_note(workspace: str) -> str:
+    with open(f"{workspace}/note", "w") as file:
+        file.write("left")
+    return "note"
+
+@dsl.component(base_image=IMAGE)
+def find_note(workspace: str, name: str) -> str:
+    return open(f"{workspace}/{name}").read()
+
+@dsl.pipeline(
+    name="workspaces", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="1Gi")),
+)
+def workspaces():
+    left = leave_note(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER).set_caching_options(False)
+    find_note(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER, name=left.output).set_caching_options(False)
 """

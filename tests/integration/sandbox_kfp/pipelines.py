@@ -230,4 +230,5 @@ def package(name: str, folder: Path) -> Path:
 
 def spec(name: str) -> dict[str, Any]:
     """A compiled pipeline as a client sends it."""
-    return cast("dict[str, Any]", yaml.safe_load(_text(name)))
+    first, *rest = cast("list[dict[str, Any]]", list(yaml.safe_load_all(_text(name))))
+    return {"pipeline_spec": first, "platform_spec": rest[0]} if rest else first

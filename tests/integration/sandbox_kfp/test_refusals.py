@@ -71,24 +71,6 @@ BODIES: dict[str, tuple[Callable[[], Json], str]] = {
         lambda: run(changed(lambda s: train(s).update(image="example/unknown:1")), **GOOD),
         "deploymentSpec.executors.exec-train.container.image is not supported",
     ),
-    "a Kubernetes setting": (
-        lambda: run(
-            {
-                "pipeline_spec": changed(lambda s: None),
-                "platform_spec": {
-                    "platforms": {
-                        "kubernetes": {"deploymentSpec": {"executors": {"exec-train": {"nodeSelector": {"a": "b"}}}}}
-                    }
-                },
-            },
-            **GOOD,
-        ),
-        "platform_spec.platforms.kubernetes.deploymentSpec.executors.exec-train.nodeSelector is not supported",
-    ),
-    "two sources of the pipeline": (
-        lambda: run(changed(lambda s: None), pipeline_version_reference={"pipeline_id": "x"}, **GOOD),
-        "oneof pipeline_source is already set",
-    ),
     "a recurring run": (lambda: run(changed(lambda s: None), recurring_run_id="x", **GOOD), "recurring_run_id"),
 }
 

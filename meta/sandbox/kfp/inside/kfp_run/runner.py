@@ -34,6 +34,7 @@ from . import components
 from .channel import Channel
 from .inputs import constant, whole
 from .orchestrator import Orchestrator, Outcome, Place
+from .pod import Pod, Pods
 from .text import plain
 from .values import artifacts_of, parameters_of
 
@@ -42,6 +43,7 @@ class Scope(threading.local):
     """What the current thread is doing. A task runs in one thread from its start to its end."""
 
     place: Place
+    pod: Pod
     arguments: dict[str, Any]
     plain_container: bool = False  # not the official executor for Python functions
     dispatched: bool = False
@@ -65,6 +67,11 @@ class Runner:
         self.slots = threading.BoundedSemaphore(max(2, os.cpu_count() or 1))  # components at once
         self.components: Any = {}
         self.executors: dict[str, Any] = {}
+        self.pods = Pods(job, folder)
+        self.volume_works = {
+            "argostub/createpvc": self.pods.create_volume,
+            "argostub/deletepvc": self.pods.delete_volume,
+        }
 
     # -- the whole run
 
@@ -85,7 +92,8 @@ class Runner:
         for label, command in self.job["commands"].items():
             self.executors[label].container.command.extend(command)
         self.install_hooks()
-        orchestrator = Orchestrator(spec, self.channel, self.execute, self.job["facts"], self.failures)
+        facts = self.job["facts"] | {dsl.WORKSPACE_PATH_PLACEHOLDER: str(self.folder / "workspace")}
+        orchestrator = Orchestrator(spec, self.channel, self.execute, facts, self.failures)
         try:
             state = orchestrator.run(self.job["parameters"])
         except Exception as error:
@@ -144,6 +152,12 @@ class Runner:
         outcome = status.Status.FAILURE
         if not error:
             try:
+                scope.pod = self.pods.make(
+                    place.component.executor_label, place.path, place.dag, executor.container.resources, arguments
+                )
+                volume_work = self.volume_works.get(executor.container.image)
+                if volume_work is not None:
+                    return self.report(place, volume_work(arguments), True)
                 outputs, outcome = task_executor.execute_single_task(
                     task_name=place.name, task_spec=place.task,
                     pipeline_resource_name=self.job["facts"][components.RUN_NAME],
@@ -303,14 +317,15 @@ class Runner:
         scope = self.scope
         command = full_command if scope.plain_container else components.with_our_executor(full_command)
         python = Path(self.job["pythons"].get(scope.place.component.executor_label, sys.executable))
-        env = components.environment_of(python, env_vars or {}, self.folder)
+        env = components.environment_of(python, (env_vars or {}) | scope.pod.env, self.folder)
         if not scope.plain_container:
             env["META_SANDBOX_S3_MOUNT"] = str(self.mount)
         log = self.folder / "logs" / f"{scope.place.path.replace('/', '.')}.log"
         work = self.folder / "work" / f"{scope.place.path.replace('/', '.')}"
         work.mkdir(parents=True, exist_ok=True)
+        command = [scope.pod.rewrite(part) for part in command]
         with self.slots:
-            code, scope.error = components.run(command, env, work, log)
+            code, scope.error = components.run(command, env, scope.pod, work=work, log=log, guard=self.job["guard"])
         if code == 0 and scope.plain_container and not scope.output_file.exists():
             self.write_output_file()
         return code
