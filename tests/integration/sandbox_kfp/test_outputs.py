@@ -47,7 +47,7 @@ def test_outputs_and_artifacts_of_a_run_are_read_over_ml_metadata(server: Server
     assert made["metrics"].custom_properties["accuracy"].double_value == 0.97
     assert objects.read(made["model"].uri) == b"seven images at 0.5"
     left = {path.name for path in (server.data_dir / "runs" / run_id).iterdir()}
-    assert left == {"job.json", "logs", "run.log"}  # no copy of an object stays
+    assert left == {"logs", "run.log"}  # no copy of an object stays
     # the component saw what it would see on a cluster
     assert outputs(executions["evaluate"]) == {"accuracy": 1, "uri": made["model"].uri}
 
