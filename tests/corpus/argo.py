@@ -78,8 +78,8 @@ class ArgoCorpus:
 
     @staticmethod
     def kubernetes_objects(folder: Path) -> list[str]:
-        """The ConfigMaps and Secrets of a corpus, as YAML texts, to be given to the server."""
-        found: list[str] = []
+        """The ConfigMaps and Secrets of a corpus, and those that its comments ask for, to be given to the server."""
+        found = [(Path(__file__).parent / "argo-objects.yaml").read_text()]
         for file in sorted(folder.rglob("*.yaml")):
             try:
                 found += [
@@ -266,7 +266,8 @@ def _pod_name(workflow: str, node: Json) -> str:
     hashed = 0x811C9DC5
     for byte in node["name"].encode():
         hashed = ((hashed ^ byte) * 0x01000193) & 0xFFFFFFFF
-    return f"{workflow}-{node.get('templateName', '')}"[: 253 - 11] + f"-{hashed}"
+    template = node.get("templateName") or node.get("templateRef", {}).get("template", "")
+    return f"{workflow}-{template}"[: 253 - 11] + f"-{hashed}"
 
 
 def _message(status: int, answer: Json) -> str:

@@ -77,12 +77,12 @@ def _kind(folder: Path) -> str:
 def _server_arguments(kind: str, options: argparse.Namespace, scratch: Path) -> list[str]:
     objects = scratch / "objects"
     objects.mkdir()
-    for number, text in enumerate(ArgoCorpus.kubernetes_objects(options.folder)):
-        (objects / f"{number}.yaml").write_text(text)
-    more = ["--objects", str(objects)] if any(objects.iterdir()) else []
     if kind == "argo":
+        for number, text in enumerate(ArgoCorpus.kubernetes_objects(options.folder)):
+            (objects / f"{number}.yaml").write_text(text)
+        more = ["--objects", str(objects)]
         return ["--images", str(HERE / "argo-images.toml"), "--max-concurrent-pods", "8", *more]
-    return ["--images", str(HERE / "kfp-images.toml"), "--max-concurrent-runs", str(options.jobs), *more]
+    return ["--images", str(HERE / "kfp-images.toml"), "--max-concurrent-runs", str(options.jobs)]
 
 
 @contextmanager
