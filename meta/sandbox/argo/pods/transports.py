@@ -70,9 +70,14 @@ async def download(store: ObjectStore, key: str, target: Path, budget: Budget) -
                 path.parent.mkdir(parents=True, exist_ok=True)
                 await _fetch(store, item["path"], path, budget)
     except BaseError as error:
-        raise ArtifactError(f"cannot read {key}: {error}") from error
+        raise ArtifactError(f"cannot read {key}: {_reason(error)}") from error
     if not found:
         raise ArtifactNotFoundError(f"The specified key does not exist: {key}")
+
+
+def _reason(error: Exception) -> str:
+    """What the store said, without the library's dump of its own state."""
+    return str(error).split("\n\nDebug source", maxsplit=1)[0]
 
 
 async def _fetch(store: ObjectStore, key: str, target: Path, budget: Budget) -> None:
@@ -94,10 +99,10 @@ async def upload(store: ObjectStore, key: str, source: Path, budget: Budget) -> 
         budget.spend(path.stat().st_size)
     try:
         for path in paths:
-            name = key if path is source else f"{key}/{path.relative_to(source).as_posix()}"
+            name = key if path is source else f"{key.rstrip('/')}/{path.relative_to(source).as_posix()}"
             await obstore.put_async(store, name, path, chunk_size=_CHUNK)
     except (BaseError, OSError) as error:
-        raise ArtifactError(f"cannot write {key}: {error}") from error
+        raise ArtifactError(f"cannot write {key}: {_reason(error)}") from error
 
 
 async def ensure_bucket(store: ObjectStore) -> None:
