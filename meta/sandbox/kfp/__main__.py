@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             environments_dir=options.environments.absolute(),
             images=tuple(options.images),
             objects=tuple(options.objects),
+            max_artifact_mib=options.max_artifact_mib,
             host=options.host,
             metadata_port=options.metadata_port,
             max_concurrent_runs=options.max_concurrent_runs,

@@ -193,6 +193,7 @@ class Controller:
             objects=objects_of(pipeline.platform, self._kubernetes),
             volumes=str(self._settings.data_dir / "volumes"),
             guard=str(GUARD),
+            max_artifact_bytes=self._settings.max_artifact_mib * 2**20,
         )
         try:
             run.pgid, run.pgid_started = await session.start(job)

@@ -22,4 +22,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--objects", type=Path, action="append", default=[], metavar="PATH",
         help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
+    parser.add_argument(
+        "--max-artifact-mib", type=int, default=10_240, metavar="N",
+        help="a task whose artifacts are larger together fails (%(default)s)",
+    )  # fmt: skip
     add_fault_options(parser, EngineName.KFP)

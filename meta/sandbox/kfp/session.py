@@ -43,6 +43,7 @@ class Job:
         objects: `Kind/name` -> key -> base64, of the ConfigMaps and Secrets that the run may read.
         volumes: folder of the persistent volume claims.
         guard: `meta/guard.py`, which holds components to their limits.
+        max_artifact_bytes: of all artifacts that one task may make.
     """
 
     spec: Json
@@ -57,6 +58,7 @@ class Job:
     objects: Mapping[str, Mapping[str, str]]
     volumes: str
     guard: str
+    max_artifact_bytes: int
 
 
 class Session:

@@ -23,6 +23,7 @@ class KfpSandboxSettings:
         objects: files or folders of ConfigMaps and Secrets (`meta/sandbox/kubernetes_objects.py`).
         host: address of the ML Metadata port.
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
+        max_artifact_mib: size of all artifacts that one task may make, in MiB.
         max_concurrent_runs: more runs wait as PENDING.
         api_version: 2 serves 2.x (ML Metadata beside the API, `task_details` in a run), 3 serves 3.x (tasks and
             artifacts over REST, no ML Metadata).
@@ -42,6 +43,7 @@ class KfpSandboxSettings:
     host: str = "127.0.0.1"
     metadata_port: int = 0
     max_concurrent_runs: int = 2
+    max_artifact_mib: int = 10_240
     api_version: int = 2
     namespace: str = "kubeflow"
     faults: FaultPlan = field(default_factory=FaultPlan)

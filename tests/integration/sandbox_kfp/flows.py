@@ -247,4 +247,21 @@ def find_note(workspace: str, name: str) -> str:
 def workspaces():
     left = leave_note(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER).set_caching_options(False)
     find_note(workspace=dsl.WORKSPACE_PATH_PLACEHOLDER, name=left.output).set_caching_options(False)
+
+@dsl.component(base_image=IMAGE)
+def large_parameter() -> str:
+    return "x" * 1_100_000
+
+@dsl.component(base_image=IMAGE)
+def large_artifact(made: Output[Dataset]):
+    with open(made.path, "wb") as file:
+        file.truncate(2 * 1024 * 1024)
+
+@dsl.pipeline(name="large-outputs")
+def large_outputs():
+    large_parameter().set_caching_options(False)
+
+@dsl.pipeline(name="large-artifacts")
+def large_artifacts():
+    large_artifact().set_caching_options(False)
 """

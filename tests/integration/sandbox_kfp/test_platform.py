@@ -42,10 +42,10 @@ def outputs(execution: pb.Execution) -> Json:
 
 @pytest.fixture(scope="module")
 def given(server_factory: MakeServer, tmp_path_factory: pytest.TempPathFactory) -> Server:
-    """A server that was given a Secret and a ConfigMap."""
+    """A server that was given a Secret and a ConfigMap, and takes small artifacts only."""
     file = tmp_path_factory.mktemp("objects") / "objects.yaml"
     file.write_text(OBJECTS, encoding="utf-8")
-    return server_factory("--objects", str(file))
+    return server_factory("--objects", str(file), "--max-artifact-mib", "1")
 
 
 def test_secrets_config_maps_and_pod_fields_reach_a_component_and_the_rest_is_noted_on_the_run(given: Server) -> None:
@@ -152,3 +152,16 @@ def test_tasks_of_a_run_share_its_workspace(server: Server) -> None:
     assert run["state"] == "SUCCEEDED", run
     assert outputs(server.executions(run_id)["find-note"]) == {"Output": "left"}
     assert "workspace.size" in run["state_history"][0]["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("large_outputs", "the output parameters have 1100014 bytes, and the sandbox takes 1048576"),
+        ("large_artifacts", "the output artifacts have 2097152 bytes, and the sandbox takes 1048576"),
+    ],
+)
+def test_outputs_that_are_too_large_fail_the_task(given: Server, name: str, said: str) -> None:
+    run = given.wait(given.submit(pipelines.spec(name)))
+    assert run["state"] == "FAILED"
+    assert said in run["error"]["message"]

@@ -38,6 +38,21 @@ from .pod import Pod, Pods
 from .text import plain
 from .values import artifacts_of, parameters_of
 
+LARGEST_PARAMETERS = 2**20  # bytes of a task's output parameters as JSON; what is larger belongs into an artifact
+
+
+def check_parameters(outputs: dict[str, Any]) -> None:
+    """Refuse output parameters that would not fit into the metadata of a real server either."""
+    size = len(json.dumps(parameters_of(outputs)))
+    if size > LARGEST_PARAMETERS:
+        raise RuntimeError(f"the output parameters have {size} bytes, and the sandbox takes {LARGEST_PARAMETERS}")
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
 
 class Scope(threading.local):
     """What the current thread is doing. A task runs in one thread from its start to its end."""
@@ -203,6 +218,7 @@ class Runner:
             try:
                 outputs, outcome = official(*args, **kwargs)
                 if outcome == status.Status.SUCCESS:
+                    check_parameters(outputs)
                     self.publish(outputs)
             except Exception as error:
                 self.scope.error = str(error)
@@ -282,6 +298,12 @@ class Runner:
             for artifact in (value if isinstance(value, list) else [value])
             if isinstance(artifact, dsl.Artifact) and self.path_of(artifact.uri).exists()
         ]
+        size = sum(size_of(self.path_of(uri)) for uri in uris)
+        if size > self.job["max_artifact_bytes"]:
+            limit = self.job["max_artifact_bytes"]
+            raise RuntimeError(
+                f"the output artifacts have {size} bytes, and the sandbox takes {limit} (--max-artifact-mib)"
+            )
         if uris:
             self.channel.ask("publish", task=self.scope.place.name, uris=uris)
 
