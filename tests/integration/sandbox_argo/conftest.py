@@ -175,14 +175,14 @@ class ServerProcess:
 
 
 @contextmanager
-def server_process(settings: ArgoSandboxSettings, port: int) -> Generator[ServerProcess]:
+def server_process(settings: ArgoSandboxSettings, port: int, *arguments: str) -> Generator[ServerProcess]:
     keys = (settings.access_key_id.get_secret_value(), settings.secret_access_key.get_secret_value())
     environment = {**os.environ, "AWS_ACCESS_KEY_ID": keys[0], "AWS_SECRET_ACCESS_KEY": keys[1]}
     process = subprocess.Popen(
         [
             sys.executable, "-m", "meta.sandbox.argo", "--host", "127.0.0.1", "--port", str(port),
             "--data-dir", str(settings.data_dir), "--s3-endpoint", str(settings.s3_endpoint), "--s3-bucket", BUCKET,
-            "--images", str(settings.images[0]), "--environments", str(settings.environments),
+            "--images", str(settings.images[0]), "--environments", str(settings.environments), *arguments,
         ],
         env=environment,
     )  # fmt: skip
