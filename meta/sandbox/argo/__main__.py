@@ -65,6 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         namespace=options.namespace,
         max_concurrent_pods=options.max_concurrent_pods,
         keep=options.keep,
+        archive=options.archive,
         token=SecretStr(options.token) if options.token else None,
         faults=plan_of(options),
         admin=options.admin,

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from meta.sandbox.argo.api import info, streams, submit, templates, verbs, watch, workflows
+from meta.sandbox.argo.api import archive, info, streams, submit, templates, verbs, watch, workflows
 from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault, on_unknown_route
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
@@ -61,7 +61,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        store = ListedStore(settings.data_dir / "argo.db")
+        store = ListedStore(settings.data_dir / "argo.db", archive=settings.archive)
         runner = PodRunner(
             images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
         )  # fmt: skip
@@ -80,8 +80,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         Route("/api/v1/version", info.version),
         Route("/api/v1/info", info.info),
         Route("/api/v1/userinfo", info.user_info),
-        Route("/api/v1/archived-workflows", info.empty_list),
-        Route("/api/v1/archived-workflows/{uid}", info.no_archive),
+        *archive.routes(),
         *templates.routes(),
         Route(_WORKFLOWS, workflows.create, methods=["POST"]),
         Route(_WORKFLOWS, workflows.list_all),

@@ -117,6 +117,7 @@ class Controller:
         for workflow in self._store.all():
             records = begun.pop(workflow.metadata.uid, {})
             if workflow.status.phase.completed:
+                self._store.save_ended(workflow)  # its server may have died before it was archived
                 self._schedule_removal(workflow)
             else:
                 self._take_up(workflow, records.keys())
@@ -248,11 +249,13 @@ class Controller:
         for request in outcome.pods.values():
             self._ensure(workflow, request)
         self._drop_stale(workflow)
-        self._store.save(workflow)
         if workflow.status.phase.completed:
+            self._store.save_ended(workflow)
             self._timers.cancel(workflow, Due.PASS)
             self._schedule_removal(workflow)
-        elif outcome.wake_at is not None:
+            return
+        self._store.save(workflow)
+        if outcome.wake_at is not None:
             self._timers.set(workflow, Due.PASS, outcome.wake_at, self.reconcile)
 
     def _pods_of(self, workflow: Workflow) -> Mapping[str, _Pod]:

@@ -25,6 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--artifact-limit", type=_positive, default=10 * 1024**3, metavar="BYTES",
         help="largest artifact, packed or not (%(default)s)",
     )  # fmt: skip
+    parser.add_argument("--no-archive", dest="archive", action="store_false", help="be a server without an archive")
     parser.add_argument("--token", default=None, help="bearer token that requests must bear (none)")
     add_keep_option(parser, "workflows without a ttlStrategy")
     add_fault_options(parser, EngineName.ARGO)

@@ -26,6 +26,7 @@ class ArgoSandboxSettings(BaseModel):
         namespace: the only namespace, as of an Argo installed with `--namespaced`.
         max_concurrent_pods: pods that run at once; others are Pending.
         keep: how long finished workflows are kept that have no `ttlStrategy`; None for ever.
+        archive: whether ended workflows are kept in an archive; without one the server answers as a real one without.
         token: a bearer token that every request must bear; None for none.
         faults: what goes wrong on purpose.
         admin: whether `/sandbox/faults` can change that; any fault allows it too.
@@ -46,6 +47,7 @@ class ArgoSandboxSettings(BaseModel):
     namespace: str = "argo"
     max_concurrent_pods: int = 8
     keep: timedelta | None = DEFAULT_KEEP
+    archive: bool = True
     token: SecretStr | None = None
     faults: FaultPlan = FaultPlan()
     admin: bool = False

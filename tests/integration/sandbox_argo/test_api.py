@@ -177,7 +177,8 @@ def test_a_suspended_workflow_can_be_terminated(argo: Argo) -> None:
 
 def test_a_ttl_takes_the_finished_workflow_away(argo: Argo) -> None:
     argo.create(workflow("brief", "main", shell("main", "true"), ttlStrategy={"secondsAfterCompletion": 1}))
-    until(lambda: argo.call("GET", f"/workflows/{NAMESPACE}/brief")[0] == 404)
+    argo.finished("brief", "Succeeded")
+    until(lambda: argo.put("brief", "suspend")[0] == 404)  # no longer there, but in the archive
 
 
 def test_pods_over_the_limit_are_pending(settings: ArgoSandboxSettings) -> None:

@@ -27,7 +27,10 @@ def test_a_container_runs_and_its_node_is_written_as_the_controller_writes_it(ar
     done = argo.finished("one", "Succeeded")
     metadata, status = cast("JsonObject", done["metadata"]), cast("JsonObject", done["status"])
     assert metadata["uid"] == cast("JsonObject", created["metadata"])["uid"]
-    assert metadata["labels"] == {"workflows.argoproj.io/phase": "Succeeded", "workflows.argoproj.io/completed": "true"}
+    assert metadata["labels"] == {
+        "workflows.argoproj.io/phase": "Succeeded", "workflows.argoproj.io/completed": "true",
+        "workflows.argoproj.io/workflow-archiving-status": "Archived",
+    }  # fmt: skip
     node = cast("dict[str, JsonObject]", status["nodes"])["one"]
     assert {k: node[k] for k in ("id", "name", "displayName", "type", "templateName", "templateScope", "phase")} == {
         "id": "one", "name": "one", "displayName": "one", "type": "Pod", "templateName": "main",

@@ -42,18 +42,6 @@ async def user_info(request: Request) -> Response:
     return JSONResponse({})
 
 
-async def no_archive(request: Request) -> Response:
-    """GET /api/v1/archived-workflows/{uid}: what a server without an archive answers."""
-    del request
-    raise ApiError(Code.INTERNAL, "getting archived workflows not supported")
-
-
-async def empty_list(request: Request) -> Response:
-    """GET of the archive (a server without one has an empty one)."""
-    del request
-    return JSONResponse({"metadata": {}, "items": None})
-
-
 async def unimplemented(request: Request) -> Response:
     """The rest of the API."""
     raise ApiError(

@@ -41,24 +41,50 @@ def namespace_of(request: Request, verb: str, plural: str = "workflows") -> str:
     Raises:
         ApiError: another one than the server manages.
     """
-    namespace, managed = cast("str", request.path_params["namespace"]), server_of(request).namespace
+    namespace = cast("str", request.path_params["namespace"])
+    check_namespace(request, namespace, verb, plural)
+    return namespace
+
+
+def check_namespace(request: Request, namespace: str, verb: str, plural: str = "workflows") -> None:
+    """Whether the server manages a namespace.
+
+    Raises:
+        ApiError: it does not.
+    """
+    managed = server_of(request).namespace
     if namespace != managed:
         raise ApiError(
             Code.PERMISSION_DENIED,
             f'{plural}.argoproj.io is forbidden: cannot {verb} resource "{plural}" in API group "argoproj.io" in '
             f'the namespace "{namespace}": the sandbox manages "{managed}" only',
         )
-    return namespace
 
 
-def workflow_of(request: Request, verb: str) -> Workflow:
-    """The path's workflow.
+def workflow_of(request: Request, verb: str, *, archived: bool = False, uid: str = "") -> Workflow:
+    """The path's workflow; `@latest` is the one made last.
+
+    Args:
+        request: with `namespace` and `name` in its path.
+        verb: for the message of a refusal.
+        archived: whether one in the archive will do, where there is no live one.
+        uid: the identity that it must have, if any.
 
     Raises:
         ApiError: there is none.
     """
     namespace, name = namespace_of(request, verb), cast("str", request.path_params["name"])
-    workflow = server_of(request).store.get(namespace, name)
+    store = server_of(request).store
+    if name == "@latest":
+        found = store.all(namespace)
+        if not found:
+            raise ApiError(Code.NOT_FOUND, "no workflows found")
+        return max(found, key=lambda one: one.metadata.created)
+    workflow = store.get(namespace, name)
+    if workflow is not None and uid not in ("", workflow.metadata.uid):
+        workflow = None
+    if workflow is None and archived and store.archive is not None:
+        workflow = store.archive.get(uid) if uid else store.archive.latest(namespace, name)
     if workflow is None:
         raise not_found(name)
     return workflow

@@ -16,7 +16,7 @@ from meta.sandbox.argo.manifest.check import LINT
 from meta.sandbox.argo.state.metadata import Metadata
 from meta.sandbox.argo.state.objects import Kind, TemplateObject
 from meta.sandbox.argo.state.status import JsonObject, k8s_time, now
-from meta.sandbox.argo.state.workflow import LABEL_COMPLETED, LABEL_PHASE, Workflow
+from meta.sandbox.argo.state.workflow import LABEL_ARCHIVING, LABEL_COMPLETED, LABEL_PHASE, Workflow
 
 _GROUP = "workflows.argoproj.io"
 LABEL_CRON = f"{_GROUP}/cron-workflow"
@@ -164,7 +164,7 @@ async def lint(request: Request) -> Response:
 async def resubmit(request: Request) -> Response:
     """PUT /api/v1/workflows/{namespace}/{name}/resubmit: a new workflow of the same spec, under a new name."""
     body = await json_body(request, frozenset({"name", "namespace", "memoized", "parameters"}))
-    workflow = workflow_of(request, "get")
+    workflow = workflow_of(request, "get", archived=True)
     return JSONResponse(again(server_of(request), workflow, body).render())
 
 
@@ -177,7 +177,7 @@ def again(server: Server, workflow: Workflow, body: JsonObject) -> Workflow:
     if body.get("memoized"):
         raise ApiError(Code.INVALID_ARGUMENT, "memoized is not supported by the sandbox: resubmit without it, or retry")
     meta: Metadata = workflow.metadata
-    left_out = {LABEL_PHASE, LABEL_COMPLETED, f"{_GROUP}/workflow-archiving-status"}
+    left_out = {LABEL_PHASE, LABEL_COMPLETED, LABEL_ARCHIVING}
     labels: JsonObject = {key: value for key, value in meta.labels.items() if key not in left_out}
     labels[LABEL_RESUBMITTED] = workflow.name
     spec = {key: value for key, value in workflow.raw_spec.items() if key != "shutdown"}

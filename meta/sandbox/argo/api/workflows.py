@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from meta.sandbox.argo.api.errors import ApiError, Code
 from meta.sandbox.argo.api.fields import FieldFilter
+from meta.sandbox.argo.api.listing import Listing
 from meta.sandbox.argo.api.request import (
     json_body,
     namespace_of,
     query,
     server_of,
-    whole_number,
     workflow_of,
 )
-from meta.sandbox.argo.api.selectors import label_selector, name_selector
 from meta.sandbox.argo.api.starting import start
+from meta.sandbox.argo.state.archive import live_summary
 from meta.sandbox.argo.state.status import JsonObject
+from meta.sandbox.argo.state.workflow import ARCHIVED, LABEL_ARCHIVING
 
 
 async def create(request: Request) -> Response:
@@ -34,31 +37,30 @@ async def create(request: Request) -> Response:
 async def get(request: Request) -> Response:
     """GET /api/v1/workflows/{namespace}/{name}."""
     values = query(request, "fields", "uid", "getOptions.resourceVersion")
-    workflow = workflow_of(request, "get")
-    if values.get("uid") not in (None, workflow.metadata.uid):
-        raise ApiError(Code.NOT_FOUND, f'workflows.argoproj.io "{workflow.name}" not found')
+    workflow = workflow_of(request, "get", archived=True, uid=values.get("uid", ""))
     return JSONResponse(FieldFilter(values.get("fields", "")).apply(workflow.render()))
 
 
 async def list_all(request: Request) -> Response:
-    """GET /api/v1/workflows/{namespace}; `items` is null when there are none, as Go writes an empty slice."""
+    """GET /api/v1/workflows/{namespace}: the live ones, then the archived ones.
+
+    What is archived is shown from there, with less, also while it is still live, as the real server's list does.
+    `items` is null when there are none, as Go writes an empty slice.
+    """
     server, namespace = server_of(request), namespace_of(request, "list")
-    values = query(
-        request, "fields", "listOptions.labelSelector", "listOptions.fieldSelector", "listOptions.limit",
-        "listOptions.continue", "listOptions.resourceVersion",
-    )  # fmt: skip
-    matches = label_selector(values.get("listOptions.labelSelector", ""))
-    name = name_selector(values.get("listOptions.fieldSelector", ""))
-    found = [w for w in server.store.all(namespace) if matches(w.metadata.labels) and name in (None, w.name)]
-    found.sort(key=lambda w: (w.metadata.created, w.metadata.resource_version), reverse=True)
-    start = whole_number(values, "listOptions.continue") or 0
-    limit = whole_number(values, "listOptions.limit") or len(found)
-    page = found[start : start + limit]
-    metadata: JsonObject = {"resourceVersion": str(server.store.resource_version)}
-    if start + limit < len(found):
-        metadata["continue"] = str(start + limit)
-    answer: JsonObject = {"metadata": metadata, "items": [w.render() for w in page] or None}
-    return JSONResponse(FieldFilter(values.get("fields", "")).apply(answer))
+    listing = Listing(request, namespace, "fields", "createdAfter", "finishedBefore")
+    archive = server.store.archive
+    live = [
+        live_summary(one) for one in server.store.all(namespace)
+        if archive is None or one.metadata.labels.get(LABEL_ARCHIVING) != ARCHIVED
+    ]  # fmt: skip
+    live.sort(key=lambda one: one.started, reverse=True)
+    uids = {one.uid for one in live}
+    archived = (one for one in archive.all(namespace) if one.uid not in uids) if archive is not None else ()
+    page = listing.page(chain(live, archived))
+    metadata: JsonObject = {"resourceVersion": str(server.store.resource_version), **page.metadata}
+    answer: JsonObject = {"metadata": metadata, "items": [one.show() for one in page.items] or None}
+    return JSONResponse(FieldFilter(listing.values.get("fields", "")).apply(answer))
 
 
 async def delete(request: Request) -> Response:

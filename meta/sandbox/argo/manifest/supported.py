@@ -127,15 +127,15 @@ _METADATA = {
     # what the API server overwrites on create, whatever the client sends
     "creationTimestamp": USED, "uid": USED, "generation": USED, "managedFields": USED, "selfLink": USED,
 }  # fmt: skip
-_OBJECT = {"apiVersion": USED, "kind": USED}
-_STORED = {**_OBJECT, "metadata": {**_METADATA, "resourceVersion": USED}}  # compared when it is updated
+_TYPED = {"apiVersion": USED, "kind": USED}
+_STORED = {**_TYPED, "metadata": {**_METADATA, "resourceVersion": USED}}  # compared when it is updated
 _CRON_SPEC = {
     "workflowSpec": _SPEC, "workflowMetadata": {"labels": USED, "annotations": USED}, "schedules": USED,
     "suspend": USED, "timezone": NO_EFFECT, "concurrencyPolicy": NO_EFFECT, "startingDeadlineSeconds": NO_EFFECT,
     "successfulJobsHistoryLimit": NO_EFFECT, "failedJobsHistoryLimit": NO_EFFECT, "when": NO_EFFECT,
     "stopStrategy": NO_EFFECT,
 }  # fmt: skip
-WORKFLOW = {**_OBJECT, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+WORKFLOW = {**_TYPED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
 TABLES: Mapping[str, _Table] = {
     "Workflow": WORKFLOW,
     "WorkflowTemplate": {**_STORED, "spec": _SPEC},

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from meta.sandbox.argo.operator.context import ON_EXIT
 from meta.sandbox.argo.operator.suspend import node_selector
 from meta.sandbox.argo.state.status import JsonObject, NodeStatus, NodeType, Phase
-from meta.sandbox.argo.state.workflow import LABEL_COMPLETED, Workflow
+from meta.sandbox.argo.state.workflow import LABEL_ARCHIVING, LABEL_COMPLETED, Workflow
 
 _GROUPS = {NodeType.STEPS, NodeType.STEP_GROUP, NodeType.DAG, NodeType.TASK_GROUP, NodeType.RETRY}
 
@@ -78,8 +78,9 @@ def rerun(workflow: Workflow, now: datetime, options: RetryOptions | None = None
         node.children = [child for child in node.children if child not in gone]
         node.outbound_nodes = [child for child in node.outbound_nodes if child not in gone]
     if arguments is not None:
-        workflow.raw_spec["arguments"] = arguments
-    workflow.metadata.labels.pop(LABEL_COMPLETED, None)
+        workflow.change_spec(arguments=arguments)
+    for label in (LABEL_COMPLETED, LABEL_ARCHIVING):
+        workflow.metadata.labels.pop(label, None)
     workflow.change_spec(shutdown=None)
     status.set_condition("Completed", "False")
     status.phase, status.message = Phase.UNKNOWN, None

@@ -39,8 +39,8 @@ class _Past:
 class ListedStore(Store):
     """A store that a list can see as it was; the past is kept only once a rule asks for it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, archive: bool = True) -> None:
+        super().__init__(path, archive=archive)
         self._past: deque[_Past] | None = None
         self._before: dict[tuple[str, str], str] = {}
         self._version_before = 0

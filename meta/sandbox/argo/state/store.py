@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from meta.sandbox.argo.state.archive import Archive
 from meta.sandbox.argo.state.hub import Event, WatchHub
 from meta.sandbox.argo.state.objects import ObjectTable
-from meta.sandbox.argo.state.workflow import Workflow
+from meta.sandbox.argo.state.workflow import ARCHIVED, LABEL_ARCHIVING, Workflow
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS workflows (
@@ -46,8 +47,8 @@ class NameTakenError(Exception):
 class Store:
     """All workflows of the server; each write publishes an event."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the database.
+    def __init__(self, path: Path, *, archive: bool = True) -> None:
+        """Open or create the database; `archive`: whether ended workflows are kept for good.
 
         Raises:
             sqlite3.DatabaseError: the file is not a database, or is damaged.
@@ -68,6 +69,7 @@ class Store:
             self._written[workflow.metadata.uid] = hash(body)
         self.hub = WatchHub(self._version)
         self.objects = ObjectTable(self._db, self._next_version)
+        self.archive = Archive(self._db) if archive else None
 
     def _read_version(self) -> int:
         row = cast("tuple[int]", self._db.execute("SELECT value FROM counters").fetchone())
@@ -114,6 +116,17 @@ class Store:
             return False
         self._write(workflow, "MODIFIED")
         return True
+
+    def save_ended(self, workflow: Workflow) -> None:
+        """Write an ended workflow, and what is new of it into the archive; each makes an event, as on a cluster."""
+        labels = workflow.metadata.labels
+        if self.archive is not None and LABEL_ARCHIVING not in labels:
+            labels[LABEL_ARCHIVING] = "Pending"
+        self.save(workflow)
+        if self.archive is not None and labels.get(LABEL_ARCHIVING) != ARCHIVED:
+            self.archive.put(workflow)
+            labels[LABEL_ARCHIVING] = ARCHIVED
+            self.save(workflow)
 
     def remove(self, workflow: Workflow) -> None:
         if self._workflows.get(workflow.key) is workflow:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import cast
 
 from hera.workflows import models as m
-from pydantic import BaseModel
+from pydantic import BaseModel, JsonValue
 
 from meta.sandbox.argo.state.metadata import Metadata
 from meta.sandbox.argo.state.names import node_id
@@ -15,6 +15,8 @@ from meta.sandbox.argo.state.status import JsonObject, NodeStatus, Shutdown, Wor
 
 LABEL_PHASE = "workflows.argoproj.io/phase"
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
+LABEL_ARCHIVING = "workflows.argoproj.io/workflow-archiving-status"
+ARCHIVED = "Archived"
 ANNOTATION_POD_NAMES = "workflows.argoproj.io/pod-name-format"
 
 
@@ -50,7 +52,7 @@ class Workflow:
     def shutdown(self) -> Shutdown:
         return Shutdown(cast("str", self.raw_spec.get("shutdown", "")))
 
-    def change_spec(self, **values: str | bool | None) -> None:
+    def change_spec(self, **values: JsonValue) -> None:
         """Set fields of the spec, also of the one that was made with a template's; None takes one out."""
         for spec in filter(None, (self.raw_spec, self.status.stored_workflow_template_spec)):
             for key, value in values.items():
