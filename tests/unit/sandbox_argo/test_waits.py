@@ -219,3 +219,25 @@ def test_an_expression_may_fall_back_where_an_output_is_absent() -> None:
     sim = Simulation(dag(maybe, use), made, pod("use", "v"))
     assert sim.run() is Phase.SUCCEEDED
     assert sim.arguments == {"use": "none"}
+
+
+def test_a_retry_expression_may_hold_tags_of_its_own() -> None:
+    expression = "{{inputs.parameters.again}} == true && asInt(lastRetry.exitCode) > 1"
+    for again, attempts in (("true", 2), ("false", 1)):
+        given = {"parameters": [{"name": "again", "value": again}]}
+        inner = pod("pod", "again", retryStrategy={"limit": 1, "expression": expression})
+        sim = Simulation(steps([step("a", arguments=given)]), inner)
+        sim.step()
+        for attempt in range(attempts):
+            sim.finish(f"a({attempt})", Phase.FAILED, code="2")
+        assert sim.workflow.status.phase is Phase.FAILED
+
+
+def test_parallelism_holds_in_nested_dags_too() -> None:
+    inner = dag(task("p"), task("q"), task("r", "p", "q"), name="inner")
+    for limits in ({"parallelism": 2}, {}):
+        main = dag(task("a", template="inner"), task("b", template="inner"), task("c", "a", "b"))
+        sim = Simulation({**main, "parallelism": 1}, {**inner, **limits}, pod())
+        assert sim.run() is Phase.SUCCEEDED
+        assert sim.most == 2
+        assert len(sim.order) == 7

@@ -63,6 +63,7 @@ def _execute(context: Context, call: Call) -> NodeStatus | None:
     template = process_arguments(template, call.arguments, values)
     if held_back(context, call, template, node):
         return node
+    strategy = template.retry_strategy or context.workflow.spec.retry_strategy  # now with its tags replaced
     if strategy is None:
         return _dispatch(context, call, template)
     return _with_retries(context, call, template, strategy)

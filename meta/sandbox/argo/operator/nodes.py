@@ -120,12 +120,12 @@ class Nodes:
             return [node.children[-1]]
         if node.type in {NodeType.POD, NodeType.CONTAINER}:  # a pod's children may be its containers, or come after it
             own = node.id if node.type is NodeType.POD else node.boundary_id
-            inner = [child for child in node.children if self._nodes[child].boundary_id == own]
+            inner = [c for c in node.children if c in self._nodes and self._nodes[c].boundary_id == own]
             return [leaf for child in inner for leaf in self.outbound(child)] or [identity]
         if node.type is NodeType.TASK_GROUP:
             if not node.children:
                 return [identity]
-            return [leaf for child in node.children for leaf in self.outbound(child)]
+            return [leaf for child in node.children if child in self._nodes for leaf in self.outbound(child)]
         return [leaf for child in node.outbound_nodes for leaf in self.outbound(child)]
 
     def retries(self, node: NodeStatus) -> list[NodeStatus]:
