@@ -86,6 +86,7 @@ _ADDED = (
     ("experiments", "namespace", "TEXT NOT NULL DEFAULT ''"),
     ("pipelines", "tags", "TEXT NOT NULL DEFAULT '{}'"),
     ("versions", "tags", "TEXT NOT NULL DEFAULT '{}'"),
+    ("tasks", "attempts", "TEXT NOT NULL DEFAULT ''"),
 )
 
 

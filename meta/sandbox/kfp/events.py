@@ -52,6 +52,17 @@ class TaskStarted(_Event):
     iteration: int | None = None
 
 
+class TaskAttempt(_Event):
+    """One attempt of a task with a retry policy has ended. Times are whole seconds since the epoch."""
+
+    event: Literal["task_attempt"]
+    path: str
+    state: Literal["SUCCEEDED", "FAILED"]
+    error: str
+    started_at: int
+    finished_at: int
+
+
 class TaskFinished(_Event):
     event: Literal["task_finished"]
     path: str
@@ -98,7 +109,9 @@ class Finished(_Event):
     error: str
 
 
-RunnerEvent = DagStarted | DagFinished | TaskStarted | TaskFinished | TaskSkipped | Stage | Publish | Finished
+RunnerEvent = (
+    DagStarted | DagFinished | TaskStarted | TaskAttempt | TaskFinished | TaskSkipped | Stage | Publish | Finished
+)
 _ADAPTER: TypeAdapter[RunnerEvent] = TypeAdapter(Annotated[RunnerEvent, Field(discriminator="event")])
 
 

@@ -13,6 +13,7 @@ from meta.sandbox.kfp.events import (
     DagFinished,
     DagStarted,
     RunnerEvent,
+    TaskAttempt,
     TaskFinished,
     TaskSkipped,
     TaskStarted,
@@ -50,6 +51,8 @@ class Recorder:
                     self._dag_finished(event)
                 case TaskStarted():
                     self._task_started(event)
+                case TaskAttempt():
+                    self._task_attempt(event)
                 case TaskFinished():
                     self._task_finished(event)
                 case TaskSkipped():
@@ -67,6 +70,7 @@ class Recorder:
             run_id=self._run.id, path=path, parent=parent, name=name, kind=kind, state=runs.RUNNING
         )
         task.state, task.started_at, task.finished_at, task.error = runs.RUNNING, int(time.time()), 0, ""
+        task.attempts = ""
         return task
 
     def _dag_started(self, event: DagStarted) -> None:
@@ -120,6 +124,13 @@ class Recorder:
                 known = self._metadata.artifact_in_context(self._context, artifact.uri)
                 if known:
                     self._metadata.link(task.execution_id, known, name, pb.Event.INPUT)
+
+    def _task_attempt(self, event: TaskAttempt) -> None:
+        task = self._store.task(self._run.id, event.path)
+        if task is not None:
+            earlier = json.loads(task.attempts or "[]")
+            task.attempts = json.dumps([*earlier, event.model_dump(exclude={"event", "path"})])
+            self._store.save_task(task)
 
     def _task_finished(self, event: TaskFinished) -> None:
         task = self._store.task(self._run.id, event.path)

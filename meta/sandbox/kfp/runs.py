@@ -78,6 +78,7 @@ class TaskRecord:
         state: a runtime state, or CACHED, or OMITTED (never reached because something before it failed).
         execution_id: of its ML Metadata execution; 0 when it has none.
         kept: its outputs, for a retry of the run; empty until it has succeeded.
+        attempts: a JSON list of `TaskAttempt` events, of a task with a retry policy; empty for others.
     """
 
     run_id: str
@@ -93,6 +94,7 @@ class TaskRecord:
     error: str = ""
     execution_id: int = 0
     kept: str = ""
+    attempts: str = ""
 
 
 def node_id(run: RunRecord, path: str) -> str:

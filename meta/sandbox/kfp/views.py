@@ -162,6 +162,7 @@ def task_details(record: RunRecord, tasks: Sequence[TaskRecord]) -> list[Json]:
         details.append(_task(record, task, above, below))
         if _has_executor(task):
             details.append(_executor(record, task))
+            details += _attempts(record, task)
     return details
 
 
@@ -214,7 +215,24 @@ def _executor(record: RunRecord, task: TaskRecord) -> Json:
         state=runs.SKIPPED if task.state == "CACHED" else task.state,
         create_time=record.created_at, start_time=task.started_at, end_time=task.finished_at, error=task.error,
         parent_task_id=task.id,
+        below=[runs.node_id(record, f"{task.path}/executor({number})") for number in range(len(_attempts_of(task)))],
     )  # fmt: skip
+
+
+def _attempts_of(task: TaskRecord) -> list[Json]:
+    return json.loads(task.attempts or "[]")
+
+
+def _attempts(record: RunRecord, task: TaskRecord) -> list[Json]:
+    """The pods below an executor with a retry policy, which is a node of Argo's type Retry then."""
+    return [
+        _detail(
+            record, task_id=_derived(task.id, f"executor({number})"), display_name=f"executor({number})",
+            state=one["state"], create_time=record.created_at, start_time=one["started_at"],
+            end_time=one["finished_at"], error=one["error"], parent_task_id=_derived(task.id, "executor"),
+        )
+        for number, one in enumerate(_attempts_of(task))
+    ]  # fmt: skip
 
 
 def facts(record: RunRecord) -> dict[str, str]:

@@ -264,4 +264,16 @@ def large_outputs():
 @dsl.pipeline(name="large-artifacts")
 def large_artifacts():
     large_artifact().set_caching_options(False)
+
+@dsl.component(base_image=IMAGE)
+def second_time(folder: str) -> int:
+    import os
+    tries = len(os.listdir(folder))
+    open(f"{folder}/{tries}", "w").close()
+    assert tries > 0, "not the first time"
+    return tries
+
+@dsl.pipeline(name="retrying")
+def retrying(folder: str):
+    second_time(folder=folder).set_caching_options(False).set_retry(num_retries=3, backoff_duration="0s")
 """

@@ -63,3 +63,17 @@ def test_nested_pipelines_get_their_defaults_and_nulls(server: Server) -> None:
     run = server.wait(run_id)
     assert run["state"] == "SUCCEEDED", run
     assert output(server.executions(run_id)["say"]) == "default None"
+
+
+def test_each_attempt_of_a_task_is_a_node_below_its_executor(server: Server, tmp_path: Path) -> None:
+    run_id = server.submit(pipelines.spec("retrying"), {"folder": str(tmp_path)})
+    run = server.wait(run_id)
+    assert run["state"] == "SUCCEEDED", run
+    assert output(server.executions(run_id)["second-time"]) == 1
+    nodes = {node["display_name"]: node for node in run["run_details"]["task_details"]}
+    first, second, executor = nodes["executor(0)"], nodes["executor(1)"], nodes["executor"]
+    assert (first["state"], second["state"], executor["state"]) == ("FAILED", "SUCCEEDED", "SUCCEEDED")
+    assert "not the first time" in first["error"]["message"]
+    assert first["parent_task_id"] == second["parent_task_id"] == executor["task_id"]
+    assert len(executor["child_tasks"]) == 2
+    assert "executor(2)" not in nodes

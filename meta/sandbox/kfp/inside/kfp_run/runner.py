@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 import traceback
 import uuid
 from pathlib import Path
@@ -215,6 +216,7 @@ class Runner:
     def around_dispatch(self, official: Any) -> Any:
         def run_single_task_implementation(*args: Any, **kwargs: Any) -> Any:
             self.scope.dispatched = True
+            started = int(time.time())
             try:
                 outputs, outcome = official(*args, **kwargs)
                 if outcome == status.Status.SUCCESS:
@@ -222,7 +224,8 @@ class Runner:
                     self.publish(outputs)
             except Exception as error:
                 self.scope.error = str(error)
-                return {}, status.Status.FAILURE
+                outputs, outcome = {}, status.Status.FAILURE
+            self.tell_attempt(started, outcome == status.Status.SUCCESS)
             types = kwargs["component_spec"].output_definitions.parameters
             for name in types:  # numbers inside lists and structs
                 if name in outputs and not isinstance(outputs[name], float):
@@ -230,6 +233,14 @@ class Runner:
             return outputs, outcome
 
         return run_single_task_implementation
+
+    def tell_attempt(self, started: int, succeeded: bool) -> None:
+        if self.scope.place.task.retry_policy.max_retry_count > 0:
+            self.channel.tell(
+                "task_attempt",
+                path=self.scope.place.path, state="SUCCEEDED" if succeeded else "FAILED",
+                error="" if succeeded else self.scope.error, started_at=started, finished_at=int(time.time()),
+            )  # fmt: skip
 
     # -- artifacts
 
