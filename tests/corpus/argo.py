@@ -203,7 +203,8 @@ class ArgoCorpus:
             wanted = [p["name"] for p in _parameters(node.get("outputs")) if "value" not in p]
             supplied = {name: expected.set.get(name, "") for name in wanted}
             if supplied:
-                body = {"nodeFieldSelector": f"id={node['id']}", "outputParameters": yaml.safe_dump(supplied)}
+                selector = f"displayName={node['displayName']}"
+                body = {"nodeFieldSelector": selector, "outputParameters": json.dumps(supplied)}
                 self._call("PUT", f"{path}/set", body)
         self._call("PUT", f"{path}/resume", {})
 

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from typing import IO, cast
 
 import pytest
 import urllib3
 
+from tests.docs.pages import snippets
 from tests.integration.stack.conftest import Command, is_gone, pids_of
 from tests.support.chain import environments_folder
+
+ENDED = {"argo": "Succeeded", "kfp": "SUCCEEDED"}
+
+
+def _run_snippet(engine: str, address: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the page's program for an engine, with the address of now."""
+    client = {"argo": "hera.workflows", "kfp": "import kfp"}[engine]
+    (text,) = [one.text for one in snippets("python", pages=("docs/sandbox-engines.md",)) if client in one.text]
+    file = folder / "client.py"
+    file.write_text(re.sub(r"http://127.0.0.1:\d+", address, text))
+    return subprocess.run([sys.executable, str(file)], capture_output=True, text=True, timeout=200, check=False)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +42,8 @@ def test_each_sandbox_runs_alone_until_a_signal(meta: Command, engine: str, path
     assert set(addresses) == keys | {"data_dir", "config"}
     with urllib3.PoolManager(retries=False) as http:
         assert http.request("GET", addresses[engine] + path).status == 200
+    shown = _run_snippet(engine, addresses[engine], meta.folder.parent)
+    assert shown.stdout.splitlines()[-1:] == [ENDED[engine]], shown.stdout + shown.stderr
     pids = pids_of(meta.state())
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
