@@ -195,3 +195,15 @@ def test_templates_that_call_each_other_without_end_are_stopped() -> None:
 def test_only_one_way_to_expand_is_allowed() -> None:
     with pytest.raises(ManifestError, match="only one of withItems, withParam, withSequence"):
         Simulation(dag(task("a", withItems=["x"], withSequence={"count": 1})), pod())
+
+
+def test_what_pods_took_is_added_up_and_their_results_are_complete() -> None:
+    text = {"parameters": [{"name": "v", "value": "{{workflow.creationTimestamp.Y}}"}]}
+    sim = Simulation(steps([step("a"), step("b", "use", arguments=text)]), pod(), pod("use", "v"))
+    assert sim.run() is Phase.SUCCEEDED
+    status = sim.workflow.render()["status"]
+    assert isinstance(status, dict)
+    assert status["resourcesDuration"] == {"cpu": 0, "memory": 2}
+    assert status["taskResultsCompletionStatus"] == {sim.node(name).id: True for name in ("a", "b")}
+    assert sim.node("wf").resources_duration == {"cpu": 0, "memory": 2}
+    assert sim.arguments["b"] == f"{sim.workflow.metadata.created:%Y}"

@@ -15,6 +15,7 @@ from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
 from meta.sandbox.argo.operator.hooks import EXIT, keyed_hook
+from meta.sandbox.argo.operator.operation import CREATION_FORMATS
 from meta.sandbox.argo.operator.retries import POLICIES
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.operator.templates import (
@@ -41,7 +42,7 @@ _FIXED_TAGS = frozenset(
      "workflow.parameters.json", "workflow.labels", "workflow.labels.json", "workflow.annotations",
      "workflow.annotations.json", "workflow.creationTimestamp", "workflow.creationTimestamp.RFC3339",
      "workflow.creationTimestamp.s", "workflow.priority", "workflow.status", "workflow.failures",
-     "workflow.duration"}
+     "workflow.duration", *(f"workflow.creationTimestamp.{c}" for c in CREATION_FORMATS)}
 )  # fmt: skip
 _OPEN_TAGS = ("item.", "lastRetry.", "workflow.outputs.", "workflow.labels.", "workflow.annotations.")
 

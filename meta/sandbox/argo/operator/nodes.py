@@ -133,6 +133,22 @@ class Nodes:
         attempts = [self._nodes[child] for child in node.children if child in self._nodes]
         return [child for child in attempts if child.node_flag is not None and child.node_flag.retried]
 
+    def update_resources(self) -> None:
+        """Add up what pods took, for all that hold them and for the workflow (util/resource, resourcesduration)."""
+        pods = [node for node in self._nodes.values() if node.type is NodeType.POD and node.resources_duration]
+        totals: dict[str, dict[str, int]] = {}
+        for pod in pods:
+            holder = self._nodes.get(pod.boundary_id or "")
+            while holder is not None:
+                add_resources(totals.setdefault(holder.id, {}), pod.resources_duration)
+                holder = self._nodes.get(holder.boundary_id or "")
+        for identity, total in totals.items():
+            self._nodes[identity].resources_duration = total
+        everything: dict[str, int] = {}
+        for pod in pods:
+            add_resources(everything, pod.resources_duration)
+        self._workflow.status.resources_duration = everything or None
+
     def update_progress(self) -> None:
         """Pods count one each, other nodes what is below them (workflow/progress)."""
         totals: dict[str, tuple[int, int]] = {}
@@ -149,3 +165,8 @@ class Nodes:
             self._nodes[identity].progress = f"{done}/{total}"
         pods = [node for node in self._nodes.values() if node.type in {NodeType.POD, NodeType.CONTAINER}]
         self._workflow.status.progress = f"{sum(n.phase is Phase.SUCCEEDED for n in pods)}/{len(pods)}"
+
+
+def add_resources(total: dict[str, int], more: dict[str, int] | None) -> None:
+    for resource, seconds in (more or {}).items():
+        total[resource] = total.get(resource, 0) + seconds

@@ -21,6 +21,8 @@ from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
 
+CREATION_FORMATS = "aAbBdHIjmMpSUwWyY"  # of `workflow.creationTimestamp.`, as strftime has them
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -176,6 +178,10 @@ def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Ph
     context = Context(workflow, now, execute)
     node.outputs = outputs
     context.nodes.mark(node, phase, message or "")
+    seconds = int(((node.finished_at or now) - (node.started_at or now)).total_seconds())
+    node.resources_duration = {"cpu": seconds // 10, "memory": seconds}  # of a container without requests: 100m, 100Mi
+    results = workflow.status.task_results_completion_status or {}
+    workflow.status.task_results_completion_status = {**results, node.id: True}
     for child in context.nodes.all():
         if child.type is NodeType.CONTAINER and child.boundary_id == node.id and not child.fulfilled:
             context.nodes.mark(child, Phase.FAILED, "Pod Failed whilst container running")
@@ -207,6 +213,7 @@ def mark_workflow(workflow: Workflow, phase: Phase, now: datetime, message: str 
     if status.started_at is None:
         status.started_at = now
     if phase.completed:
+        Nodes(workflow, now).update_resources()
         status.finished_at = now
         labels[LABEL_COMPLETED] = "true"
         status.set_condition("Completed", "True")
@@ -225,6 +232,7 @@ def global_values(workflow: Workflow) -> dict[str, str | None]:
         "workflow.creationTimestamp.RFC3339": k8s_time(meta.created),
         "workflow.creationTimestamp.s": str(int(meta.created.timestamp())),
     }
+    values |= {f"workflow.creationTimestamp.{c}": meta.created.strftime(f"%{c}") for c in CREATION_FORMATS}
     if spec.priority is not None:
         values["workflow.priority"] = str(spec.priority)
     parameters = (spec.arguments.parameters if spec.arguments else None) or []

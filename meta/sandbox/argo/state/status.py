@@ -107,6 +107,7 @@ class NodeStatus(_Model):
     children: list[str] = Field(default_factory=list)
     outbound_nodes: list[str] = Field(default_factory=list)
     host_node_name: str | None = None
+    resources_duration: dict[str, int] | None = None
     node_flag: NodeFlag | None = None
 
     @property
@@ -145,6 +146,8 @@ class WorkflowStatus(_Model):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     progress: str | None = None
+    resources_duration: dict[str, int] | None = None
+    task_results_completion_status: dict[str, bool] | None = None
     nodes: dict[str, NodeStatus] = Field(default_factory=dict)
     outputs: m.Outputs | None = None
     conditions: list[Condition] = Field(default_factory=list[Condition])
