@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias, cast
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import unsupported
 from meta.sandbox.kfp.packages import Packages, UnknownOption, packages_of
+from meta.sandbox.kfp.supported import PLACEHOLDERS
 
 Json: TypeAlias = dict[str, Any]
 
@@ -63,6 +65,13 @@ def check_uri(place: str, uri: object) -> None:
         raise unsupported(place, f'"{uri}" is elsewhere; it reads s3://bucket/key only')
 
 
+def check_placeholders(place: str, text: object) -> None:
+    """Refuse placeholders that nothing replaces here, such as those of Google Cloud."""
+    for name in re.findall(r"\{\{\$\.(\w+)", text) if isinstance(text, str) else ():
+        if name not in PLACEHOLDERS:
+            raise unsupported(place, f"the placeholder {{{{$.{name}}}}} stands for nothing here")
+
+
 def _container(label: str, place: str, container: Json, images: ImageTable) -> Executor:
     command = [str(part) for part in container.get("command", [])]
     place = f"{place}.container"
@@ -91,6 +100,8 @@ def _container(label: str, place: str, container: Json, images: ImageTable) -> E
 
 def _check_command(place: str, image: str, command: Sequence[str], args: Sequence[str]) -> None:
     """A container component runs where its command exists on this machine."""
+    for part in [*command, *args]:
+        check_placeholders(f"{place}.command", part)
     if not command:
         raise unsupported(
             f"{place}.image", f'the entrypoint of "{image}" is not known; add [images."{image}"] with `command`'

@@ -20,7 +20,7 @@ from google.protobuf import json_format
 
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp.errors import ApiError, invalid_input, unsupported
-from meta.sandbox.kfp.executors import Executor, check_uri, read_executors
+from meta.sandbox.kfp.executors import Executor, check_placeholders, check_uri, read_executors
 from meta.sandbox.kfp.parameters import check_parameters
 from meta.sandbox.kfp.platform import Platform, read_platform
 from meta.sandbox.kubernetes_objects import KubernetesObjects
@@ -160,17 +160,30 @@ def parse(document: Json, images: ImageTable, objects: KubernetesObjects) -> Com
         raise unsupported(
             f"root.inputDefinitions.artifacts.{artifact}", "pass a URI parameter and import it with dsl.importer"
         )
-    components = cast("dict[str, Json]", ir.get("components", {}))
-    for place, component in {"root": root, **{f"components.{key}": value for key, value in components.items()}}.items():
-        for task, task_spec in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
-            if "artifactIterator" in task_spec:
-                raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
+    _check_dags(ir)
     for place, given in _import_uris(ir):
         check_uri(place, given.get("runtimeValue", {}).get("constant"))
     deployment = cast("Json", ir.get("deploymentSpec", {}))
     executors = read_executors(deployment, images)
     settings = read_platform(platform, deployment, objects)
     return CompiledPipeline(spec=ir, document=document, name=name, executors=executors, platform=settings)
+
+
+def _check_dags(ir: Json) -> None:
+    """Refuse loops over artifacts, and placeholders that nothing replaces."""
+    components = cast("dict[str, Json]", ir.get("components", {}))
+    for place, component in {
+        "root": ir["root"],
+        **{f"components.{key}": value for key, value in components.items()},
+    }.items():
+        for task, task_spec in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
+            if "artifactIterator" in task_spec:
+                raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
+            for name, one in cast("dict[str, Json]", task_spec.get("inputs", {}).get("parameters", {})).items():
+                constant = one.get("runtimeValue", {}).get("constant")
+                check_placeholders(f"{place}.dag.tasks.{task}.inputs.parameters.{name}", constant)
+        for name, one in cast("dict[str, Json]", component.get("inputDefinitions", {}).get("parameters", {})).items():
+            check_placeholders(f"{place}.inputDefinitions.parameters.{name}", one.get("defaultValue"))
 
 
 def _bad_spec(message: str) -> ApiError:

@@ -85,6 +85,14 @@ TABLES: Mapping[str, Table] = {
 FIELD_PATHS = ("metadata.name", "metadata.namespace", "spec.serviceAccountName", "status.podIP", "status.hostIP")
 
 
+# What `{{$.` may begin with in a container's command and in a constant.
+PLACEHOLDERS = frozenset(
+    {"inputs", "outputs", "outputMetadataUri", "pipeline_job_name", "pipeline_job_resource_name", "pipeline_job_uuid",
+     "pipeline_job_create_time_utc", "pipeline_job_schedule_time_utc", "pipeline_root", "pipeline_task_name",
+     "pipeline_task_uuid", "workspace_path"}
+)  # fmt: skip
+
+
 def rows() -> Iterator[tuple[str, Effect]]:
     """Every field of the tables, with its full name."""
     for place, table in TABLES.items():

@@ -59,6 +59,18 @@ BODIES: dict[str, tuple[Callable[[], Json], str]] = {
         lambda: run(changed(lambda s: None, "entrypoints")),
         "deploymentSpec.executors.exec-entrypoint.container.image is not supported",
     ),
+    "a placeholder of Google Cloud": (
+        lambda: run(
+            changed(
+                lambda s: s["deploymentSpec"]["executors"]["exec-count-container"]["container"].update(
+                    args=["{{$.pipeline_google_cloud_project_id}}"]
+                ),
+                "needing_container",
+            ),
+            runtime_config={"parameters": {"folder": "/x"}},
+        ),
+        "the placeholder {{$.pipeline_google_cloud_project_id}} stands for nothing here",
+    ),
     "an import from elsewhere": (
         lambda: run(changed(lambda s: None, "imports_elsewhere")),
         '"gs://bucket/x" is elsewhere',
