@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             host=options.host,
             metadata_port=options.metadata_port,
             max_concurrent_runs=options.max_concurrent_runs,
+            keep=options.keep,
             api_version=options.api_version,
             faults=plan_of(options),
             admin=options.admin,

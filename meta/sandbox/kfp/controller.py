@@ -8,16 +8,19 @@ ReportWorkflowResource).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import shutil
+import time
+from datetime import timedelta
 from pathlib import Path
 
 from meta.processes import GUARD
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
 from meta.sandbox.kfp import runs, views
-from meta.sandbox.kfp.errors import bad_request, internal, invalid_input
+from meta.sandbox.kfp.errors import ApiError, bad_request, internal, invalid_input
 from meta.sandbox.kfp.metadata_store import MetadataStore
 from meta.sandbox.kfp.objects import Objects
 from meta.sandbox.kfp.pipeline import CompiledPipeline, parse
@@ -31,6 +34,7 @@ from meta.sandbox.kubernetes_objects import KubernetesObjects
 from workflows.errors import MetaError
 
 _LOG = logging.getLogger(__name__)
+_SWEEP_S = 600.0
 _TERMINATED = "terminated on request"
 _SERVER_ENDED = "the sandbox server ended while the run was in progress, and its processes with it"
 
@@ -50,6 +54,7 @@ class Controller:
         self._objects = Objects(settings)
         self._pythons = Pythons(EnvironmentCache(settings.environments_dir), images, settings.data_dir / "requirements")
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._sweeper: asyncio.Task[None] | None = None
         self._closing = False
 
     # -- from the API
@@ -58,19 +63,19 @@ class Controller:
         """Start as many waiting runs as there are free places."""
         if self._closing:
             return
-        for run in self._store.in_states(runs.PENDING):
-            if len(self._running) >= self._settings.max_concurrent_runs:
-                return
-            if run.id not in self._running:
-                task = asyncio.create_task(self._run(run.id), name=f"kfp-run-{run.id}")
-                self._running[run.id] = task
-                task.add_done_callback(lambda _, run_id=run.id: self._done(run_id))
+        free = self._settings.max_concurrent_runs - len(self._running)
+        if free <= 0:
+            return
+        for run_id in self._store.waiting(free, besides=self._running):
+            task = asyncio.create_task(self._run(run_id), name=f"kfp-run-{run_id}")
+            self._running[run_id] = task
+            task.add_done_callback(lambda _, run_id=run_id: self._done(run_id))
 
     def _done(self, run_id: str) -> None:
         del self._running[run_id]
-        for run in self._store.in_states(runs.CANCELING):
-            if run.id == run_id:  # cancelled before its first step, so nobody has ended it
-                self._end(run, runs.FAILED, _TERMINATED)
+        run = self._store.find(run_id)
+        if run is not None and run.state == runs.CANCELING:  # cancelled before its first step: nobody has ended it
+            self._end(run, runs.FAILED, _TERMINATED)
         self.submit()
 
     def terminate(self, run_id: str) -> None:
@@ -139,12 +144,24 @@ class Controller:
                 _LOG.warning("ended the leftover processes of run %s", run.id)
             reason = _TERMINATED if run.state == runs.CANCELING else _SERVER_ENDED
             self._end(run, runs.FAILED, reason)
+        for run in self._store.begun():  # killed before the process was written down: it must not begin twice
+            self._end(run, runs.FAILED, _SERVER_ENDED)
         self.submit()
+        if self._settings.keep is not None:
+            self._sweeper = asyncio.create_task(self._sweep(self._settings.keep), name="kfp-sweep")
+
+    async def _sweep(self, keep: timedelta) -> None:
+        """Delete what ended long ago, as the real server does with RUNS_RETENTION_TIME."""
+        while True:
+            for run_id in self._store.ended_before(int(time.time() - keep.total_seconds())):
+                with contextlib.suppress(ApiError):  # somebody else has just deleted it
+                    await self.delete(run_id)
+            await asyncio.sleep(min(_SWEEP_S, max(1.0, keep.total_seconds() / 2)))
 
     async def close(self) -> None:
         """End all runs in progress; they are found and failed by the next start, as after a crash."""
         self._closing = True
-        tasks = list(self._running.values())
+        tasks = [*self._running.values(), *([self._sweeper] if self._sweeper is not None else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -160,7 +177,7 @@ class Controller:
             state, error = await self._attempt(run, pipeline, pythons, own)
         except asyncio.CancelledError:
             if self._closing:
-                if run.state != runs.PENDING:  # one that has not begun waits for the next start
+                if run.state != runs.PENDING or run.pgid_started:  # one that has not begun waits for the next start
                     self._end(run, runs.FAILED, _SERVER_ENDED)
                 raise
             error = _TERMINATED
@@ -196,6 +213,8 @@ class Controller:
             max_artifact_bytes=self._settings.max_artifact_mib * 2**20,
         )
         try:
+            run.pgid_started = runs.STARTING
+            self._store.save(run)
             run.pgid, run.pgid_started = await session.start(job)
             run.move(runs.RUNNING)
             self._store.save(run)

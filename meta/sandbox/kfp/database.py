@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS runs (
     attempt INTEGER NOT NULL, pgid INTEGER NOT NULL, pgid_started TEXT NOT NULL, workflow TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS runs_by_name ON runs (display_name);
-CREATE INDEX IF NOT EXISTS runs_by_state ON runs (state);
+CREATE INDEX IF NOT EXISTS runs_in_state ON runs (state, number);
+CREATE INDEX IF NOT EXISTS runs_by_number ON runs (number);
 -- a row holds its whole pipeline, so lists must not read rows that they do not show
 CREATE INDEX IF NOT EXISTS runs_by_creation ON runs (created_at, id);
 CREATE INDEX IF NOT EXISTS runs_by_finish ON runs (finished_at, id);

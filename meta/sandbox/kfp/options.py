@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meta.sandbox.faults import EngineName
 from meta.sandbox.faults.options import add_fault_options
+from meta.sandbox.retention import add_keep_option
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -26,4 +27,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--max-artifact-mib", type=int, default=10_240, metavar="N",
         help="a task whose artifacts are larger together fails (%(default)s)",
     )  # fmt: skip
+    add_keep_option(parser, "runs")
     add_fault_options(parser, EngineName.KFP)

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from meta.sandbox.kfp.errors import internal, not_found
 
 PENDING, RUNNING, SUCCEEDED, FAILED, CANCELING = "PENDING", "RUNNING", "SUCCEEDED", "FAILED", "CANCELING"
 CANCELED, SKIPPED, UNSPECIFIED = "CANCELED", "SKIPPED", "RUNTIME_STATE_UNSPECIFIED"
+STARTING = "starting"  # in place of a start time: the process may have begun, or not
 TERMINAL = (SUCCEEDED, SKIPPED, FAILED, CANCELED)
 AVAILABLE, ARCHIVED = "AVAILABLE", "ARCHIVED"
 
@@ -154,6 +155,33 @@ class RunStore:
         if row is None:
             raise not_found("Run", run_id)
         return run_of(row)
+
+    def find(self, run_id: str) -> RunRecord | None:
+        """Read a run; None if there is none of that id."""
+        row = self._database.row("SELECT * FROM runs WHERE id = ?", run_id)
+        return None if row is None else run_of(row)
+
+    def waiting(self, limit: int, besides: Collection[str]) -> list[str]:
+        """The ids of runs that wait to be started, in the order of their creation.
+
+        Args:
+            limit: how many at most.
+            besides: ids of runs that are being started already.
+        """
+        rows = self._database.rows(
+            "SELECT id FROM runs WHERE state = ? ORDER BY number LIMIT ?", PENDING, limit + len(besides)
+        )
+        return [str(row["id"]) for row in rows if row["id"] not in besides][:limit]
+
+    def begun(self) -> list[RunRecord]:
+        """Runs that are PENDING though their process may have begun."""
+        rows = self._database.rows("SELECT * FROM runs WHERE state = ? AND pgid_started = ?", PENDING, STARTING)
+        return [run_of(row) for row in rows]
+
+    def ended_before(self, moment: int) -> list[str]:
+        """The ids of runs that have ended before a time (seconds since the epoch)."""
+        rows = self._database.rows("SELECT id FROM runs WHERE finished_at > 0 AND finished_at <= ?", moment)
+        return [str(row["id"]) for row in rows]
 
     def save(self, run: RunRecord) -> None:
         if self.saving is not None:

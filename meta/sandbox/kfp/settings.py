@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 from meta.sandbox.faults import FaultPlan
+from meta.sandbox.retention import DEFAULT_KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class KfpSandboxSettings:
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
         max_artifact_mib: size of all artifacts that one task may make, in MiB.
         max_concurrent_runs: more runs wait as PENDING.
+        keep: how long runs are kept that have ended, with their folders; None for ever. Objects in S3 stay.
         api_version: 2 serves 2.x (ML Metadata beside the API, `task_details` in a run), 3 serves 3.x (tasks and
             artifacts over REST, no ML Metadata).
         namespace: the Kubernetes namespace that the server says it is in.
@@ -43,6 +46,7 @@ class KfpSandboxSettings:
     host: str = "127.0.0.1"
     metadata_port: int = 0
     max_concurrent_runs: int = 2
+    keep: timedelta | None = DEFAULT_KEEP
     max_artifact_mib: int = 10_240
     api_version: int = 2
     namespace: str = "kubeflow"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from meta.sandbox.environments import EnvironmentCache
+from meta.sandbox.kfp.runs import STARTING
 from tests.integration.sandbox_kfp import pipelines
 from tests.integration.sandbox_kfp.conftest import MakeServer
 from tests.integration.sandbox_kfp.support import Server, stop, wait_until
@@ -106,6 +109,60 @@ def test_more_runs_than_places_wait_as_pending_and_can_be_terminated_there(
     assert server.wait(first)["state"] == "SUCCEEDED"
     assert server.wait(third)["state"] == "SUCCEEDED"
     assert [entry["state"] for entry in server.get(second)["state_history"]] == ["PENDING", "FAILED"]
+
+
+def test_two_hundred_runs_wait_cheaply_in_the_order_they_came(make_server: MakeServer, tmp_path: Path) -> None:
+    server = make_server("--max-concurrent-runs", "2")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    holding = [server.submit(pipelines.spec("holding"), {"folder": str(tmp_path / name)}) for name in ("one", "two")]
+    for name in ("one", "two"):
+        held(tmp_path / name)
+    before = resident_mb(server)
+    waiting = [server.submit(pipelines.spec("talking"), name=f"run-{number}") for number in range(200)]
+    assert resident_mb(server) - before < 40
+    states = '{"predicates": [{"operation": "EQUALS", "key": "state", "string_value": "PENDING"}]}'
+    assert server.call("GET", "runs", filter=states, page_size="1")[1]["total_size"] == 200
+    for run_id in waiting[2:]:
+        assert server.call("POST", f"runs/{run_id}:terminate") == (200, {})
+    assert server.call("POST", f"runs/{holding[0]}:terminate") == (200, {})
+    first, second = (server.wait(run_id) for run_id in waiting[:2])
+    assert first["state"] == second["state"] == "SUCCEEDED"
+    assert first["finished_at"] <= second["state_history"][1]["update_time"]  # one place, one after the other
+    assert server.get(waiting[-1])["error"]["message"] == "terminated on request"
+    assert server.call("POST", f"runs/{holding[1]}:terminate") == (200, {})
+
+
+def resident_mb(server: Server) -> float:
+    """The server's memory; 0 where the system does not say."""
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS:")), 0.0)
+
+
+def test_a_run_goes_with_its_folder_when_its_time_to_be_kept_is_over(make_server: MakeServer) -> None:
+    server = make_server("--keep", "3s")
+    run_id = server.submit(pipelines.spec("talking"))
+    folder = server.data_dir / "runs" / run_id
+    wait_until(folder.exists, f"{folder}")
+    wait_until(lambda: server.call("GET", f"runs/{run_id}")[0] == 404, "an end of the run's time")
+    wait_until(lambda: not folder.exists(), "an end of its folder")
+
+
+def test_a_run_that_may_have_begun_is_not_begun_again(make_server: MakeServer, tmp_path: Path) -> None:
+    """Killed between the start of a process and the word of it: the run is PENDING, and yet its work may be done."""
+    server = make_server("--max-concurrent-runs", "1")
+    server.submit(pipelines.spec("holding"), {"folder": str(tmp_path)})
+    held(tmp_path)
+    begun, waiting = (server.submit(pipelines.spec("talking"), name=name) for name in ("begun", "waiting"))
+    server.kill()
+    with contextlib.closing(sqlite3.connect(server.data_dir / "kfp.sqlite")) as database, database:
+        database.execute("UPDATE runs SET pgid_started = ? WHERE id = ?", (STARTING, begun))
+    server.start()
+    run = server.get(begun)
+    assert (run["state"], run["error"]["message"][:24]) == ("FAILED", "the sandbox server ended")
+    assert server.wait(waiting)["state"] == "SUCCEEDED"
 
 
 def test_delete_ends_a_run_and_forgets_it_but_not_its_metadata(server: Server, tmp_path: Path) -> None:
