@@ -16,7 +16,8 @@ from meta.sandbox.kfp.supported import PLACEHOLDERS
 Json: TypeAlias = dict[str, Any]
 
 RUN_PATH = "/usr/local/bin:/usr/bin:/bin"  # of every component, after its own environment
-VOLUME_IMAGES = ("argostub/createpvc", "argostub/deletepvc")  # the driver does their work, no container (driver/k8s.go)
+CREATE_VOLUME = "argostub/createpvc"
+VOLUME_IMAGES = (CREATE_VOLUME, "argostub/deletepvc")  # the driver does their work, no container (driver/k8s.go)
 _EXECUTOR_MODULE = "kfp.dsl.executor_main"
 _IN_ENVIRONMENT = ("python", "python3")
 _SCHEMES = ("s3://",)

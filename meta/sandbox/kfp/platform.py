@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, cast
 
 from meta.sandbox.kfp import supported
 from meta.sandbox.kfp.errors import unsupported
+from meta.sandbox.kfp.executors import CREATE_VOLUME
 from meta.sandbox.kubernetes_objects import KubernetesObjects, MissingObjectError
 
 Json: TypeAlias = dict[str, Any]
@@ -46,6 +47,8 @@ def read_platform(platform: Json, deployment: Json, objects: KubernetesObjects) 
     notes: dict[str, list[str]] = {}
     for label, executor in cast("dict[str, Json]", deployment.get("executors", {})).items():
         place = f"deploymentSpec.executors.{label}"
+        if executor.get("container", {}).get("image") == CREATE_VOLUME:
+            notes[label] = ["size", "access modes and storage class of the claim"]
         for kind, table in (("container", supported.CONTAINER), ("importer", supported.IMPORTER)):
             found = supported.check(f"{place}.{kind}", executor.get(kind, {}), table)
             notes[label] = [*notes.get(label, []), *found]

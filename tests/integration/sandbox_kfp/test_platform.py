@@ -125,6 +125,7 @@ def test_a_claim_is_a_folder_that_tasks_share_and_that_is_deleted(given: Server)
     assert run["state"] == "SUCCEEDED", run
     executions = given.executions(run_id)
     assert outputs(executions["take"]) == {"Output": "in the volume"}
+    assert "exec-createpvc: size, access modes" in run["state_history"][0]["error"]["message"]
     name = str(outputs(executions["createpvc"])["name"])
     assert name.endswith("-shared")
     assert not (given.data_dir / "volumes" / name).exists()

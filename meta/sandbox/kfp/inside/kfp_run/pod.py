@@ -152,6 +152,11 @@ class Pods:
         name, suffix = arguments.get("pvc_name") or "", arguments.get("pvc_name_suffix") or ""
         if name and suffix:
             raise Unresolved("failed to create pvc: at most one of pvc_name and pvc_name_suffix can be non-empty")
+        for given in ("data_source", "volume_name"):
+            if arguments.get(given):
+                raise Unresolved(
+                    f"failed to create pvc: {given} is not supported by the sandbox: claims are new folders"
+                )
         name = name or f"{uuid.uuid4()}{suffix}"
         folder = self.volume(name)
         if folder.exists():
