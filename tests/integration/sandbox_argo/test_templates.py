@@ -165,6 +165,20 @@ def test_a_workflow_from_a_template_keeps_the_templates_spec_as_it_was(argo: Arg
     assert nodes_of(done)["from"]["templateScope"] == "local/"
 
 
+def test_labels_come_from_expressions(argo: Argo) -> None:
+    labels: JsonObject = {"who": {"expression": "workflow.parameters.word + '-' + workflow.labels.plain"}}
+    given: JsonObject = {"labels": {"plain": "p"}, "labelsFrom": labels}
+    done = argo.run(
+        workflow("labels", "main", shell("main", "echo {{workflow.labels.who}}"), arguments=word("w"),
+                 workflowMetadata=given)
+    )  # fmt: skip
+    assert cast("JsonObject", meta(done)["labels"])["who"] == "w-p"
+    assert argo.logs("labels") == ["w-p"]
+    wrong = workflow("wrong", "main", shell("main", "true"), arguments=word("a b"), workflowMetadata=given)
+    done = argo.run(wrong, "Error")
+    assert status_of(done)["message"] == 'invalid label value "a b-p" for label "who"'
+
+
 def test_a_missing_template_is_not_found_and_one_that_goes_meanwhile_ends_the_workflow(argo: Argo) -> None:
     status, body = argo.call(
         "POST", f"/workflows/{NAMESPACE}", {"workflow": workflow("w", "", workflowTemplateRef={"name": "none"})}
@@ -291,7 +305,7 @@ def test_a_cron_workflow_is_kept_suspended_submitted_from_and_takes_its_workflow
     spec: JsonObject = {
         "schedules": ["*/5 1-3 * jan,mar MON-FRI", "@every 1h30m"], "timezone": "Europe/Paris",
         "workflowMetadata": {"labels": {"from": "cron"}},
-        "workflowSpec": {"entrypoint": "say", "templates": [shell("say", "echo cron")]},
+        "workflowSpec": {"entrypoint": "say", "templates": [shell("say", "echo {{workflow.scheduledTime}}")]},
     }  # fmt: skip
     status, made = argo.call("POST", CRON, {"cronWorkflow": {"metadata": {"name": "nightly"}, "spec": spec}})
     assert status == 200, made
@@ -311,7 +325,8 @@ def test_a_cron_workflow_is_kept_suspended_submitted_from_and_takes_its_workflow
     done = argo.finished(name, "Succeeded")
     labels = cast("JsonObject", meta(done)["labels"])
     assert (labels["workflows.argoproj.io/cron-workflow"], labels["from"]) == ("nightly", "cron")
-    assert "workflows.argoproj.io/scheduled-time" in cast("JsonObject", meta(done)["annotations"])
+    scheduled = cast("JsonObject", meta(done)["annotations"])["workflows.argoproj.io/scheduled-time"]
+    assert argo.logs(name) == [scheduled]
     assert cast("list[JsonObject]", meta(done)["ownerReferences"])[0]["uid"] == meta(made)["uid"]
     assert argo.call("DELETE", f"{CRON}/nightly")[0] == 200
     assert argo.call("GET", f"/workflows/{NAMESPACE}", listOptions__fieldSelector=f"metadata.name={name}")[0] == 200

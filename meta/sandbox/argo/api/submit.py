@@ -16,7 +16,13 @@ from meta.sandbox.argo.manifest.check import LINT
 from meta.sandbox.argo.state.metadata import Metadata
 from meta.sandbox.argo.state.objects import Kind, TemplateObject
 from meta.sandbox.argo.state.status import JsonObject, k8s_time, now
-from meta.sandbox.argo.state.workflow import LABEL_ARCHIVING, LABEL_COMPLETED, LABEL_PHASE, Workflow
+from meta.sandbox.argo.state.workflow import (
+    ANNOTATION_SCHEDULED,
+    LABEL_ARCHIVING,
+    LABEL_COMPLETED,
+    LABEL_PHASE,
+    Workflow,
+)
 
 _GROUP = "workflows.argoproj.io"
 LABEL_CRON = f"{_GROUP}/cron-workflow"
@@ -81,7 +87,7 @@ def _from_cron(cron: TemplateObject) -> JsonObject:
     """ConvertCronWorkflowToWorkflow."""
     extra = cast("JsonObject", cron.raw_spec.get("workflowMetadata") or {})
     labels = {LABEL_CRON: cron.metadata.name, **cast("JsonObject", extra.get("labels") or {})}
-    scheduled: JsonObject = {f"{_GROUP}/scheduled-time": k8s_time(now())}
+    scheduled: JsonObject = {ANNOTATION_SCHEDULED: k8s_time(now())}
     annotations = scheduled | cast("JsonObject", extra.get("annotations") or {})
     metadata: JsonObject = {
         "generateName": f"{cron.metadata.name}-", "labels": labels, "annotations": annotations,

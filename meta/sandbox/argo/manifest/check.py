@@ -41,8 +41,8 @@ _FIXED_TAGS = frozenset(
      "workflow.uid", "workflow.mainEntrypoint", "workflow.serviceAccountName", "workflow.parameters",
      "workflow.parameters.json", "workflow.labels", "workflow.labels.json", "workflow.annotations",
      "workflow.annotations.json", "workflow.creationTimestamp", "workflow.creationTimestamp.RFC3339",
-     "workflow.creationTimestamp.s", "workflow.priority", "workflow.status", "workflow.failures",
-     "workflow.duration", *(f"workflow.creationTimestamp.{c}" for c in CREATION_FORMATS)}
+     "workflow.creationTimestamp.s", "workflow.priority", "workflow.scheduledTime", "workflow.status",
+     "workflow.failures", "workflow.duration", *(f"workflow.creationTimestamp.{c}" for c in CREATION_FORMATS)}
 )  # fmt: skip
 _OPEN_TAGS = ("item.", "lastRetry.", "workflow.outputs.", "workflow.labels.", "workflow.annotations.")
 
@@ -114,6 +114,7 @@ def check_spec(
     _check_hooks("spec", None, hooks, _Outer(spec, templates, rules))
     check_volumes("spec.volumes", spec.volumes)
     _check_retry("spec", spec.retry_strategy)
+    _check_labels(spec.workflow_metadata)
     keys, seen = [template.name or "" for template in local], set[str]()
     keys += [hook.template for hook in hooks.values() if hook.template]
     while keys:  # also what they call elsewhere: it sees this workflow's parameters
@@ -125,6 +126,11 @@ def check_spec(
             hooks = [hook for call in calls for hook in (call.hooks or {}).values()]
             keys += [call.template for call in (*calls, *hooks) if call.template]
             keys += [call.on_exit for call in calls if call.on_exit]
+
+
+def _check_labels(metadata: m.WorkflowMetadata | None) -> None:
+    for label, source in ((metadata.labels_from if metadata else None) or {}).items():
+        _check_expression(f"spec.workflowMetadata.labelsFrom.{label}.expression", source.expression)
 
 
 def _unique(place: str, names: Iterable[str | None]) -> None:

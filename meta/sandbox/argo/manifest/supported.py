@@ -112,7 +112,7 @@ _TEMPLATE = {
 }  # fmt: skip
 _SPEC = {
     "workflowTemplateRef": {"name": USED, "clusterScope": USED},
-    "workflowMetadata": {"labels": USED, "annotations": USED},
+    "workflowMetadata": {"labels": USED, "annotations": USED, "labelsFrom": {"*": {"expression": USED}}},
     **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED, "parallelism": USED,
     "hooks": _HOOKS,

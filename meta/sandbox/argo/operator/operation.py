@@ -19,7 +19,13 @@ from meta.sandbox.argo.operator.suspend import is_waiting
 from meta.sandbox.argo.operator.templates import Find, nowhere
 from meta.sandbox.argo.state.names import pod_name
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
-from meta.sandbox.argo.state.workflow import ANNOTATION_POD_NAMES, LABEL_COMPLETED, LABEL_PHASE, Workflow
+from meta.sandbox.argo.state.workflow import (
+    ANNOTATION_POD_NAMES,
+    ANNOTATION_SCHEDULED,
+    LABEL_COMPLETED,
+    LABEL_PHASE,
+    Workflow,
+)
 
 CREATION_FORMATS = "aAbBdHIjmMpSUwWyY"  # of `workflow.creationTimestamp.`, as strftime has them
 
@@ -45,7 +51,7 @@ def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(
     status = workflow.status
     if status.phase.completed:
         return Outcome()
-    if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find)) is not None:
+    if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find, global_values)) is not None:
         mark_workflow(workflow, Phase.ERROR, now, missing)
         return Outcome()
     context = Context(workflow, now, execute, global_values(workflow), live=live, find=find)
@@ -233,6 +239,8 @@ def global_values(workflow: Workflow) -> dict[str, str | None]:
         "workflow.creationTimestamp.s": str(int(meta.created.timestamp())),
     }
     values |= {f"workflow.creationTimestamp.{c}": meta.created.strftime(f"%{c}") for c in CREATION_FORMATS}
+    if ANNOTATION_SCHEDULED in meta.annotations:
+        values["workflow.scheduledTime"] = meta.annotations[ANNOTATION_SCHEDULED]
     if spec.priority is not None:
         values["workflow.priority"] = str(spec.priority)
     parameters = (spec.arguments.parameters if spec.arguments else None) or []

@@ -17,6 +17,7 @@ LABEL_PHASE = "workflows.argoproj.io/phase"
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
 LABEL_ARCHIVING = "workflows.argoproj.io/workflow-archiving-status"
 ARCHIVED = "Archived"
+ANNOTATION_SCHEDULED = "workflows.argoproj.io/scheduled-time"
 ANNOTATION_POD_NAMES = "workflows.argoproj.io/pod-name-format"
 
 
