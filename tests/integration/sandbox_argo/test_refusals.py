@@ -175,8 +175,8 @@ def test_a_body_that_is_no_request_is_an_invalid_argument(argo: Argo) -> None:
     for body in ({}, {"workflow": {"metadata": {"name": "x"}}}, ["x"], {"workflow": "x"}):
         status, answer = argo.call("POST", f"/workflows/{NAMESPACE}", cast("JsonValue", body))
         assert (status, answer["code"]) == (400, 3)
-    status, answer = argo.call("GET", f"/workflows/{NAMESPACE}", nameFilter="Contains")
-    assert (status, answer["message"]) == (400, "query parameter nameFilter is not supported by the sandbox")
+    status, answer = argo.call("GET", f"/workflows/{NAMESPACE}", sortBy="name")
+    assert (status, answer["message"]) == (400, "query parameter sortBy is not supported by the sandbox")
 
 
 def test_a_request_larger_than_a_cluster_takes_is_refused(argo: Argo) -> None:
