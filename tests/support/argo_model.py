@@ -136,8 +136,10 @@ class Model:
                 ran = not own[task.name] <= {"Skipped", "Omitted"}
                 phases = own[task.name] if ran else handed_on[task.name]
                 if failures := (phases & BAD) - task.continues:
-                    ends.append(failures)
-        return set[str]().union(*ends) if ends else {"Succeeded"}
+                    over = {"Succeeded"} if phases & BAD & task.continues else set[str]()
+                    ends.append(failures | over)
+        found = set[str]().union(*ends) if ends else {"Succeeded"}
+        return found if all("Succeeded" in end for end in ends) else found - {"Succeeded"}
 
 
 def needed(task: Call) -> list[str]:
