@@ -82,7 +82,14 @@ def _server_arguments(kind: str, options: argparse.Namespace, scratch: Path) -> 
             (objects / f"{number}.yaml").write_text(text)
         more = ["--objects", str(objects)]
         return ["--images", str(HERE / "argo-images.toml"), "--max-concurrent-pods", "8", *more]
-    return ["--images", str(HERE / "kfp-images.toml"), "--max-concurrent-runs", str(options.jobs)]
+    return [
+        "--images",
+        str(HERE / "kfp-images.toml"),
+        "--max-concurrent-runs",
+        str(options.jobs),
+        "--objects",
+        str(HERE / "kfp-objects.yaml"),
+    ]
 
 
 @contextmanager
