@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     options = _options()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the sandbox is stopped then, too
+    signal.signal(signal.SIGTERM, _terminated)
     kind = options.kind or _kind(options.folder)
     expected = read_expected(options.expected or HERE / f"{kind}.toml")
     with tempfile.TemporaryDirectory(prefix="corpus-", ignore_cleanup_errors=True) as scratch:
@@ -52,6 +52,11 @@ def main() -> int:
     else:
         print(report(findings, verbose=options.verbose))
     return 1 if any(finding.verdict is Verdict.WRONG for finding in findings) else 0
+
+
+def _terminated(signum: int, frame: object) -> None:
+    """Leave by way of the `finally`, which stops the sandbox."""
+    sys.exit(128 + signum)
 
 
 def _options() -> argparse.Namespace:

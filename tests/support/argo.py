@@ -82,7 +82,7 @@ class Simulation:
 def pod(name: str = "pod", *inputs: str, **more: object) -> dict[str, object]:
     argument = "-".join(f"{{{{inputs.parameters.{i}}}}}" for i in inputs)
     parameters = {"inputs": {"parameters": [{"name": i} for i in inputs]}} if inputs else {}
-    return {"name": name, "container": {"image": "i", "command": ["c"], "args": [argument]}, **parameters, **more}
+    return {"name": name, "container": {"image": "i", "command": ["true"], "args": [argument]}, **parameters, **more}
 
 
 def task(name: str, *needs: str, template: str = "pod", **more: object) -> dict[str, object]:

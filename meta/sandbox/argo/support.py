@@ -12,7 +12,7 @@ from hera.workflows import models as m
 from pydantic import BaseModel, SecretStr
 
 from meta.sandbox.argo.app import create_app
-from meta.sandbox.argo.manifest.supported import NO_EFFECT, WORKFLOW
+from meta.sandbox.argo.manifest.supported import ANY_KEY, NO_EFFECT, WORKFLOW
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.support import Entry, Level, calls
 
@@ -38,8 +38,9 @@ _RANK = {level: rank for rank, level in enumerate(Level)}
 def _fields(model: type[BaseModel], table: object, above: frozenset[type[BaseModel]]) -> Iterator[Entry]:
     if not isinstance(table, dict) or model in above:
         return
-    tables = cast("dict[str, dict[str, object]]", table)
-    known = tables.get("*", cast("dict[str, object]", tables))  # "*": an object whose keys are names
+    known = cast("dict[str, object]", table)
+    if ANY_KEY in known:
+        known = cast("dict[str, object]", known[ANY_KEY])
     for key, field in model.model_fields.items():
         name = field.alias or key
         if key == "root":  # a list with a name of its own

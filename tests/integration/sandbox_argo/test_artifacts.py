@@ -285,7 +285,7 @@ def test_the_bucket_of_the_stack_is_where_artifacts_are_by_default(argo: Argo, o
 
 
 def test_a_folder_under_a_key_that_ends_in_a_slash_lies_right_below_it(argo: Argo, objects: ObjectServer) -> None:
-    parts = {"name": "parts", "path": "/out", "archive": {"none": {}}, "s3": {"key": "{{workflow.name}}/parts/"}}
+    parts = artifact("parts", archive=PLAIN, s3={"key": "{{workflow.name}}/parts/"}, path="/out")
     split = shell("main", "mkdir -p /out && echo 0 > /out/0.json", outputs={"artifacts": [parts]})
     argo.run(workflow("slash", "main", split))
     assert objects.get("slash/parts/0.json") == b"0\n"

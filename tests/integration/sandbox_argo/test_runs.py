@@ -56,10 +56,25 @@ def test_a_failing_container_fails_the_workflow_with_the_controllers_messages(ar
     assert cast("JsonObject", done["status"])["message"] == nodes["bad"]["message"]
 
 
-def test_a_missing_program_fails_the_pod_and_says_which(argo: Argo) -> None:
+def test_a_program_that_is_not_there_is_refused_and_one_that_only_the_run_names_fails_the_pod(argo: Argo) -> None:
     template: JsonObject = {"name": "main", "container": {"image": "x", "command": ["no-such-program"]}}
-    done = argo.run(workflow("noprog", "main", template), "Failed")
+    reason = argo.refuse(workflow("refused", "main", template))
+    assert 'templates.main.container.command is not supported by the sandbox: there is no "no-such-program"' in reason
+    named: JsonObject = {
+        "name": "main", "inputs": value_of("program", "no-such-program"),
+        "container": {"image": "x", "command": ["{{inputs.parameters.program}}"]},
+    }  # fmt: skip
+    done = argo.run(workflow("noprog", "main", named), "Failed")
     assert 'exec: "no-such-program": executable file not found' in str(nodes_of(done)["noprog"]["message"])
+
+
+def test_an_image_has_its_usual_folders_and_no_others(argo: Argo) -> None:
+    parameters = [{"name": "o", "valueFrom": {"path": "/out/o"}}, {"name": "p", "valueFrom": {"path": "/mnt/in/p"}}]
+    source = "mkdir /mnt/in && echo 1 > /mnt/in/p; mkdir /out && echo 1 > /out/o"
+    made = shell("main", source, outputs={"parameters": parameters})
+    argo.run(workflow("folders", "main", made))
+    assumed = shell("main", "echo 1 > /out/o", outputs={"parameters": parameters})
+    argo.run(workflow("no-folder", "main", assumed), "Failed")
 
 
 def test_a_script_may_be_run_as_a_program_of_its_own(argo: Argo) -> None:
@@ -94,7 +109,7 @@ def test_steps_pass_parameters_results_and_skip_what_when_excludes(argo: Argo) -
                     "pathlib.Path('{{outputs.parameters.size.path}}').write_text('{{inputs.parameters.more}}')\n"
                     "print('{{inputs.parameters.word}}')\n"
                 )},
-                "outputs": {"parameters": [{"name": "size", "valueFrom": {"path": "/work/out/size.txt"}}]},
+                "outputs": {"parameters": [{"name": "size", "valueFrom": {"path": "/tmp/size.txt"}}]},
             },
             shell(
                 "use", "echo got {{inputs.parameters.text}} > /tmp/said", inputs={"parameters": [{"name": "text"}]},
@@ -179,7 +194,8 @@ def test_artifacts_go_through_s3_in_a_dag(argo: Argo, objects: ObjectServer) -> 
             ),
             shell(
                 "join",
-                "paste -sd+ /in/lines > {{outputs.artifacts.joined.path}}; cat {{inputs.artifacts.note.path}} >> /o/j",
+                "mkdir /o; paste -sd+ /in/lines > {{outputs.artifacts.joined.path}};"
+                "cat {{inputs.artifacts.note.path}} >> /o/j",
                 inputs={"artifacts": [{"name": "lines", "path": "/in/lines"}, {"name": "note", "path": "/in/note"}]},
                 outputs={"artifacts": [{"name": "joined", "path": "/o/j", "archive": {"none": NOTHING},
                                         "s3": {"key": "results/{{workflow.name}}.txt"}}]},

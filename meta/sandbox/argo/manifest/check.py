@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from hera.workflows import models as m
 
 from meta.sandbox.argo.expressions import ExpressionError, check_expression
-from meta.sandbox.argo.manifest.pods import check_pod, check_volumes
+from meta.sandbox.argo.manifest.pods import CannotRun, check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
@@ -74,14 +74,12 @@ LINT = Rules(open_values=True)
 TEMPLATE = Rules(open_values=True, template=True)
 
 
-def check_spec(
-    spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool], find: Find = nowhere, rules: Rules = STRICT
-) -> None:
+def check_spec(spec: m.WorkflowSpec, cannot_run: CannotRun, find: Find = nowhere, rules: Rules = STRICT) -> None:
     """Check a whole spec.
 
     Args:
         spec: the parsed spec.
-        has_entrypoint: whether an image's own command is known.
+        cannot_run: why an image cannot run a command, or its own for None; empty when it can.
         find: reads WorkflowTemplates and ClusterWorkflowTemplates.
         rules: what it is checked as.
 
@@ -121,7 +119,7 @@ def check_spec(
         key = keys.pop(0)
         if key not in seen and not find_tags(key):
             seen.add(key)
-            _check_template(key, spec, templates, has_entrypoint, rules)
+            _check_template(key, spec, templates, cannot_run, rules)
             calls = calls_of(templates.get(key))
             hooks = [hook for call in calls for hook in (call.hooks or {}).values()]
             keys += [call.template for call in (*calls, *hooks) if call.template]
@@ -158,9 +156,7 @@ def _check_reference(place: str, call: m.WorkflowStep | m.DAGTask) -> None:
             raise ManifestError(f"{place} {what} name is required")
 
 
-def _check_template(
-    key: str, spec: m.WorkflowSpec, templates: Templates, has_entrypoint: Callable[[str], bool], rules: Rules
-) -> None:
+def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot_run: CannotRun, rules: Rules) -> None:
     template = templates.get(key)
     use = read_key(key)
     place = f"templates.{template.name}"
@@ -172,7 +168,7 @@ def _check_template(
         raise ManifestError(f"{place} {what}. choose one of: {', '.join(_KINDS.values())}")
     leaf = kinds[0] in LEAVES
     if leaf:
-        check_pod(place, template, spec, has_entrypoint)
+        check_pod(place, template, spec, cannot_run)
     elif template.active_deadline_seconds is not None and kinds[0] != "suspend":
         raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
     _check_limits(place, _KINDS[kinds[0]], template)

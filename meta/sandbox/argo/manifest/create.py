@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import cast
 
 from meta.sandbox.argo.manifest.check import STRICT, TEMPLATE, Rules, check_spec
@@ -12,7 +13,7 @@ from meta.sandbox.argo.manifest.schedule import check_cron
 from meta.sandbox.argo.manifest.supported import check_fields
 from meta.sandbox.argo.operator.from_template import template_named
 from meta.sandbox.argo.operator.templates import Find, nowhere
-from meta.sandbox.argo.pods.command import Images
+from meta.sandbox.argo.pods.command import Images, why_not_runnable
 from meta.sandbox.argo.state.objects import Kind, TemplateObject
 from meta.sandbox.argo.state.status import JsonObject, WorkflowStatus
 from meta.sandbox.argo.state.workflow import Workflow
@@ -77,9 +78,7 @@ def create_object(kind: Kind, manifest: JsonObject, namespace: str, images: Imag
 
 
 def _check_spec(raw_spec: JsonObject, images: Images, find: Find, rules: Rules) -> None:
-    def has_entrypoint(image: str) -> bool:
-        entry = images.lookup(image)
-        return entry is not None and bool(entry.command)
+    cannot_run = partial(why_not_runnable, images)
 
     to_run = raw_spec
     if raw_spec.get("workflowTemplateRef"):
@@ -91,7 +90,7 @@ def _check_spec(raw_spec: JsonObject, images: Images, find: Find, rules: Rules) 
         if found is None:
             raise MissingTemplateError(f'{kind.resource} "{name}" not found')
         to_run = join_specs(raw_spec, found.raw_spec)
-    check_spec(parse_spec(to_run), has_entrypoint, find, rules)
+    check_spec(parse_spec(to_run), cannot_run, find, rules)
 
 
 def _check_type(manifest: JsonObject, kind: str) -> None:

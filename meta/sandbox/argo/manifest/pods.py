@@ -16,17 +16,18 @@ _FIELD_PATH = re.compile(
     r"metadata\.(name|namespace|uid)|metadata\.(labels|annotations)\['.+'\]|spec\.(nodeName|serviceAccountName)"
     r"|status\.(hostIP|podIP)"
 )
+CannotRun = Callable[[str, str | None], str]
 _RESERVED = frozenset({"main", "init", "wait"})
 
 
-def check_pod(place: str, template: m.Template, spec: m.WorkflowSpec, has_entrypoint: Callable[[str], bool]) -> None:
+def check_pod(place: str, template: m.Template, spec: m.WorkflowSpec, cannot_run: CannotRun) -> None:
     """Check the containers of a template that becomes a pod.
 
     Args:
         place: of the template.
         template: a container, script or container set template.
         spec: has the volumes.
-        has_entrypoint: whether an image's own command is known.
+        cannot_run: why an image cannot run a command, or its own for None; empty when it can.
 
     Raises:
         ManifestError: the first thing that is wrong, with its place.
@@ -41,7 +42,7 @@ def check_pod(place: str, template: m.Template, spec: m.WorkflowSpec, has_entryp
             if name in names or (name in _RESERVED and not isinstance(container, m.ContainerNode)):
                 raise ManifestError(f"{where}.name: {name!r} is a reserved Argo container name, or stands twice")
             names.add(name)
-        _check_container(where, container, has_entrypoint)
+        _check_container(where, container, cannot_run)
         _check_mounts(where, container.volume_mounts, volumes)
     seconds = template.active_deadline_seconds
     text = "1" if seconds is None else str(seconds.root)
@@ -65,14 +66,16 @@ def _containers(place: str, template: m.Template) -> Iterator[tuple[str, Contain
             yield f"{place}.{kind}.{container.name}", container
 
 
-def _check_container(place: str, container: ContainerLike, has_entrypoint: Callable[[str], bool]) -> None:
+def _check_container(place: str, container: ContainerLike, cannot_run: CannotRun) -> None:
     if not container.image:
         raise ManifestError(f"{place}.image may not be empty")
-    if not container.command and not find_tags(container.image) and not has_entrypoint(container.image):
-        raise ManifestError(
-            f"{place}.command must be specified: image {container.image} is not in the sandbox's images table "
-            "with a command, and there is no registry to ask"
-        )
+    program = container.command[0] if container.command else None
+    if (
+        not find_tags(container.image)
+        and not find_tags(program or "")
+        and (why := cannot_run(container.image, program))
+    ):
+        raise ManifestError(f"{place}.command {why}")
     for variable in container.env or []:
         field = variable.value_from.field_ref if variable.value_from else None
         if field is not None and not find_tags(field.field_path) and not _FIELD_PATH.fullmatch(field.field_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -19,6 +20,8 @@ from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 SCRIPT = "/argo/staging/script"  # where the real executor puts a script's source
 HOST_PATH = "/usr/local/bin:/usr/bin:/bin"
+_PROGRAM_FOLDERS = frozenset({*HOST_PATH.split(":"), "/sbin", "/usr/sbin", "/usr/local/sbin"})
+_PYTHON = re.compile(r"(python|pip)[0-9.]*")  # of the image's environment
 _REFERENCE = re.compile(r"\$(\$)?\(([-._a-zA-Z][-._a-zA-Z0-9]*)\)")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 _QUANTITY = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)([a-zA-Z]*)")
@@ -65,6 +68,34 @@ class Surroundings:
     identity: Mapping[str, str]
     fields: FieldsOfPod
     objects: KubernetesObjects
+
+
+def why_not_runnable(images: Images, image: str, program: str | None) -> str:
+    """Why an image's command cannot run on this machine; empty when it can, or when only its run can tell.
+
+    Args:
+        images: the images table.
+        image: the container's image.
+        program: the first word of its command; None for the image's own.
+    """
+    known = images.lookup(image)
+    if program is None:
+        if known is not None and known.command:
+            return ""
+        return (
+            f"must be specified: image {image} is not in the sandbox's images table with a command, and there is no "
+            "registry to ask"
+        )
+    if known is not None and (known.requirements is not None or known.find(program) is not None):
+        return ""
+    on_path = "/" not in program or program.rpartition("/")[0] in _PROGRAM_FOLDERS
+    folders = f"{known.path}:{HOST_PATH}" if known is not None and known.path else HOST_PATH
+    if "$(" in program or not on_path or _PYTHON.fullmatch(program) or shutil.which(program, path=folders):
+        return ""
+    return (
+        f'is not supported by the sandbox: there is no "{program}" on this machine; give image {image} a folder of '
+        "programs (`path`) in the images table, or install it"
+    )
 
 
 def build_command(container: ContainerLike, given: Surroundings, paths: PathMap) -> Command:

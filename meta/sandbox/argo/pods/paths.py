@@ -68,11 +68,12 @@ class PathMap:
         return self._pattern.sub(lambda match: str(self.host(match.group(0))), text)
 
     def lay_out(self, folders: Iterable[str], parents: Iterable[str]) -> None:
-        """Make what a container would find: its folders, the parents of its files, and a link for each mount.
+        """Make what a container would find: an image's folders, its own, the parents of files, a link for each mount.
 
         The links are for programs that go there by relative paths.
         """
-        (self._root / "tmp").mkdir(parents=True, exist_ok=True)
+        for name in IMAGE_FOLDERS:
+            (self._root / name).mkdir(parents=True, exist_ok=True)
         for path in sorted(self._mounts, key=lambda path: len(path.parts)):
             link = self._root / str(path).lstrip("/")
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -84,13 +85,21 @@ class PathMap:
             self.host(path).parent.mkdir(parents=True, exist_ok=True)
 
 
+IMAGE_FOLDERS = ("etc", "home", "media", "mnt", "opt", "root", "run", "srv", "tmp", "usr", "var/tmp")
+"""What every usual image has. The folder of any other output is the container's to make, here as on a cluster."""
+
+
+def input_paths(template: m.Template) -> set[str]:
+    """The container paths of a template's input artifacts: they are mounted, so their parents are there."""
+    return {artifact.path for artifact in (template.inputs or m.Inputs()).artifacts or [] if artifact.path}
+
+
 def artifact_paths(template: m.Template) -> set[str]:
     """The container paths of a template's artifacts and parameters."""
-    found: set[str | None] = set()
-    for values in (template.inputs or m.Inputs(), template.outputs or m.Outputs()):
-        found |= {artifact.path for artifact in values.artifacts or []}
-        found |= {p.value_from.path for p in values.parameters or [] if p.value_from}
-    return {path for path in found if path}
+    outputs = template.outputs or m.Outputs()
+    found = {artifact.path for artifact in outputs.artifacts or []}
+    found |= {p.value_from.path for p in outputs.parameters or [] if p.value_from}
+    return input_paths(template) | {path for path in found if path}
 
 
 def check_inside(path: Path, folders: Sequence[Path]) -> None:

@@ -34,7 +34,7 @@ from meta.sandbox.argo.pods.container import (
     running,
 )
 from meta.sandbox.argo.pods.logs import PodLogs
-from meta.sandbox.argo.pods.paths import PathMap, artifact_paths
+from meta.sandbox.argo.pods.paths import PathMap, artifact_paths, input_paths
 from meta.sandbox.argo.pods.volumes import PodFolders, Volumes
 from meta.sandbox.argo.state.status import Phase
 from meta.sandbox.kubernetes_objects import KubernetesObjects, MissingObjectError
@@ -146,7 +146,7 @@ class Pod:
             paths = self._paths(name, container)
             given = Surroundings(image, python, identity, self.fields, self.objects)
             command = build_command(container, given, paths)
-            paths.lay_out([container.working_dir or "/"], artifact_paths(self.template) if name == MAIN else [])
+            paths.lay_out([container.working_dir or "/"], input_paths(self.template) if name == MAIN else [])
             if isinstance(container, m.ScriptTemplate):
                 script = paths.host(SCRIPT)
                 script.parent.mkdir(parents=True, exist_ok=True)
