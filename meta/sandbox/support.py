@@ -35,6 +35,7 @@ class Entry:
     note: str = ""
 
 
+NO_EFFECT_NOTE = "accepted, has no effect on one machine"
 REFUSED_ROUTE = "refused"
 """Name of the routes that only say that there is no such thing here."""
 

@@ -12,9 +12,10 @@ from hera.workflows import models as m
 from pydantic import BaseModel, SecretStr
 
 from meta.sandbox.argo.app import create_app
-from meta.sandbox.argo.manifest.supported import ANY_KEY, NO_EFFECT, WORKFLOW
+from meta.sandbox.argo.manifest.supported import WORKFLOW
 from meta.sandbox.argo.settings import ArgoSandboxSettings
-from meta.sandbox.support import Entry, Level, calls
+from meta.sandbox.fields import ANY_KEY, REFUSED, Mark, Table
+from meta.sandbox.support import NO_EFFECT_NOTE, Entry, Level, calls
 
 
 def support() -> list[Entry]:
@@ -35,26 +36,24 @@ def support() -> list[Entry]:
 _RANK = {level: rank for rank, level in enumerate(Level)}
 
 
-def _fields(model: type[BaseModel], table: object, above: frozenset[type[BaseModel]]) -> Iterator[Entry]:
-    if not isinstance(table, dict) or model in above:
+def _fields(model: type[BaseModel], table: Mark | Table, above: frozenset[type[BaseModel]]) -> Iterator[Entry]:
+    if isinstance(table, Mark) or model in above:
         return
-    known = cast("dict[str, object]", table)
-    if ANY_KEY in known:
-        known = cast("dict[str, object]", known[ANY_KEY])
+    known = table.get(ANY_KEY, table)
+    if isinstance(known, Mark):
+        return
     for key, field in model.model_fields.items():
         name = field.alias or key
+        inner = _model(field.annotation)
         if key == "root":  # a list with a name of its own
-            inner = _model(field.annotation)
             if inner is not None:
                 yield from _fields(inner, table, above | {model})
             continue
         if model is m.Workflow and name == "status":
             continue
-        inside = known.get(name)
-        level = Level.REFUSED if inside is None else Level.APPROXIMATED if inside is NO_EFFECT else Level.SUPPORTED
-        note = "accepted, has no effect on one machine" if inside is NO_EFFECT else ""
-        yield Entry(model.__name__, name, level, note)
-        inner = _model(field.annotation)
+        inside = known.get(name, REFUSED)
+        level = Level(inside.value) if isinstance(inside, Mark) else Level.SUPPORTED
+        yield Entry(model.__name__, name, level, NO_EFFECT_NOTE if level is Level.APPROXIMATED else "")
         if inner is not None:
             yield from _fields(inner, inside, above | {model})
 

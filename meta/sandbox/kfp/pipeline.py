@@ -163,22 +163,19 @@ def parse(document: Json, images: ImageTable, objects: KubernetesObjects) -> Com
     _check_dags(ir)
     for place, given in _import_uris(ir):
         check_uri(place, given.get("runtimeValue", {}).get("constant"))
-    deployment = cast("Json", ir.get("deploymentSpec", {}))
-    executors = read_executors(deployment, images)
-    settings = read_platform(platform, deployment, objects)
+    executors = read_executors(cast("Json", ir.get("deploymentSpec", {})), images)
+    settings = read_platform(ir, platform, objects)
     return CompiledPipeline(spec=ir, document=document, name=name, executors=executors, platform=settings)
 
 
 def _check_dags(ir: Json) -> None:
-    """Refuse loops over artifacts, and placeholders that nothing replaces."""
+    """Refuse placeholders that nothing replaces."""
     components = cast("dict[str, Json]", ir.get("components", {}))
     for place, component in {
         "root": ir["root"],
         **{f"components.{key}": value for key, value in components.items()},
     }.items():
         for task, task_spec in cast("dict[str, Json]", component.get("dag", {}).get("tasks", {})).items():
-            if "artifactIterator" in task_spec:
-                raise unsupported(f"{place}.dag.tasks.{task}.artifactIterator", "the real server has none either")
             for name, one in cast("dict[str, Json]", task_spec.get("inputs", {}).get("parameters", {})).items():
                 constant = one.get("runtimeValue", {}).get("constant")
                 check_placeholders(f"{place}.dag.tasks.{task}.inputs.parameters.{name}", constant)

@@ -33,19 +33,19 @@ class Platform:
     notes: tuple[str, ...]
 
 
-def read_platform(platform: Json, deployment: Json, objects: KubernetesObjects) -> Platform:
-    """Check the platform specification, and the resources that components ask for.
+def read_platform(ir: Json, platform: Json, objects: KubernetesObjects) -> Platform:
+    """Check every field of a package: of the IR, and of the platform specification.
 
     Args:
+        ir: the first document.
         platform: the second document of a package; empty when there is none.
-        deployment: `deploymentSpec` of the IR.
         objects: the ConfigMaps and Secrets that the sandbox was given.
 
     Raises:
         ApiError: a setting cannot be had here and the component cannot do without; the message names it.
     """
-    notes: dict[str, list[str]] = {}
-    for label, executor in cast("dict[str, Json]", deployment.get("executors", {})).items():
+    notes = {"pipeline": supported.check("", ir, supported.PIPELINE)}
+    for label, executor in cast("dict[str, Json]", ir.get("deploymentSpec", {}).get("executors", {})).items():
         place = f"deploymentSpec.executors.{label}"
         if executor.get("container", {}).get("image") == CREATE_VOLUME:
             notes[label] = ["size", "access modes and storage class of the claim"]

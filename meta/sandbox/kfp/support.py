@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from meta.sandbox.fields import NO_EFFECT, rows
 from meta.sandbox.kfp.app import create_app
 from meta.sandbox.kfp.settings import KfpSandboxSettings
-from meta.sandbox.kfp.supported import Effect, rows
-from meta.sandbox.support import Entry, Level, calls
+from meta.sandbox.kfp.supported import TABLES
+from meta.sandbox.support import NO_EFFECT_NOTE, Entry, Level, calls
 
-_NOTED = "accepted, has no effect, and the run says so"
 _CALL = re.compile(r"call_api\(\s*'([^']+)', '([A-Z]+)'")
 
 
@@ -24,10 +24,11 @@ def support() -> list[Entry]:
         data_dir=Path(), s3_endpoint="http://127.0.0.1", s3_bucket="none", s3_access_key="", s3_secret_key="",
         environments_dir=Path(),
     )  # fmt: skip
-    fields: list[Entry] = []
-    for full_name, effect in rows():
-        area, _, name = full_name.rpartition(".")
-        fields.append(Entry(area, name, Level(effect.value), _NOTED if effect is Effect.NOTED else ""))
+    fields = [
+        Entry(area, name, Level(mark.value), NO_EFFECT_NOTE if mark is NO_EFFECT else "")
+        for message, table in TABLES.items()
+        for area, name, mark in rows(table, message)
+    ]
     return [*calls(create_app(nowhere), _official_calls()), *fields]
 
 

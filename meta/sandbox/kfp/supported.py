@@ -1,30 +1,18 @@
-"""Which fields of containers and of Kubernetes settings have an effect here, only a note on the run, or none at all.
+"""Which fields of a compiled pipeline the sandbox implements: tables for `meta.sandbox.fields`.
 
-The tables are read when a run is created and when `meta sandbox support` prints them. A field that stands in no table
-is unknown, and refused too.
+Those without effect get a note on the run. `PIPELINE` is the intermediate representation (pipeline_spec.proto) whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
-from typing import Any, TypeAlias, cast
+import re
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
+from meta.sandbox.fields import ANY_KEY, NO_EFFECT, REFUSED, USED, Table, examine
 from meta.sandbox.kfp.errors import unsupported
 
 Json: TypeAlias = dict[str, Any]
-
-
-class Effect(Enum):
-    """What the sandbox makes of a field."""
-
-    USED = "supported"
-    NOTED = "approximated"
-    REFUSED = "refused"
-
-
-USED, NOTED, REFUSED = Effect.USED, Effect.NOTED, Effect.REFUSED
-Table: TypeAlias = "Mapping[str, Effect | Table]"
 
 _NAME: Table = {
     "runtimeValue": USED, "componentInputParameter": USED, "taskOutputParameter": USED,
@@ -36,8 +24,8 @@ CONTAINER: Table = {
     "image": USED, "command": USED, "args": USED, "env": USED,
     "resources": {
         "cpuLimit": USED, "memoryLimit": USED, "resourceCpuLimit": USED, "resourceMemoryLimit": USED,
-        "cpuRequest": NOTED, "memoryRequest": NOTED, "resourceCpuRequest": NOTED, "resourceMemoryRequest": NOTED,
-        "accelerator": NOTED,
+        "cpuRequest": NO_EFFECT, "memoryRequest": NO_EFFECT, "resourceCpuRequest": NO_EFFECT,
+        "resourceMemoryRequest": NO_EFFECT, "accelerator": NO_EFFECT,
     },
     "lifecycle": REFUSED,
 }  # fmt: skip
@@ -53,28 +41,70 @@ KUBERNETES: Table = {
         "pvcNameParameter": _NAME, "taskOutputParameter": USED, "constant": USED, "componentInputParameter": USED,
         "mountPath": USED, "subPath": USED,
     },
-    "emptyDirMounts": {"volumeName": USED, "mountPath": USED, "medium": NOTED, "sizeLimit": NOTED},
+    "emptyDirMounts": {"volumeName": USED, "mountPath": USED, "medium": NO_EFFECT, "sizeLimit": NO_EFFECT},
     "genericEphemeralVolume": {
-        "volumeName": USED, "mountPath": USED, "accessModes": NOTED, "size": NOTED, "defaultStorageClass": NOTED,
-        "storageClassName": NOTED, "metadata": NOTED,
+        "volumeName": USED, "mountPath": USED, "accessModes": NO_EFFECT, "size": NO_EFFECT,
+        "defaultStorageClass": NO_EFFECT, "storageClassName": NO_EFFECT, "metadata": NO_EFFECT,
     },
     "fieldPathAsEnv": {"name": USED, "fieldPath": USED},
     "podMetadata": {"labels": USED, "annotations": USED},
     "activeDeadlineSeconds": USED,
-    "nodeSelector": NOTED, "tolerations": NOTED, "nodeAffinity": NOTED, "podAffinity": NOTED,
-    "imagePullSecret": NOTED, "imagePullPolicy": NOTED, "enabledSharedMemory": NOTED, "securityContext": NOTED,
+    "nodeSelector": NO_EFFECT, "tolerations": NO_EFFECT, "nodeAffinity": NO_EFFECT, "podAffinity": NO_EFFECT,
+    "imagePullSecret": NO_EFFECT, "imagePullPolicy": NO_EFFECT, "enabledSharedMemory": NO_EFFECT,
+    "securityContext": NO_EFFECT,
     "initContainers": REFUSED,
 }  # fmt: skip
 
 # platforms.kubernetes.pipelineConfig
-PIPELINE_CONFIG: Table = {"workspace": {"size": NOTED, "kubernetes": NOTED}}
+PIPELINE_CONFIG: Table = {"workspace": {"size": NO_EFFECT, "kubernetes": NO_EFFECT}}
 
 # deploymentSpec.executors.<label>.importer
 IMPORTER: Table = {
-    "artifactUri": USED, "typeSchema": USED, "metadata": USED, "reimport": USED, "downloadToWorkspace": NOTED,
+    "artifactUri": USED, "typeSchema": USED, "metadata": USED, "reimport": USED, "downloadToWorkspace": NO_EFFECT,
+}  # fmt: skip
+
+_TYPE: Table = {"schemaTitle": USED, "schemaVersion": USED, "schemaUri": NO_EFFECT, "instanceSchema": NO_EFFECT}
+_PARAMETER: Table = {
+    "parameterType": USED, "defaultValue": USED, "isOptional": USED, "description": USED, "literals": USED,
+    "type": REFUSED,
+}  # fmt: skip
+_ARTIFACT: Table = {
+    "artifactType": _TYPE, "isArtifactList": USED, "isOptional": USED, "description": USED, "metadata": USED,
+    "properties": NO_EFFECT, "customProperties": NO_EFFECT,
+}  # fmt: skip
+_VALUES: Table = {"parameters": {ANY_KEY: _PARAMETER}, "artifacts": {ANY_KEY: _ARTIFACT}}
+_GIVEN: Table = {
+    "runtimeValue": {"constant": USED, "constantValue": REFUSED, "runtimeParameter": REFUSED},
+    "taskOutputParameter": USED, "taskOutputArtifact": USED, "componentInputParameter": USED,
+    "componentInputArtifact": USED, "taskFinalStatus": USED, "parameterExpressionSelector": USED,
+}  # fmt: skip
+_TASK: Table = {
+    "taskInfo": USED, "dependentTasks": USED, "componentRef": USED,
+    "inputs": {"parameters": {ANY_KEY: _GIVEN}, "artifacts": {ANY_KEY: _GIVEN}},
+    "cachingOptions": {"enableCache": USED, "cacheKey": REFUSED},
+    "triggerPolicy": {"condition": USED, "strategy": USED},
+    "artifactIterator": REFUSED,  # the real server has none either
+    "parameterIterator": USED, "iteratorPolicy": USED,
+    "retryPolicy": {
+        "maxRetryCount": USED, "backoffDuration": NO_EFFECT, "backoffFactor": NO_EFFECT,
+        "backoffMaxDuration": NO_EFFECT,
+    },
+}  # fmt: skip
+_COMPONENT: Table = {
+    "inputDefinitions": _VALUES, "outputDefinitions": _VALUES, "executorLabel": USED,
+    "dag": {"tasks": {ANY_KEY: _TASK}, "outputs": USED},
+    "singlePlatformSpecs": REFUSED, "taskConfigPassthroughs": REFUSED,
+}  # fmt: skip
+PIPELINE: Table = {
+    "pipelineInfo": {"name": USED, "displayName": USED, "description": USED},
+    "sdkVersion": USED, "schemaVersion": USED,
+    "defaultPipelineRoot": NO_EFFECT,  # for clients: the real server reads it no more than this one
+    "root": _COMPONENT, "components": {ANY_KEY: _COMPONENT},
+    "deploymentSpec": USED,  # see CONTAINER and IMPORTER
 }  # fmt: skip
 
 TABLES: Mapping[str, Table] = {
+    "PipelineSpec": PIPELINE,
     "deploymentSpec.executors.*.container": CONTAINER,
     "deploymentSpec.executors.*.importer": IMPORTER,
     "platforms.kubernetes.deploymentSpec.executors.*": KUBERNETES,
@@ -93,22 +123,6 @@ PLACEHOLDERS = frozenset(
 )  # fmt: skip
 
 
-def rows() -> Iterator[tuple[str, Effect]]:
-    """Every field of the tables, with its full name."""
-    for place, table in TABLES.items():
-        yield from _rows(place, table)
-
-
-def _rows(place: str, table: Table) -> Iterator[tuple[str, Effect]]:
-    for name, entry in table.items():
-        if entry is _NAME:
-            yield f"{place}.{name}", USED
-        elif isinstance(entry, Effect):
-            yield f"{place}.{name}", entry
-        else:
-            yield from _rows(f"{place}.{name}", entry)
-
-
 def check(place: str, given: Json, table: Table) -> list[str]:
     """Check fields against a table.
 
@@ -119,16 +133,8 @@ def check(place: str, given: Json, table: Table) -> list[str]:
         ApiError: a field is refused or unknown; the message names it.
     """
     noted: list[str] = []
-    for name, value in given.items():
-        entry = table.get(name, REFUSED)
-        if isinstance(entry, Effect):
-            if entry is REFUSED:
-                raise unsupported(f"{place}.{name}", "there is no Kubernetes that could do it")
-            if entry is NOTED and value:
-                noted.append(name)
-            continue
-        values = cast("Sequence[Json]", value if isinstance(value, list) else [value])
-        for index, one in enumerate(values):
-            inner = f"{place}.{name}[{index}]" if isinstance(value, list) else f"{place}.{name}"
-            noted += [f"{name}.{each}" for each in check(inner, one, entry)]
+    for where, mark in examine(given, table, place):
+        if mark is REFUSED:
+            raise unsupported(where, "it is not implemented, or needs a Kubernetes")
+        noted.append(re.sub(r"\[[^\]]*\]", "", where.removeprefix(f"{place}.")))
     return list(dict.fromkeys(noted))

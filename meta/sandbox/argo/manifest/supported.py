@@ -1,29 +1,15 @@
-"""Which fields of a manifest the sandbox implements. Everything else is refused by name, nothing is ignored.
+"""Which fields of a manifest the sandbox implements: tables for `meta.sandbox.fields`.
 
-Three kinds of fields: those that work (a nested table, or `USED`), those that steer only a cluster's scheduling and
-mean nothing on one machine (`NO_EFFECT`: accepted, so that a manifest for a cluster runs unchanged, and named in the
-workflow's condition `SpecWarning`), and the rest.
+Those without effect are named in the workflow's condition `SpecWarning`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import Enum
-from typing import cast
-
-from pydantic import JsonValue
+from collections.abc import Mapping
 
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.state.status import JsonObject
-
-
-class Mark(Enum):
-    USED = "used"
-    NO_EFFECT = "no effect here"
-
-
-USED, NO_EFFECT = Mark.USED, Mark.NO_EFFECT
-_Table = Mapping[str, object]
+from meta.sandbox.fields import ANY_KEY, NO_EFFECT, REFUSED, USED, Table, examine
 
 _KEY = {"name": USED, "key": USED, "optional": USED}
 _OBJECT = {"name": USED, "optional": USED}
@@ -68,7 +54,9 @@ _CONTAINER = {
             "valueFrom": {"fieldRef": _FIELD, "configMapKeyRef": _KEY, "secretKeyRef": _KEY}},
     "envFrom": {"prefix": USED, "configMapRef": _OBJECT, "secretRef": _OBJECT},
     # the rest of the limits are of devices and disks; requests and claims are for a cluster's scheduler
-    "resources": {"limits": {"memory": USED, "cpu": USED, "*": NO_EFFECT}, "requests": NO_EFFECT, "claims": NO_EFFECT},
+    "resources": {
+        "limits": {"memory": USED, "cpu": USED, ANY_KEY: NO_EFFECT}, "requests": NO_EFFECT, "claims": NO_EFFECT,
+    },
     "imagePullPolicy": NO_EFFECT, "ports": NO_EFFECT, "securityContext": NO_EFFECT, "readinessProbe": NO_EFFECT,
     "terminationMessagePath": NO_EFFECT, "terminationMessagePolicy": NO_EFFECT, "tty": NO_EFFECT,
 }  # fmt: skip
@@ -89,7 +77,7 @@ _CLAIM = {
 }  # fmt: skip
 _POD_METADATA = {"labels": USED, "annotations": USED}  # a `fieldRef` reads them
 _TEMPLATE_REFERENCE = {"name": USED, "template": USED, "clusterScope": USED}
-_HOOKS = {"*": {"template": USED, "templateRef": _TEMPLATE_REFERENCE, "arguments": _VALUES, "expression": USED}}
+_HOOKS = {ANY_KEY: {"template": USED, "templateRef": _TEMPLATE_REFERENCE, "arguments": _VALUES, "expression": USED}}
 _CALL = {
     "name": USED, "template": USED, "templateRef": _TEMPLATE_REFERENCE, "arguments": _VALUES,
     "when": USED, "withItems": USED, "withParam": USED,
@@ -112,7 +100,7 @@ _TEMPLATE = {
 }  # fmt: skip
 _SPEC = {
     "workflowTemplateRef": {"name": USED, "clusterScope": USED},
-    "workflowMetadata": {"labels": USED, "annotations": USED, "labelsFrom": {"*": {"expression": USED}}},
+    "workflowMetadata": {"labels": USED, "annotations": USED, "labelsFrom": {ANY_KEY: {"expression": USED}}},
     **_POD_SCHEDULING, "entrypoint": USED, "arguments": _VALUES, "templates": _TEMPLATE, "onExit": USED,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED, "parallelism": USED,
     "hooks": _HOOKS,
@@ -136,7 +124,7 @@ _CRON_SPEC = {
     "stopStrategy": NO_EFFECT,
 }  # fmt: skip
 WORKFLOW = {**_TYPED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
-TABLES: Mapping[str, _Table] = {
+TABLES: Mapping[str, Table] = {
     "Workflow": WORKFLOW,
     "WorkflowTemplate": {**_STORED, "spec": _SPEC},
     "ClusterWorkflowTemplate": {**_STORED, "spec": _SPEC},
@@ -159,8 +147,8 @@ def check_fields(manifest: JsonObject, kind: str = "Workflow") -> list[str]:
     """
     refused: list[str] = []
     without_effect: list[str] = []
-    for place, mark in _walk(manifest, TABLES[kind], ""):
-        (refused if mark is None else without_effect).append(place)
+    for place, mark in examine(manifest, TABLES[kind]):
+        (refused if mark is REFUSED else without_effect).append(place)
     if refused:
         verb = "is" if len(refused) == 1 else "are"
         raise ManifestError(
@@ -168,31 +156,3 @@ def check_fields(manifest: JsonObject, kind: str = "Workflow") -> list[str]:
             "take it out of the manifest, or run it on a real Argo Workflows server"
         )
     return without_effect
-
-
-def _walk(value: JsonValue, table: object, place: str) -> Iterator[tuple[str, Mark | None]]:
-    if table is USED or _unset(value):
-        return
-    if table is NO_EFFECT:
-        yield place, NO_EFFECT
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _walk(item, table, f"{place}{_index(index, item)}")
-    elif isinstance(value, dict):
-        known = cast("_Table", table)
-        for key, item in value.items():
-            inner = f"{place}.{key}" if place else key
-            if (below := known.get(key, known.get("*"))) is not None:
-                yield from _walk(item, below, inner)
-            elif item == {} or not _unset(item):  # an empty object can be a choice, as in `suspend: {}`
-                yield inner, None
-
-
-def _index(index: int, item: JsonValue) -> str:
-    name = item.get("name") if isinstance(item, dict) else None
-    return f"[{name}]" if isinstance(name, str) else f"[{index}]"
-
-
-def _unset(value: JsonValue) -> bool:
-    """Go's zero values: clients that marshal whole objects send them for fields that nobody set."""
-    return value in (None, False, "", 0, [], {})
