@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -32,6 +33,9 @@ class _Cycle(Protocol):
     transport: asyncio.Transport
 
 
+_LARGEST_BYTES = 64 * 1024 * 1024
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """A request, with its body where it was read before the application sees it."""
@@ -42,7 +46,10 @@ class Call:
     body: bytes | None = None
 
     async def read(self) -> Call:
-        """The same with its body."""
+        """The same with its body; without, where it says that it is larger than any server takes."""
+        length = Headers(scope=self.scope).get("content-length", "")
+        if length.isdigit() and int(length) > _LARGEST_BYTES:
+            return self
         parts: list[bytes] = []
         more = True
         while more:

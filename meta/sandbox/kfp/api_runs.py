@@ -209,14 +209,21 @@ async def get_run(request: Request) -> Response:
         return JSONResponse(_view(server, server.runs.get(_id(request)), full=full))
 
 
+def _must_be_there(request: Request, verb: str) -> None:
+    with doing(f"Failed to {verb} run {_id(request)} due to error fetching the run"):
+        services(request).runs.get(_id(request))
+
+
 async def terminate_run(request: Request) -> Response:
     with doing("Failed to terminate a run"):
+        _must_be_there(request, "terminate")
         services(request).controller.terminate(_id(request))
     return JSONResponse({})
 
 
 async def retry_run(request: Request) -> Response:
     with doing("Failed to retry a run"):
+        _must_be_there(request, "retry")
         services(request).controller.retry(_id(request))
     return JSONResponse({})
 

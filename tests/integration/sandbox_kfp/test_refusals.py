@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import http.client
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -174,6 +176,26 @@ def test_a_list_that_makes_no_sense_is_refused(server: Server, query: dict[str, 
 def test_what_is_not_there_is_not_found(server: Server, method: str, path: str) -> None:
     status, body = server.call(method, path)
     assert (status, body["code"]) == (404, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"), [("runs", "the body has 99999999999 bytes"), ("pipelines/upload", "File size too large")]
+)
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(server: Server, path: str, said: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as connection:
+        head = f"POST /apis/v2beta1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        text = answer.read().decode()
+    assert (answer.status, said in text) == (400, True), text
+
+
+@pytest.mark.parametrize("run_id", ["../../etc", "x/y", "0E54BD40-4D0C-4F2C-9F39-9A1D1F0D1C55", "a" * 300])
+def test_a_run_id_that_could_lead_out_of_its_folder_is_refused(server: Server, run_id: str) -> None:
+    status, body = server.call("POST", "runs", run(pipelines.spec("look_around"), run_id=run_id))
+    assert (status, body["code"]) == (400, 3)
+    assert "run_id is not supported by the sandbox" in body["message"]
 
 
 def test_a_run_id_of_the_client_is_taken_once(server: Server) -> None:
