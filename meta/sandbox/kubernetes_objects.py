@@ -46,9 +46,22 @@ class KeyedObject:
 
 @dataclass(frozen=True)
 class KubernetesObjects:
-    """What was given, by kind and name."""
+    """What was given, by kind and name; and what was made since."""
 
-    objects: Mapping[tuple[str, str], KeyedObject] = field(default_factory=dict[tuple[str, str], KeyedObject])
+    objects: dict[tuple[str, str], KeyedObject] = field(default_factory=dict[tuple[str, str], KeyedObject])
+
+    def put(self, place: object, body: Mapping[str, object]) -> None:
+        """Keep an object, in the place of another of its kind and name.
+
+        Args:
+            place: where it is from, for the message.
+            body: as Kubernetes has it.
+
+        Raises:
+            SettingsInvalid: it is no ConfigMap or Secret, or it has another field or a wrong value.
+        """
+        found = _object(place, body)
+        self.objects[found.kind, found.name] = found
 
     @classmethod
     def load(cls, places: Sequence[Path]) -> KubernetesObjects:
@@ -114,8 +127,8 @@ def _read(file: Path) -> Iterator[KeyedObject]:
             raise SettingsInvalid(f"{file}: a document is no Kubernetes object but {type(document).__name__}.")
 
 
-def _object(file: Path, raw: object) -> KeyedObject:
-    body = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
+def _object(file: object, raw: object) -> KeyedObject:
+    body: Mapping[str, object] = cast("dict[str, object]", raw) if isinstance(raw, dict) else {}
     kind, metadata = body.get("kind"), _strings_of(file, body, "metadata", values=object)
     name = metadata.get("name")
     if not isinstance(kind, str) or kind not in _KINDS:

@@ -19,6 +19,8 @@ from meta.sandbox.argo.controller import Controller
 from meta.sandbox.argo.faults import ArgoFaults
 from meta.sandbox.argo.pods.artifacts import ArtifactRepository
 from meta.sandbox.argo.pods.runner import PodRunner
+from meta.sandbox.argo.resources.cluster import Cluster
+from meta.sandbox.argo.resources.runner import ResourceRunner
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.argo.state.past import ListedStore
 from meta.sandbox.environments import EnvironmentCache
@@ -66,7 +68,10 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
             images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
         )  # fmt: skip
         controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods, settings.keep)
-        app.state.server = Server(store, controller, images, repository, settings.namespace)
+        server = app.state.server = Server(store, controller, images, repository, settings.namespace)
+        store.core.share(objects, settings.namespace)
+        cluster = Cluster(server, runner.claims)
+        controller.attach(ResourceRunner(cluster, store))
         controller.start()
         faults.attach(store, controller)
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Protocol
 
 from hera.workflows import models as m
 
@@ -58,6 +59,18 @@ class _Pod:
             self.task.cancel()
 
 
+class Resources(Protocol):
+    """Runs resource templates, which are tasks of the server itself."""
+
+    async def run(self, workflow: Workflow, request: PodRequest, running: Callable[[], None]) -> PodResult:
+        """Run one; `running` is called when it has begun."""
+        ...
+
+    def owner_gone(self, uid: str) -> None:
+        """Delete what that object owned."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Recorder:
     """Writes down a pod's process before and after its start, so that what may have begun is not begun again."""
@@ -71,6 +84,9 @@ class _Recorder:
 
     def started(self, pgid: int) -> None:
         self.store.record_process(ProcessRecord(self.workflow.metadata.uid, self.node_id, pgid, start_mark(pgid)))
+        self.running()
+
+    def running(self) -> None:
         node = self.workflow.status.nodes.get(self.node_id)
         if node is not None and not node.fulfilled:
             node.phase, node.message, node.host_node_name = Phase.RUNNING, None, socket.gethostname()
@@ -103,9 +119,14 @@ class Controller:
         self._limit = max_concurrent_pods
         self._keep = keep
         self._pods: defaultdict[str, dict[str, _Pod]] = defaultdict(dict)  # by workflow's uid and node's id
+        self._resources: Resources | None = None
         self._timers = Timers()
         self._cleanups: set[asyncio.Task[None]] = set()
         self._closing = False
+
+    def attach(self, resources: Resources) -> None:
+        """Have resource templates run by `resources`; before `start`."""
+        self._resources = resources
 
     def start(self) -> None:
         """Take up what an earlier server left: kill its processes, fail their nodes, go on with the rest."""
@@ -114,24 +135,39 @@ class Controller:
             if kill_leftover(record):
                 _log.warning("killed the leftover process group %d of node %s", record.pgid, record.node_id)
             begun[record.uid][record.node_id] = record
+        going_on = self._resources_going_on()
         for workflow in self._store.all():
             records = begun.pop(workflow.metadata.uid, {})
             if workflow.status.phase.completed:
                 self._store.save_ended(workflow)  # its server may have died before it was archived
                 self._schedule_removal(workflow)
             else:
-                self._take_up(workflow, records.keys())
+                self._take_up(workflow, records.keys(), going_on)
             self._forget(records)  # once it is written what became of them: this start may be cut short too
         for records in begun.values():
             self._forget(records)
         self._sweep()
 
-    def _take_up(self, workflow: Workflow, begun: Collection[str]) -> None:
+    def _resources_going_on(self) -> set[str]:
+        """Ids of the nodes of resource templates that the last server had begun: they had no process to lose."""
+        live = {
+            (workflow.metadata.uid, node.id)
+            for workflow in self._store.all()
+            for node in workflow.status.nodes.values()
+            if not node.fulfilled
+        }
+        known = set(self._store.actions.nodes())
+        for action in known - live:
+            self._store.actions.forget(*action)
+        return {node_id for _, node_id in known & live}
+
+    def _take_up(self, workflow: Workflow, begun: Collection[str], going_on: Collection[str]) -> None:
         lost = [
             node
             for node in workflow.status.nodes.values()
-            if node.type is NodeType.POD and not node.fulfilled and (node.phase is Phase.RUNNING or node.id in begun)
-        ]
+            if node.type is NodeType.POD and not node.fulfilled and node.id not in going_on
+            and (node.phase is Phase.RUNNING or node.id in begun)
+        ]  # fmt: skip
         for node in lost:
             finish_pod(workflow, node, now(), phase=Phase.ERROR, message=LOST, outputs=None)
         self.reconcile(workflow)
@@ -215,6 +251,13 @@ class Controller:
         for pod in pods:
             pod.end()
         self._clean_up(self._folder / uid, pods)
+        if self._resources is not None:
+            self._resources.owner_gone(uid)
+
+    def edit(self, workflow: Workflow, change: Callable[[], object]) -> None:
+        """Change labels, annotations, `suspend` or `shutdown` of a workflow, ended or not; its removal stays as due."""
+        change()
+        self._changed_by_user(workflow)
 
     def _clean_up(self, folder: Path, pods: Collection[_Pod]) -> None:
         async def clean_up() -> None:
@@ -265,7 +308,7 @@ class Controller:
         if request.node_id in self._pods_of(workflow):
             return
         node = workflow.status.nodes[request.node_id]
-        if self._slots.locked():
+        if self._slots.locked() and request.template.resource is None:
             node.message = f"Unschedulable: the sandbox runs at most {self._limit} pods at once"
         folder = self._folder / workflow.metadata.uid / request.node_id
         remove_tree(folder)
@@ -292,13 +335,18 @@ class Controller:
         uid, node_id = workflow.metadata.uid, request.node_id
 
         try:
-            async with self._slots:
-                result = await self._runner.run(
-                    workflow, request, folder, logs, _Recorder(self._store, workflow, node_id)
-                )
+            recorder = _Recorder(self._store, workflow, node_id)
+            if request.template.resource is not None:
+                assert self._resources is not None  # attached before the start
+                result = await self._resources.run(workflow, request, recorder.running)
+            else:
+                async with self._slots:
+                    result = await self._runner.run(workflow, request, folder, logs, recorder)
         except asyncio.CancelledError:
             pod = self._pods_of(workflow).get(node_id)
             if self._closing or pod is None or pod.kill_message is None:
+                if not self._closing:
+                    self._store.actions.forget(uid, node_id)
                 raise
             result = PodResult(Phase.FAILED, pod.kill_message)
         except Exception as error:  # shown where the user looks: in the node
@@ -310,10 +358,10 @@ class Controller:
                 self._store.forget_process(uid, node_id)
         self._drop(workflow, node_id)  # before the pass, which may start the same node again
         node = workflow.status.nodes.get(node_id)
-        if node is None or node.fulfilled or self._store.get(*workflow.key) is not workflow:
-            return
-        finish_pod(workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs)
-        self.reconcile(workflow)
+        if node is not None and not node.fulfilled and self._store.get(*workflow.key) is workflow:
+            finish_pod(workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs)
+            self.reconcile(workflow)
+        self._store.actions.forget(uid, node_id)  # last: a server that dies before goes on with it
 
     def _kill(self, workflow: Workflow, node_id: str, message: str) -> None:
         pod = self._pods_of(workflow).get(node_id)

@@ -50,14 +50,17 @@ def start(
     *,
     dry_run: bool = False,
     owners: list[JsonObject] | None = None,
+    uid: str | None = None,
 ) -> Workflow:
-    """Make a workflow and begin it.
+    """Make a workflow and begin it; `uid`: the identity that it gets.
 
     Raises:
         ApiError: the manifest is refused, or the name is taken.
     """
     workflow = check(server, namespace, manifest)
     workflow.metadata.owner_references = owners or []
+    if uid is not None:
+        workflow.metadata.uid = uid
     if not dry_run:
         try:
             server.controller.submit(workflow)

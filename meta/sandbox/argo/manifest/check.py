@@ -28,11 +28,12 @@ from meta.sandbox.argo.operator.templates import (
     without_inline,
 )
 from meta.sandbox.argo.operator.when import WhenError, evaluate_when
+from meta.sandbox.argo.resources.check import check_resource
 from meta.sandbox.argo.state.status import Phase
 
 _KINDS = {
     "container": "container", "container_set": "containerSet", "script": "script", "steps": "steps", "dag": "dag",
-    "suspend": "suspend",
+    "suspend": "suspend", "resource": "resource",
 }  # fmt: skip
 LEAVES = frozenset({"container", "container_set", "script"})
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
@@ -169,6 +170,8 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
     leaf = kinds[0] in LEAVES
     if leaf:
         check_pod(place, template, spec, cannot_run)
+    elif kinds[0] == "resource":
+        check_resource(place, template)
     elif template.active_deadline_seconds is not None and kinds[0] != "suspend":
         raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
     _check_limits(place, _KINDS[kinds[0]], template)
@@ -251,6 +254,8 @@ def _check_values(place: str, template: m.Template, kind: str) -> None:
             verb = "must be specified" if leaf else "only valid"
             raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.path {verb} in container/script templates")
     for parameter in outputs.parameters or []:
+        if kind == "resource" and parameter.value_from is None:
+            continue  # the executor leaves it as it is
         _check_source(f"{place}.outputs.parameters.{parameter.name}", parameter.value_from or m.ValueFrom(), kind)
     for artifact in outputs.artifacts or []:
         _check_expression(f"{place}.outputs.artifacts.{artifact.name}.fromExpression", artifact.from_expression)
@@ -262,11 +267,13 @@ def _check_values(place: str, template: m.Template, kind: str) -> None:
                 raise ManifestError(f"{place}.outputs.artifacts.{artifact.name}.{source} is not valid in outputs")
 
 
-_SOURCES = {**dict.fromkeys(LEAVES, ("path",)), "suspend": ("supplied",)}
+_SOURCES = {**dict.fromkeys(LEAVES, ("path",)), "suspend": ("supplied",), "resource": ("jsonPath",)}
+_CHOICES = {"path": "path", "parameter": "parameter", "expression": "expression", "supplied": "supplied",
+            "jsonPath": "json_path"}  # fmt: skip
 
 
 def _check_source(place: str, source: m.ValueFrom, kind: str) -> None:
-    given = [k for k in ("path", "parameter", "expression", "supplied") if getattr(source, k) is not None]
+    given = [choice for choice, field in _CHOICES.items() if getattr(source, field) is not None]
     if len(given) > 1:
         raise ManifestError(f"{place}: multiple valueFrom types specified. choose one of: {', '.join(given)}")
     wanted = _SOURCES.get(kind, ("parameter", "expression"))

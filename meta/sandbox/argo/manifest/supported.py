@@ -34,7 +34,9 @@ _ARTIFACT = {
 }  # fmt: skip
 _PARAMETER = {
     "name": USED, "value": USED, "default": USED, "description": USED, "enum": USED, "globalName": USED,
-    "valueFrom": {"path": USED, "parameter": USED, "default": USED, "expression": USED, "supplied": USED},
+    "valueFrom": {
+        "path": USED, "parameter": USED, "default": USED, "expression": USED, "supplied": USED, "jsonPath": USED,
+    },
 }  # fmt: skip
 _VALUES = {"parameters": _PARAMETER, "artifacts": _ARTIFACT}
 _POD_SCHEDULING = {
@@ -84,12 +86,17 @@ _CALL = {
     "withSequence": {"count": USED, "start": USED, "end": USED, "format": USED},
     "continueOn": {"error": USED, "failed": USED}, "hooks": _HOOKS, "onExit": USED,
 }  # fmt: skip
+_RESOURCE = {  # the kinds: resources/kinds.py; the flags: resources/command.py
+    "action": USED, "manifest": USED, "mergeStrategy": USED, "flags": USED, "setOwnerReference": USED,
+    "successCondition": USED, "failureCondition": USED,
+}  # fmt: skip
 _LEAF = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
     "sidecars": _USER_CONTAINER,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
     "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3}, "suspend": {"duration": USED},
+    "resource": _RESOURCE,
     "timeout": USED, "parallelism": USED, "failFast": USED,
 }  # fmt: skip
 # in place of a name; with steps or a dag inside, tags of two levels could not be told apart (nor can the real server)
@@ -124,11 +131,16 @@ _CRON_SPEC = {
     "stopStrategy": NO_EFFECT,
 }  # fmt: skip
 WORKFLOW = {**_TYPED, "metadata": _METADATA, "spec": _SPEC, "status": {}}
+# made by resource templates only; a claim is a folder, whatever it asks for
+_CORE = {**_TYPED, "metadata": _METADATA}
 TABLES: Mapping[str, Table] = {
     "Workflow": WORKFLOW,
     "WorkflowTemplate": {**_STORED, "spec": _SPEC},
     "ClusterWorkflowTemplate": {**_STORED, "spec": _SPEC},
     "CronWorkflow": {**_STORED, "spec": _CRON_SPEC, "status": USED},  # as it was read; the server keeps its own
+    "ConfigMap": {**_CORE, "data": USED, "binaryData": USED},
+    "Secret": {**_CORE, "data": USED, "stringData": USED, "type": USED},
+    "PersistentVolumeClaim": {**_CORE, "spec": NO_EFFECT},
 }
 
 

@@ -151,7 +151,9 @@ def _start_containers(context: Context, call: Call, pod: NodeStatus, containers:
 
 
 def is_pod(template: m.Template) -> bool:
-    return template.container is not None or template.script is not None or template.container_set is not None
+    return any(
+        kind is not None for kind in (template.container, template.script, template.container_set, template.resource)
+    )
 
 
 def is_on_exit(node_name: str) -> bool:

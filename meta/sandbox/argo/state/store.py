@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
+from meta.sandbox.argo.state.actions import Actions
 from meta.sandbox.argo.state.archive import Archive
+from meta.sandbox.argo.state.core import CoreObjects
 from meta.sandbox.argo.state.hub import Event, WatchHub
 from meta.sandbox.argo.state.objects import ObjectTable
 from meta.sandbox.argo.state.workflow import ARCHIVED, LABEL_ARCHIVING, Workflow
@@ -69,6 +71,8 @@ class Store:
             self._written[workflow.metadata.uid] = hash(body)
         self.hub = WatchHub(self._version)
         self.objects = ObjectTable(self._db, self._next_version)
+        self.core = CoreObjects(self._db, self._next_version)
+        self.actions = Actions(self._db)
         self.archive = Archive(self._db) if archive else None
 
     def _read_version(self) -> int:
