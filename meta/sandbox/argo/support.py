@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from meta.sandbox.argo.app import create_app
 from meta.sandbox.argo.manifest.supported import WORKFLOW
+from meta.sandbox.argo.resources.kinds import KINDS
 from meta.sandbox.argo.settings import ArgoSandboxSettings
 from meta.sandbox.fields import ANY_KEY, REFUSED, Mark, Table
 from meta.sandbox.support import NO_EFFECT_NOTE, Entry, Level, calls
@@ -30,7 +31,8 @@ def support() -> list[Entry]:
         known = seen.get((entry.area, entry.name))
         if known is None or _RANK[entry.level] < _RANK[known.level]:  # a message used in two places: where it can most
             seen[entry.area, entry.name] = entry
-    return [*found, *seen.values()]
+    kinds = [Entry("resource templates", kind, Level.SUPPORTED, "") for kind in KINDS]
+    return [*found, *seen.values(), *kinds]
 
 
 _RANK = {level: rank for rank, level in enumerate(Level)}

@@ -9,7 +9,9 @@ from typing import cast
 import pytest
 
 from meta.sandbox.argo import ArgoSandboxSettings
+from meta.sandbox.argo.state.actions import Action
 from meta.sandbox.argo.state.status import JsonObject
+from meta.sandbox.argo.state.store import Store
 from tests.integration.sandbox_argo.conftest import (
     NAMESPACE,
     Argo,
@@ -125,6 +127,27 @@ def test_a_killed_server_goes_on_waiting_and_creates_nothing_twice(settings: Arg
         assert value["value"] == name
         assert server.argo.logs("parent")[-1] == "kept"
         assert _names(server.argo) == names
+
+
+def test_a_creation_that_a_server_did_not_live_to_note_is_not_done_again(settings: ArgoSandboxSettings) -> None:
+    waiting = {**child("", "true"), "metadata": {"generateName": "child-"}}
+    waiting["spec"] = {**cast("JsonObject", waiting["spec"]), "suspend": True}
+    made = resource("make", "create", waiting, outputs={"name": "{.metadata.name}"}, **WAIT)
+    with serve(settings) as argo:
+        argo.create(workflow("parent", "make", made))
+        until(lambda: len(_names(argo)) == 2)
+        names = _names(argo)
+    store = Store(settings.data_dir / "argo.db")
+    ((uid, node_id),) = store.actions.nodes()
+    action = store.actions.get(uid, node_id)
+    assert action is not None and action.done
+    store.actions.put(uid, node_id, Action(action.made))  # as it is just before the creation
+    store.close()
+    with serve(settings) as argo:
+        (name,) = names - {"parent"}
+        assert argo.put(name, "resume")[0] == 200
+        argo.finished("parent", "Succeeded")
+        assert _names(argo) == names
 
 
 def _names(argo: Argo) -> set[str]:

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import cast
 
 from meta.sandbox.argo.expressions.values import (
@@ -137,6 +138,28 @@ def _sprig_int(value: Value) -> int:
     raise ExpressionError(f"sprig: {to_string(value)} is not certainly a whole number")
 
 
+_LAYOUT = {"2006": "%Y", "01": "%m", "02": "%d", "15": "%H", "04": "%M", "05": "%S"}
+_LAYOUT_PART = re.compile(rf"{'|'.join(_LAYOUT)}|[-:/ TZ]")
+
+
+def _sprig_date(layout: Value, moment: Value) -> str:
+    """Sprig takes a whole number as Unix seconds, and the present for what is no time, as a string is."""
+    parts = _LAYOUT_PART.findall(text(layout))
+    if "".join(parts) != layout:
+        raise ExpressionError(f"sprig.date: the layout '{layout}' is not supported by the sandbox")
+    seconds = moment if isinstance(moment, int) and not isinstance(moment, bool) else None
+    time = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return "".join(time.strftime(_LAYOUT[part]) if part in _LAYOUT else part for part in parts)
+
+
+def _decoded(value: Value) -> str:
+    """Sprig gives the error's text for what is no base64; that is refused here."""
+    try:
+        return base64.b64decode(text(value), validate=True).decode()
+    except ValueError as error:
+        raise ExpressionError(f"sprig.b64dec: {error}") from error
+
+
 def _round(value: Value) -> float:
     found = _arithmetic(value)
     return float(math.copysign(math.floor(abs(found) + 0.5), found))
@@ -158,6 +181,7 @@ _ONE: Mapping[str, Callable[[Value], Value]] = {
     "reverse": lambda items: list(reversed(as_list(items, "reverse"))), "sprig.trim": lambda s: text(s).strip(),
     "sprig.upper": lambda s: text(s).upper(), "sprig.lower": lambda s: text(s).lower(),
     "sprig.b64enc": lambda s: base64.b64encode(text(s).encode()).decode(), "sprig.int": _sprig_int,
+    "sprig.b64dec": _decoded,
     "sprig.int64": _sprig_int,
 }  # fmt: skip
 _TWO: Mapping[str, Callable[[Value, Value], Value]] = {
@@ -169,6 +193,7 @@ _TWO: Mapping[str, Callable[[Value, Value], Value]] = {
     "hasSuffix": lambda s, end: text(s).endswith(text(end)), "sprig.contains": lambda part, s: text(part) in text(s),
     "sprig.hasPrefix": lambda start, s: text(s).startswith(text(start)),
     "sprig.hasSuffix": lambda end, s: text(s).endswith(text(end)),
+    "sprig.date": _sprig_date,
     "sprig.sub": lambda a, b: _sprig_int(a) - _sprig_int(b),
 }  # fmt: skip
 _THREE: Mapping[str, Callable[[Value, Value, Value], Value]] = {

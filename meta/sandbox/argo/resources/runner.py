@@ -33,6 +33,7 @@ from meta.sandbox.argo.state.workflow import Workflow
 
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _LOOK_AGAIN_S = 1.0  # at objects whose changes make no events; the real executor looks every five seconds
+_DELAY_PER_WAIT_S = 0.001  # the more of them wait, the more events share one look
 _NOWHERE = "-"  # in an action's record: it was of no object
 
 
@@ -42,12 +43,13 @@ class _Target:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ResourceRunner:
     """Runs the resource templates of one server."""
 
     cluster: Cluster
     store: Store
+    _waiting: int = 0
 
     async def run(self, workflow: Workflow, request: PodRequest, running: Callable[[], None]) -> PodResult:
         """Run one; after a restart of the server it goes on where it was.
@@ -75,7 +77,7 @@ class ResourceRunner:
         template, uid = request.template, workflow.metadata.uid
         resource = template.resource
         assert resource is not None  # requests of other templates go to the pods' runner
-        action = self.store.actions.get(uid, request.node_id)
+        action = begun = self.store.actions.get(uid, request.node_id)
         if action is None:
             action = Action(new_uid())
             self.store.actions.put(uid, request.node_id, action)
@@ -84,17 +86,27 @@ class ResourceRunner:
         if resource.action == "delete" and (resource.success_condition or resource.failure_condition or asked):
             raise KubectlError("successCondition, failureCondition and outputs are not supported for delete action")
         if not action.done:
-            target = self._act(workflow, resource, action.made)
+            target = self._act(workflow, resource, action.made, again=begun is not None)
             done = (target.kind.title, target.name) if target is not None else (_NOWHERE, "")
             self.store.actions.put(uid, request.node_id, Action(action.made, *done))
         else:
             target = None if action.kind == _NOWHERE else _Target(KINDS[action.kind], action.name)
         if target is not None:
-            await self._wait(resource, target)
+            self._waiting += 1
+            try:
+                await self._wait(resource, target)
+            finally:
+                self._waiting -= 1
         return self._outputs(asked, target)
 
-    def _act(self, workflow: Workflow, resource: m.ResourceTemplate, made: str) -> _Target | None:
+    def _act(self, workflow: Workflow, resource: m.ResourceTemplate, made: str, *, again: bool) -> _Target | None:
         """Do the action.
+
+        Args:
+            workflow: whose it is.
+            resource: what to do.
+            made: the identity that a created object gets.
+            again: a server that was killed may have done it and not have known any more.
 
         Returns:
             The object that it was done to; None where there is none to wait for.
@@ -104,7 +116,8 @@ class ResourceRunner:
             owners = [_owner(workflow)] if resource.set_owner_reference else []
             if owners and not isinstance(command.body, dict):
                 raise KubectlError("setOwnerReference needs a manifest that is an object")
-            name = self._do(command, made, owners)
+            name = self.cluster.with_uid(command.kind, made) if again else None
+            name = name or self._do(command, made, owners)
         except KubectlError as error:
             raise KubectlError(f"no more retries {error}") from error
         return None if name is None else _Target(command.kind, name)
@@ -114,9 +127,7 @@ class ResourceRunner:
             self._delete(command)
             return None
         if command.action == "create":
-            # A server that was killed may have created it and not have known any more
-            name = self.cluster.with_uid(command.kind, made)
-            return name or self.cluster.create(command.kind, _manifest(command), made, owners)
+            return self.cluster.create(command.kind, _manifest(command), made, owners)
         if len(command.names) != 1:
             raise KubectlError(
                 "Kind and name are both required but at least one of them is missing from the manifest"
@@ -184,6 +195,7 @@ class ResourceRunner:
                     await self.store.hub.wait()
             except TimeoutError:  # no workflow has changed; other objects may have
                 continue
+            await asyncio.sleep(_DELAY_PER_WAIT_S * self._waiting)
 
     def _outputs(self, asked: list[m.Parameter], target: _Target | None) -> m.Outputs:
         parameters: list[m.Parameter] = []
