@@ -9,7 +9,10 @@ from typing import cast
 from hera.workflows import models as m
 
 from meta.sandbox.argo.manifest.create import create_workflow
+from meta.sandbox.argo.operator.locks import Locks
 from meta.sandbox.argo.operator.operation import Outcome, finish_pod, operate
+from meta.sandbox.argo.operator.shared import Shared
+from meta.sandbox.argo.state.caches import Caches
 from meta.sandbox.argo.state.status import JsonObject, NodeStatus, Phase
 from meta.sandbox.argo.state.workflow import Workflow
 from meta.sandbox.images import ImageTable
@@ -39,13 +42,15 @@ class Simulation:
         self.order: list[str] = []
         self.arguments: dict[str, str] = {}
         self.most = 0  # pods at once
+        self.shared = Shared(Locks(), Caches())
 
     def run(self, ending: Ending = succeed, passes: int = 100) -> Phase:
         for _ in range(passes):
-            outcome = operate(self.workflow, self.now)
+            outcome = operate(self.workflow, self.now, shared=self.shared)
             if self.workflow.status.phase.completed:
                 return self.workflow.status.phase
-            assert outcome.pods or outcome.wake_at, "the workflow is stuck"
+            woken = self.shared.locks.take_woken()
+            assert outcome.pods or outcome.wake_at or woken, "the workflow is stuck"
             if not outcome.pods and outcome.wake_at is not None:
                 self.now = max(self.now, outcome.wake_at - timedelta(seconds=1))
             self.now += timedelta(seconds=1)
@@ -57,18 +62,21 @@ class Simulation:
                 self.arguments[node.display_name] = (container.args or [""])[0] if container else ""
                 phase, values = ending(node, request.template)
                 outputs = m.Outputs(parameters=[m.Parameter(name=k, value=v) for k, v in values.items()], exit_code="0")
-                finish_pod(self.workflow, node, self.now, phase=phase, message=None, outputs=outputs)
+                finish_pod(
+                    self.workflow, node, self.now, phase=phase, message=None, outputs=outputs, shared=self.shared
+                )
         raise AssertionError("the workflow does not end")
 
     def step(self) -> Outcome:
         """One pass."""
-        return operate(self.workflow, self.now)
+        return operate(self.workflow, self.now, shared=self.shared)
 
     def finish(self, name: str, phase: Phase = Phase.SUCCEEDED, message: str | None = None, code: str = "0") -> Outcome:
         """End the pod of a display name a second later; then a pass."""
         self.now += timedelta(seconds=1)
         outputs = m.Outputs(exit_code=code)
-        finish_pod(self.workflow, self.node(name), self.now, phase=phase, message=message, outputs=outputs)
+        node = self.node(name)
+        finish_pod(self.workflow, node, self.now, phase=phase, message=message, outputs=outputs, shared=self.shared)
         return self.step()
 
     def node(self, name: str) -> NodeStatus:

@@ -17,11 +17,14 @@ from meta.sandbox.argo.api.errors import ApiError, Code, on_api_error, on_fault,
 from meta.sandbox.argo.api.request import Server
 from meta.sandbox.argo.controller import Controller
 from meta.sandbox.argo.faults import ArgoFaults
+from meta.sandbox.argo.operator.locks import Locks, semaphore_limits
+from meta.sandbox.argo.operator.shared import Shared
 from meta.sandbox.argo.pods.artifacts import ArtifactRepository
 from meta.sandbox.argo.pods.runner import PodRunner
 from meta.sandbox.argo.resources.cluster import Cluster
 from meta.sandbox.argo.resources.runner import ResourceRunner
 from meta.sandbox.argo.settings import ArgoSandboxSettings
+from meta.sandbox.argo.state.caches import Caches
 from meta.sandbox.argo.state.past import ListedStore
 from meta.sandbox.environments import EnvironmentCache
 from meta.sandbox.images import ImageTable
@@ -67,7 +70,10 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         runner = PodRunner(
             images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
         )  # fmt: skip
-        controller = Controller(store, runner, settings.data_dir, settings.max_concurrent_pods, settings.keep)
+        shared = Shared(Locks(semaphore_limits(objects)), Caches(store.db, objects))
+        controller = Controller(
+            store, runner, settings.data_dir, settings.max_concurrent_pods, keep=settings.keep, shared=shared
+        )
         server = app.state.server = Server(store, controller, images, repository, settings.namespace)
         store.core.share(objects, settings.namespace)
         cluster = Cluster(server, runner.claims)

@@ -11,7 +11,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -21,6 +21,7 @@ from meta.processes import start_mark
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import finish_pod, mark_container, mark_workflow, operate
 from meta.sandbox.argo.operator.rerun import RetryOptions, rerun
+from meta.sandbox.argo.operator.shared import Shared
 from meta.sandbox.argo.pods.artifacts import RepositoryError, remove_tree
 from meta.sandbox.argo.pods.leftovers import kill_leftover
 from meta.sandbox.argo.pods.logs import PodLog, PodLogs, log_path
@@ -32,6 +33,11 @@ from meta.sandbox.argo.timers import Due, Timers
 
 _log = logging.getLogger(__name__)
 LOST = "pod deleted"  # what the real controller writes when a pod went away with its node
+
+
+def _turn(workflow: Workflow) -> tuple[int, datetime]:
+    """Those of the highest priority first, then the oldest: in the order in which locks are given."""
+    return -(workflow.spec.priority or 0), workflow.metadata.created
 
 
 class CompletedError(Exception):
@@ -102,8 +108,9 @@ class Controller:
     """Drives every workflow of a store."""
 
     def __init__(
-        self, store: Store, runner: PodRunner, data_dir: Path, max_concurrent_pods: int, keep: timedelta | None = None
-    ) -> None:
+        self, store: Store, runner: PodRunner, data_dir: Path, max_concurrent_pods: int, *,
+        keep: timedelta | None = None, shared: Shared | None = None,
+    ) -> None:  # fmt: skip
         """Make a controller that does nothing yet; `start` begins.
 
         Args:
@@ -112,7 +119,9 @@ class Controller:
             data_dir: pods have their folders in it.
             max_concurrent_pods: the others wait, first come, first served.
             keep: how long finished workflows are kept that have no `ttlStrategy`; None for ever.
+            shared: locks and caches.
         """
+        self._shared = shared or Shared()
         self._store, self._runner = store, runner
         self._folder = data_dir / "pods"
         self._slots = asyncio.Semaphore(max_concurrent_pods)
@@ -136,7 +145,11 @@ class Controller:
                 _log.warning("killed the leftover process group %d of node %s", record.pgid, record.node_id)
             begun[record.uid][record.node_id] = record
         going_on = self._resources_going_on()
-        for workflow in self._store.all():
+        workflows = sorted(self._store.all(), key=_turn)
+        for workflow in workflows:
+            if not workflow.status.phase.completed:
+                self._shared.locks.restore(workflow)  # all, before anybody asks for a lock
+        for workflow in workflows:
             records = begun.pop(workflow.metadata.uid, {})
             if workflow.status.phase.completed:
                 self._store.save_ended(workflow)  # its server may have died before it was archived
@@ -246,6 +259,8 @@ class Controller:
         """Take a workflow away; its processes end behind it, then its folder goes."""
         uid = workflow.metadata.uid
         self._store.remove(workflow)
+        self._shared.locks.forget(workflow)
+        self._wake()
         self._timers.cancel(workflow)
         pods = list(self._pods_of(workflow).values())
         for pod in pods:
@@ -282,11 +297,12 @@ class Controller:
             return
         find = self._store.objects.finder(workflow.metadata.namespace)
         try:
-            outcome = operate(workflow, now(), frozenset(self._pods_of(workflow)), find)
+            outcome = operate(workflow, now(), frozenset(self._pods_of(workflow)), find, self._shared)
         except Exception as error:  # a fault of ours must end this workflow with its reason, not the server
             _log.exception("a pass over workflow %s failed", workflow.name)
             mark_workflow(workflow, Phase.ERROR, now(), f"{type(error).__name__}: {error}")
-            outcome = operate(workflow, now(), find=find)
+            outcome = operate(workflow, now(), find=find, shared=self._shared)
+        self._wake()
         for node_id, message in outcome.kills.items():
             self._kill(workflow, node_id, message)
         for request in outcome.pods.values():
@@ -300,6 +316,12 @@ class Controller:
         self._store.save(workflow)
         if outcome.wake_at is not None:
             self._timers.set(workflow, Due.PASS, outcome.wake_at, self.reconcile)
+
+    def _wake(self) -> None:
+        """Pass over workflows that may have a lock now."""
+        for key in self._shared.locks.take_woken():
+            if (workflow := self._store.get(*key)) is not None:
+                asyncio.get_running_loop().call_soon(self.reconcile, workflow)
 
     def _pods_of(self, workflow: Workflow) -> Mapping[str, _Pod]:
         return self._pods.get(workflow.metadata.uid, {})
@@ -359,7 +381,10 @@ class Controller:
         self._drop(workflow, node_id)  # before the pass, which may start the same node again
         node = workflow.status.nodes.get(node_id)
         if node is not None and not node.fulfilled and self._store.get(*workflow.key) is workflow:
-            finish_pod(workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs)
+            finish_pod(
+                workflow, node, now(), phase=result.phase, message=result.message, outputs=result.outputs,
+                shared=self._shared,
+            )  # fmt: skip
             self.reconcile(workflow)
         self._store.actions.forget(uid, node_id)  # last: a server that dies before goes on with it
 

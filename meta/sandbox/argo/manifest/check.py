@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hera.workflows import models as m
 
 from meta.sandbox.argo.expressions import ExpressionError, check_expression
+from meta.sandbox.argo.manifest.merge import with_defaults
 from meta.sandbox.argo.manifest.pods import CannotRun, check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
@@ -113,6 +114,7 @@ def check_spec(spec: m.WorkflowSpec, cannot_run: CannotRun, find: Find = nowhere
     _check_hooks("spec", None, hooks, _Outer(spec, templates, rules))
     check_volumes("spec.volumes", spec.volumes)
     _check_retry("spec", spec.retry_strategy)
+    _check_retry("spec.templateDefaults", spec.template_defaults.retry_strategy if spec.template_defaults else None)
     _check_labels(spec.workflow_metadata)
     keys, seen = [template.name or "" for template in local], set[str]()
     keys += [hook.template for hook in hooks.values() if hook.template]
@@ -169,7 +171,7 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
         raise ManifestError(f"{place} {what}. choose one of: {', '.join(_KINDS.values())}")
     leaf = kinds[0] in LEAVES
     if leaf:
-        check_pod(place, template, spec, cannot_run)
+        check_pod(place, with_defaults(template, spec.template_defaults), spec, cannot_run)
     elif kinds[0] == "resource":
         check_resource(place, template)
     elif template.active_deadline_seconds is not None and kinds[0] != "suspend":
@@ -192,7 +194,7 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
             _check_use(f"{place}.steps.{step.name}", step, outer)
     elif template.dag is not None:
         _check_dag(place, template.dag, outer)
-    _check_tags(place, without_inline(template), scope, siblings, rules)
+    _check_tags(place, without_inline(with_defaults(template, None)), scope, siblings, rules)
 
 
 def _siblings(template: m.Template) -> set[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from hera.workflows import models as m
 from pydantic import JsonValue
 
 from meta.sandbox.argo.state.status import JsonObject
@@ -14,8 +15,10 @@ from meta.sandbox.argo.state.status import JsonObject
 # Lists whose items are merged by a key (patchMergeKey in workflow_types.go); every other list is replaced.
 _MERGED_BY = {
     "templates": "name", "volumes": "name", "parameters": "name", "artifacts": "name", "imagePullSecrets": "name",
-    "tolerations": "key", "hostAliases": "ip",
+    "tolerations": "key", "hostAliases": "ip", "initContainers": "name", "sidecars": "name", "tasks": "name",
+    "env": "name", "volumeMounts": "mountPath",
 }  # fmt: skip
+_KINDS = ("container", "container_set", "script", "dag", "suspend", "data", "http", "plugin", "resource")
 _VALUES = ("value", "default", "valueFrom")
 
 
@@ -33,6 +36,24 @@ def join_specs(workflow: JsonObject, template: JsonObject) -> JsonObject:
         if _has_value(parameter):
             parameters[index] = whole[str(parameter.get("name"))]
     return joined
+
+
+def with_defaults(template: m.Template, defaults: m.Template | None) -> m.Template:
+    """A template over `templateDefaults`: the same merge, without what is of another type of template.
+
+    (mergedTemplateDefaultsInto; of metrics, which have no effect here, nothing is kept: they have tags of their own.)
+    """
+    if template.metrics is not None:
+        template = template.model_copy(update={"metrics": None})
+    if defaults is None:
+        return template
+    others = {kind: None for kind in _KINDS if getattr(template, kind) is None}
+    base = _written(defaults.model_copy(update={**others, "metrics": None}))
+    return m.Template.model_validate(_merge(base, _written(template)))
+
+
+def _written(template: m.Template) -> JsonObject:
+    return cast("JsonObject", template.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 def _parameters(spec: JsonObject) -> list[JsonObject]:

@@ -90,6 +90,10 @@ _RESOURCE = {  # the kinds: resources/kinds.py; the flags: resources/command.py
     "action": USED, "manifest": USED, "mergeStrategy": USED, "flags": USED, "setOwnerReference": USED,
     "successCondition": USED, "failureCondition": USED,
 }  # fmt: skip
+_SYNCHRONIZATION = {
+    "mutexes": {"name": USED, "namespace": USED},
+    "semaphores": {"configMapKeyRef": {"name": USED, "key": USED}, "namespace": USED},
+}
 _LEAF = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
@@ -97,7 +101,10 @@ _LEAF = {
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
     "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3}, "suspend": {"duration": USED},
     "resource": _RESOURCE,
-    "timeout": USED, "parallelism": USED, "failFast": USED,
+    "timeout": USED, "parallelism": USED, "failFast": USED, "synchronization": _SYNCHRONIZATION,
+    "memoize": {"key": USED, "maxAge": USED, "cache": {"configMap": {"name": USED}}},
+    "annotations": {"workflows.argoproj.io/display-name": USED, ANY_KEY: NO_EFFECT},
+    "metrics": NO_EFFECT,  # they go to a cluster's Prometheus; nothing of a workflow depends on them
 }  # fmt: skip
 # in place of a name; with steps or a dag inside, tags of two levels could not be told apart (nor can the real server)
 _INLINE_CALL = {**_CALL, "inline": _LEAF}
@@ -112,10 +119,12 @@ _SPEC = {
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "suspend": USED, "parallelism": USED,
     "hooks": _HOOKS,
     "ttlStrategy": {"secondsAfterCompletion": USED, "secondsAfterSuccess": USED, "secondsAfterFailure": USED},
-    "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": NO_EFFECT, "podPriorityClassName": NO_EFFECT,
+    "podGC": NO_EFFECT, "imagePullSecrets": NO_EFFECT, "priority": USED, "podPriorityClassName": NO_EFFECT,
     "podMetadata": _POD_METADATA, "volumeClaimTemplates": _CLAIM, "archiveLogs": USED,
     "artifactRepositoryRef": {"configMap": USED, "key": USED}, "volumeClaimGC": NO_EFFECT,
-    "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT,
+    "dnsPolicy": NO_EFFECT, "dnsConfig": NO_EFFECT, "synchronization": _SYNCHRONIZATION, "templateDefaults": _LEAF,
+    # nobody evicts a pod here; pods are not scheduled, and each container's own limits hold
+    "metrics": NO_EFFECT, "podDisruptionBudget": NO_EFFECT,
 }  # fmt: skip
 _METADATA = {
     "name": USED, "generateName": USED, "namespace": USED, "labels": USED, "annotations": USED,

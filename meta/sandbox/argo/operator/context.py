@@ -9,7 +9,9 @@ from typing import Protocol
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.manifest.merge import with_defaults
 from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.operator.shared import Shared
 from meta.sandbox.argo.operator.templates import Find, TemplateMissingError, Templates, nowhere
 from meta.sandbox.argo.state.status import NodeFlag, NodeStatus
 from meta.sandbox.argo.state.workflow import Workflow
@@ -74,6 +76,7 @@ class Context:
         overdue: whether the workflow's deadline has passed.
         wake_at: when to pass again, whatever happens until then.
         find: reads WorkflowTemplates and ClusterWorkflowTemplates.
+        shared: what the workflows have in common.
     """
 
     workflow: Workflow
@@ -87,6 +90,7 @@ class Context:
     wake_at: datetime | None = None
     depth: int = 0
     find: Find = nowhere
+    shared: Shared = field(default_factory=Shared)
     nodes: Nodes = field(init=False)
     _templates: Templates = field(init=False)
 
@@ -95,17 +99,20 @@ class Context:
         self._templates = Templates(
             self.workflow.spec.templates or [], self.find, self.workflow.status.stored_templates
         )
+        self._complete: dict[str, m.Template] = {}
 
     def template(self, key: str) -> m.Template:
-        """A template by its key.
+        """A template by its key, with what `templateDefaults` gives it.
 
         Raises:
             OperationError: there is none.
         """
-        try:
-            return self._templates.get(key)
-        except TemplateMissingError as error:
-            raise OperationError(str(error)) from error
+        if key not in self._complete:
+            try:
+                self._complete[key] = with_defaults(self._templates.get(key), self.workflow.spec.template_defaults)
+            except TemplateMissingError as error:
+                raise OperationError(str(error)) from error
+        return self._complete[key]
 
     def template_for(self, call: Call) -> m.Template:
         """The template that a call uses.
@@ -116,7 +123,8 @@ class Context:
         if call.inline is None:
             return self.template(call.template)
         name = self.nodes.display_name(call.node_name, call.boundary_id)
-        return self._templates.keep_inline(call.template, name, call.inline)
+        inline = self._templates.keep_inline(call.template, name, call.inline)
+        return with_defaults(inline, self.workflow.spec.template_defaults)
 
     def wake(self, at: datetime) -> None:
         self.wake_at = at if self.wake_at is None else min(at, self.wake_at)

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 from hera.workflows import models as m
 
-from meta.sandbox.argo.operator import dag, retries, steps, suspend
+from meta.sandbox.argo.operator import dag, memoize, retries, steps, suspend
 from meta.sandbox.argo.operator.arguments import process_arguments
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.limits import held_back, within_deadline
+from meta.sandbox.argo.operator.locks import LockError
 from meta.sandbox.argo.operator.tags import SubstitutionError, replace
 from meta.sandbox.argo.operator.templates import template_of
 from meta.sandbox.argo.state.names import pod_name
@@ -18,6 +19,9 @@ from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase
 
 MAX_DEPTH = 100
 MAX_INSTANT_ATTEMPTS = 10  # of one template in one pass
+_DISPLAY_NAME = "workflows.argoproj.io/display-name"
+_SHOWN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
+_GROUPS = (("steps", NodeType.STEPS), ("dag", NodeType.DAG), ("suspend", NodeType.SUSPEND))
 _SUFFIX = re.compile(r"(\([^()]*\)|\[\d+\])+$")
 
 
@@ -63,10 +67,58 @@ def _execute(context: Context, call: Call) -> NodeStatus | None:
     template = process_arguments(template, call.arguments, values)
     if held_back(context, call, template, node):
         return node
+    name = _display_name(template)
+    node = _run(context, call, template, node)
+    node.display_name = name or node.display_name
+    return node
+
+
+def _display_name(template: m.Template) -> str | None:
+    name = (template.annotations or {}).get(_DISPLAY_NAME)
+    if name and not _SHOWN.fullmatch(name):
+        raise OperationError(f"displayName must match the regex ^{_SHOWN.pattern}$")
+    return name
+
+
+def _run(context: Context, call: Call, template: m.Template, node: NodeStatus | None) -> NodeStatus:
     strategy = template.retry_strategy or context.workflow.spec.retry_strategy  # now with its tags replaced
+    kind = next((kind for name, kind in _GROUPS if getattr(template, name) is not None), NodeType.POD)
+    kind = NodeType.RETRY if strategy is not None else kind
+    begins = node is None or node.waits_for_lock
+    if template.synchronization is not None:
+        try:
+            refusal = context.shared.locks.acquire(
+                context.workflow, template.synchronization, context.nodes.id(call.node_name)
+            )
+        except LockError as error:
+            raise OperationError(str(error)) from error
+        if refusal is not None:
+            node = node or _wait(context, call, template, kind)
+            node.synchronization_status = m.NodeSynchronizationStatus(waiting=refusal.lock)
+            node.message = refusal.message
+            return node
+        if node is not None and node.waits_for_lock:
+            node.synchronization_status = node.message = None
+    if template.memoize is not None and begins:
+        status, outputs = memoize.look_up(context, template.memoize)
+        node = node or _wait(context, call, template, kind)
+        node.memoization_status = status
+        if status.hit:
+            node.outputs = outputs
+            return context.nodes.mark(node, Phase.SUCCEEDED)
     if strategy is None:
         return _dispatch(context, call, template)
     return _with_retries(context, call, template, strategy)
+
+
+def _wait(context: Context, call: Call, template: m.Template, kind: NodeType) -> NodeStatus:
+    """A node that has not begun; steps and DAGs stay Pending until they end, as on a cluster."""
+    node = context.nodes.start(
+        call.node_name, kind, phase=Phase.PENDING, boundary_id=call.boundary_id, template=call.template,
+        inputs=template.inputs, flag=call.flag,
+    )  # fmt: skip
+    memoize.mark(node, template.memoize)
+    return node
 
 
 def _with_retries(context: Context, call: Call, template: m.Template, strategy: m.RetryStrategy) -> NodeStatus:
@@ -109,12 +161,16 @@ def _with_retries(context: Context, call: Call, template: m.Template, strategy: 
 
 def _dispatch(context: Context, call: Call, template: m.Template) -> NodeStatus:
     if template.steps is not None:
-        return steps.run_steps(context, call, template)
-    if template.dag is not None:
-        return dag.run_dag(context, call, template)
-    if template.suspend is not None:
-        return suspend.run_suspend(context, call, template)
-    return _pod(context, call, template)
+        node = steps.run_steps(context, call, template)
+    elif template.dag is not None:
+        node = dag.run_dag(context, call, template)
+    elif template.suspend is not None:
+        node = suspend.run_suspend(context, call, template)
+    else:
+        node = _pod(context, call, template)
+    memoize.mark(node, template.memoize)
+    memoize.remember(context, node)  # a pod is over only later: finish_pod
+    return node
 
 
 def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
@@ -124,6 +180,7 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
             call.node_name, NodeType.POD, phase=Phase.PENDING, boundary_id=call.boundary_id,
             template=call.template, inputs=template.inputs, flag=call.flag,
         )  # fmt: skip
+    if node.phase is Phase.PENDING:
         _start_containers(context, call, node, template.container_set)
         if (message := end_message(context, call.node_name)) is not None:
             context.nodes.mark(node, Phase.FAILED, message)
@@ -141,6 +198,8 @@ def _start_containers(context: Context, call: Call, pod: NodeStatus, containers:
     """A node for each container of a set, connected as their dependencies say (executeContainerSet)."""
     for container in containers.containers if containers else []:
         name = f"{call.node_name}.{container.name}"
+        if context.nodes.get(name) is not None:
+            continue
         context.nodes.start(
             name, NodeType.CONTAINER, phase=Phase.PENDING, boundary_id=pod.id, template=call.template, flag=call.flag
         )  # fmt: skip

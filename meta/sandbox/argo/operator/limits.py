@@ -19,7 +19,7 @@ _ACTIVE = frozenset({Phase.PENDING, Phase.RUNNING})
 
 def held_back(context: Context, call: Call, template: m.Template, node: NodeStatus | None) -> bool:
     """Whether a template must wait now; a template that fails fast, and has failed, is marked so."""
-    if node is not None and node.type is NodeType.POD:
+    if node is not None and node.type is NodeType.POD and not node.waits_for_lock:
         return False  # it was let through before
     limit = context.workflow.spec.parallelism
     if limit is not None and _active_pods(context) >= limit:
@@ -58,7 +58,7 @@ def _is_active(node: NodeStatus) -> bool:
 
 
 def _is_active_pod(node: NodeStatus) -> bool:
-    return node.type is NodeType.POD and node.phase in _ACTIVE
+    return node.type is NodeType.POD and node.phase in _ACTIVE and not node.waits_for_lock
 
 
 def _is_unsuccessful(node: NodeStatus) -> bool:

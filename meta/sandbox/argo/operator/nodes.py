@@ -114,7 +114,8 @@ class Nodes:
     def outbound(self, identity: str) -> list[str]:
         """The last nodes below a node, to which what comes next is connected (getOutboundNodes)."""
         node = self._nodes[identity]
-        if node.type in {NodeType.SKIPPED, NodeType.SUSPEND}:
+        cached = node.memoization_status is not None and node.memoization_status.hit  # has nothing below it
+        if cached or node.type in {NodeType.SKIPPED, NodeType.SUSPEND}:
             return [identity]
         if node.type is NodeType.RETRY and node.children:
             return [node.children[-1]]

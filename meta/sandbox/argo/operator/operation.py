@@ -14,7 +14,10 @@ from meta.sandbox.argo.operator.from_template import take_template
 from meta.sandbox.argo.operator.global_outputs import export_outputs
 from meta.sandbox.argo.operator.hooks import exit_hook, run_workflow_hooks
 from meta.sandbox.argo.operator.limits import end_of_wait
+from meta.sandbox.argo.operator.locks import LockError
+from meta.sandbox.argo.operator.memoize import remember
 from meta.sandbox.argo.operator.nodes import Nodes
+from meta.sandbox.argo.operator.shared import Shared
 from meta.sandbox.argo.operator.suspend import is_waiting
 from meta.sandbox.argo.operator.templates import Find, nowhere
 from meta.sandbox.argo.state.names import pod_name
@@ -39,7 +42,10 @@ class Outcome:
     wake_at: datetime | None = None
 
 
-def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(), find: Find = nowhere) -> Outcome:
+def operate(
+    workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(), find: Find = nowhere,
+    shared: Shared | None = None,
+) -> Outcome:  # fmt: skip
     """Bring a workflow as far as it goes now; changes its status in place.
 
     Args:
@@ -47,14 +53,26 @@ def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(
         now: the time, whole seconds.
         live: ids of nodes whose pods are being run already.
         find: reads WorkflowTemplates and ClusterWorkflowTemplates.
+        shared: what the workflows of a server have in common; None where it is alone.
     """
+    shared = shared or Shared()
+    shared.locks.settle(workflow)
+    try:
+        return _operate(workflow, now, live, find, shared)
+    finally:
+        shared.locks.settle(workflow)
+
+
+def _operate(workflow: Workflow, now: datetime, live: frozenset[str], find: Find, shared: Shared) -> Outcome:
     status = workflow.status
     if status.phase.completed:
         return Outcome()
     if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find, global_values)) is not None:
         mark_workflow(workflow, Phase.ERROR, now, missing)
         return Outcome()
-    context = Context(workflow, now, execute, global_values(workflow), live=live, find=find)
+    context = Context(workflow, now, execute, global_values(workflow), live=live, find=find, shared=shared)
+    if not _has_locks(context):
+        return Outcome()
     deadline = _deadline(workflow)
     context.overdue = deadline is not None and now >= deadline
     if deadline is not None and not context.overdue:
@@ -69,9 +87,30 @@ def operate(workflow: Workflow, now: datetime, live: frozenset[str] = frozenset(
     return Outcome(context.pods, context.kills, context.wake_at)
 
 
+def _has_locks(context: Context) -> bool:
+    """Whether the workflow's own locks are held; it is Pending as long as they are not."""
+    workflow = context.workflow
+    wanted, status = workflow.spec.synchronization, workflow.status
+    if wanted is None:
+        return True
+    try:
+        refusal = context.shared.locks.acquire(workflow, wanted)
+    except LockError as error:
+        mark_workflow(workflow, Phase.FAILED, context.now, f"Failed to acquire the synchronization lock. {error}")
+        return False
+    if refusal is None:
+        return True
+    if workflow.shutdown is Shutdown.TERMINATE and status.phase is Phase.PENDING:  # a stop waits for the locks
+        mark_workflow(workflow, Phase.FAILED, context.now, f"Stopped with strategy '{workflow.shutdown}'")
+    else:
+        phase = Phase.PENDING if status.phase is Phase.UNKNOWN else status.phase
+        mark_workflow(workflow, phase, context.now, refusal.message)
+    return False
+
+
 def _advance(context: Context) -> None:
     workflow = context.workflow
-    if workflow.status.phase is Phase.UNKNOWN:
+    if workflow.status.phase in {Phase.UNKNOWN, Phase.PENDING}:
         mark_workflow(workflow, Phase.RUNNING, context.now)
         workflow.metadata.annotations.setdefault(ANNOTATION_POD_NAMES, "v2")
         if (deadline := _deadline(workflow)) is not None:
@@ -162,7 +201,8 @@ def _add_results(context: Context, phase: Phase) -> None:
 def _control(context: Context) -> None:
     """Shutdown, the workflow's deadline and pods' waits, for what has not ended (applyExecutionControl)."""
     for node in context.nodes.all():
-        if node.fulfilled or (node.type is not NodeType.POD and not is_waiting(node)):
+        waits = is_waiting(node) or node.waits_for_lock
+        if node.fulfilled or (node.type is not NodeType.POD and not waits):
             continue
         message = end_message(context, node.name)
         if message is None and node.phase is Phase.PENDING and (end := end_of_wait(context, node)) is not None:
@@ -174,14 +214,14 @@ def _control(context: Context) -> None:
             context.kills[node.id] = message
         else:
             shutdown = context.workflow.shutdown
-            waits = f"Stopped with strategy '{shutdown}'" if shutdown and is_waiting(node) else message
-            context.nodes.mark(node, Phase.FAILED, waits)
+            said = f"Stopped with strategy '{shutdown}'" if shutdown and waits else message
+            context.nodes.mark(node, Phase.FAILED, said)
 
 
 def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Phase, message: str | None,
-               outputs: m.Outputs | None) -> None:  # fmt: skip
-    """Write the end of a pod into its node, and its global outputs into the workflow."""
-    context = Context(workflow, now, execute)
+               outputs: m.Outputs | None, shared: Shared | None = None) -> None:  # fmt: skip
+    """Write the end of a pod into its node, its global outputs into the workflow, and a result into its cache."""
+    context = Context(workflow, now, execute, shared=shared or Shared())
     node.outputs = outputs
     context.nodes.mark(node, phase, message or "")
     seconds = int(((node.finished_at or now) - (node.started_at or now)).total_seconds())
@@ -191,6 +231,7 @@ def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Ph
     for child in context.nodes.all():
         if child.type is NodeType.CONTAINER and child.boundary_id == node.id and not child.fulfilled:
             context.nodes.mark(child, Phase.FAILED, "Pod Failed whilst container running")
+    remember(context, node)
     export_outputs(context, outputs)
 
 
@@ -216,7 +257,7 @@ def mark_workflow(workflow: Workflow, phase: Phase, now: datetime, message: str 
     status.message = message or None
     labels[LABEL_PHASE] = str(phase)
     labels.setdefault(LABEL_COMPLETED, "false")
-    if status.started_at is None:
+    if status.started_at is None and phase is not Phase.PENDING:
         status.started_at = now
     if phase.completed:
         Nodes(workflow, now).update_resources()

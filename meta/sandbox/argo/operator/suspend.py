@@ -30,12 +30,12 @@ def run_suspend(context: Context, call: Call, template: m.Template) -> NodeStatu
     """
     nodes = context.nodes
     node = nodes.get(call.node_name)
-    if node is None:
-        node = nodes.start(
+    if node is None or node.phase is Phase.PENDING:  # that waited for a lock
+        node = node or nodes.start(
             call.node_name, NodeType.SUSPEND, phase=Phase.RUNNING, boundary_id=call.boundary_id,
             template=call.template, inputs=_with_choices(template.inputs), flag=call.flag,
         )  # fmt: skip
-        node.outputs = _awaited(template)
+        node.phase, node.outputs = Phase.RUNNING, _awaited(template)
     text = template.suspend.duration if template.suspend else None
     if text:
         due = (node.started_at or context.now) + duration(str(text))

@@ -87,6 +87,12 @@ class NodeFlag(_Model):
     retried: bool | None = None
 
 
+class MemoizationStatus(_Model):
+    hit: bool
+    key: str
+    cache_name: str
+
+
 class NodeStatus(_Model):
     id: str
     name: str
@@ -109,6 +115,12 @@ class NodeStatus(_Model):
     host_node_name: str | None = None
     resources_duration: dict[str, int] | None = None
     node_flag: NodeFlag | None = None
+    memoization_status: MemoizationStatus | None = None
+    synchronization_status: m.NodeSynchronizationStatus | None = None
+
+    @property
+    def waits_for_lock(self) -> bool:
+        return self.synchronization_status is not None and self.phase is Phase.PENDING
 
     @property
     def fulfilled(self) -> bool:
@@ -152,6 +164,7 @@ class WorkflowStatus(_Model):
     outputs: m.Outputs | None = None
     conditions: list[Condition] = Field(default_factory=list[Condition])
     artifact_repository_ref: JsonObject | None = None
+    synchronization: m.SynchronizationStatus | None = None
     stored_templates: dict[str, JsonObject] = Field(default_factory=dict)
     stored_workflow_template_spec: JsonObject | None = None
 

@@ -70,6 +70,7 @@ class Store:
             self._labels[workflow.metadata.uid] = dict(workflow.metadata.labels)
             self._written[workflow.metadata.uid] = hash(body)
         self.hub = WatchHub(self._version)
+        self.db = self._db  # for the tables of others
         self.objects = ObjectTable(self._db, self._next_version)
         self.core = CoreObjects(self._db, self._next_version)
         self.actions = Actions(self._db)
