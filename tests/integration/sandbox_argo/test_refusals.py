@@ -156,7 +156,9 @@ def test_it_is_refused_with_its_place(argo: Argo, case: str) -> None:
 
 
 def test_every_unsupported_field_is_named_at_once(argo: Argo) -> None:
-    message = argo.refuse(workflow("x", "ok", OK | {"daemon": True, "hostAliases": [{"ip": "1.2.3.4"}]}, shutdown="Stop"))
+    message = argo.refuse(
+        workflow("x", "ok", OK | {"daemon": True, "hostAliases": [{"ip": "1.2.3.4"}]}, shutdown="Stop")
+    )
     for place in ("spec.templates[ok].daemon", "spec.templates[ok].hostAliases", "spec.shutdown"):
         assert place in message
 
