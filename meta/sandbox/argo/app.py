@@ -70,7 +70,7 @@ def create_app(settings: ArgoSandboxSettings) -> Starlette:
         runner = PodRunner(
             images, EnvironmentCache(settings.environments), repository, settings.data_dir / "claims", objects
         )  # fmt: skip
-        shared = Shared(Locks(semaphore_limits(objects)), Caches(store.db, objects))
+        shared = Shared(Locks(semaphore_limits(objects)), Caches(store.db, objects), objects)
         controller = Controller(
             store, runner, settings.data_dir, settings.max_concurrent_pods, keep=settings.keep, shared=shared
         )

@@ -14,6 +14,7 @@ from meta.sandbox.argo.manifest.merge import with_defaults
 from meta.sandbox.argo.manifest.pods import CannotRun, check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
 from meta.sandbox.argo.operator.arguments import has_location
+from meta.sandbox.argo.operator.config_maps import from_config_map
 from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
 from meta.sandbox.argo.operator.hooks import EXIT, keyed_hook
 from meta.sandbox.argo.operator.operation import CREATION_FORMATS
@@ -97,8 +98,7 @@ def check_spec(spec: m.WorkflowSpec, cannot_run: CannotRun, find: Find = nowhere
     if not spec.entrypoint and not rules.template:
         raise ManifestError("spec.entrypoint is required")
     for parameter in (spec.arguments.parameters if spec.arguments else None) or []:
-        if parameter.value is None and not rules.open_values:
-            raise ManifestError(f"spec.arguments.{parameter.name}.value or its valueFrom is required")
+        _check_argument("spec.arguments", parameter, open_values=rules.open_values)
         if parameter.enum and parameter.value is not None and parameter.value not in parameter.enum:
             raise ManifestError(
                 f"spec.arguments.{parameter.name}.value should be present in spec.arguments.{parameter.name}.enum list"
@@ -247,8 +247,11 @@ def _check_values(place: str, template: m.Template, kind: str) -> None:
     leaf = kind in LEAVES
     inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
     for parameter in inputs.parameters or []:
-        if parameter.value_from is not None:
-            raise ManifestError(f"{place}.inputs.parameters.{parameter.name}.valueFrom is not supported by the sandbox")
+        if parameter.value_from is not None and not _only_config_map(parameter.value_from):
+            raise ManifestError(
+                f"{place}.inputs.parameters.{parameter.name}.valueFrom is supported by the sandbox with "
+                "configMapKeyRef and default only"
+            )
     for artifact in inputs.artifacts or []:
         if artifact.from_ or artifact.from_expression:
             raise ManifestError(f"{place}.inputs.artifacts.{artifact.name}.from not valid in inputs")
@@ -320,9 +323,10 @@ def _check_call(
 
 def _check_arguments(place: str, template: m.Template, arguments: m.Arguments | None, *, every: bool) -> None:
     arguments, inputs = arguments or m.Arguments(), template.inputs or m.Inputs()
-    given = {p.name for p in arguments.parameters or [] if p.value is not None}
+    given = {p.name for p in arguments.parameters or [] if p.value is not None or from_config_map(p)}
     for parameter in inputs.parameters or []:
-        if parameter.name not in given and parameter.value is None and parameter.default is None:
+        has_value = parameter.value is not None or parameter.default is not None or from_config_map(parameter)
+        if parameter.name not in given and not has_value:
             raise ManifestError(f"{place} inputs.parameters.{parameter.name} was not supplied")
     given = {a.name for a in arguments.artifacts or []}
     for artifact in inputs.artifacts or []:
@@ -334,8 +338,22 @@ def _check_arguments(place: str, template: m.Template, arguments: m.Arguments | 
                 f"{place} arguments.artifacts.{artifact.name}.from, artifact location, or key is required"
             )
     for parameter in (arguments.parameters or []) if every else []:
-        if parameter.value is None:
-            raise ManifestError(f"{place} arguments.parameters.{parameter.name}.value is required")
+        _check_argument(f"{place} arguments.parameters", parameter)
+
+
+def _check_argument(place: str, parameter: m.Parameter, *, open_values: bool = False) -> None:
+    source = parameter.value_from
+    if parameter.value is None and source is None and not open_values:
+        name = f"{place}.{parameter.name}"
+        raise ManifestError(f"{name}.value or {name}.valueFrom is required")
+    if source is not None and not _only_config_map(source):
+        raise ManifestError(f"{place}.{parameter.name}.valueFrom: the sandbox has default and configMapKeyRef only")
+
+
+def _only_config_map(source: m.ValueFrom) -> bool:
+    return source.config_map_key_ref is not None and not any(
+        getattr(source, field) is not None for field in _CHOICES.values()
+    )
 
 
 def _check_dag(place: str, dag: m.DAGTemplate, outer: _Outer) -> None:

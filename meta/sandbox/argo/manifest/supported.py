@@ -36,6 +36,7 @@ _PARAMETER = {
     "name": USED, "value": USED, "default": USED, "description": USED, "enum": USED, "globalName": USED,
     "valueFrom": {
         "path": USED, "parameter": USED, "default": USED, "expression": USED, "supplied": USED, "jsonPath": USED,
+        "configMapKeyRef": {"name": USED, "key": USED, "optional": NO_EFFECT},  # nor has the real controller one
     },
 }  # fmt: skip
 _VALUES = {"parameters": _PARAMETER, "artifacts": _ARTIFACT}

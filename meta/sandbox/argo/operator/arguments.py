@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.operator.config_maps import ParameterError, from_config_map, input_value
 from meta.sandbox.argo.operator.context import OperationError
 from meta.sandbox.argo.operator.tags import replace, replace_string
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 
 def process_arguments(
-    template: m.Template, arguments: m.Arguments | None, values: Mapping[str, str | None]
+    template: m.Template, arguments: m.Arguments | None, values: Mapping[str, str | None], objects: KubernetesObjects
 ) -> m.Template:
     """Give a template its inputs and replace its tags; tags of steps and tasks stay for later.
 
@@ -23,8 +25,13 @@ def process_arguments(
     inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
     local: dict[str, str | None] = dict(values)
     given = {p.name: p.value for p in arguments.parameters or [] if p.value is not None}
+    sources = {
+        p.name: p.value_from for p in arguments.parameters or [] if p.value is None and from_config_map(p)
+    }  # fmt: skip
     for parameter in inputs.parameters or []:
-        value = given.get(parameter.name, parameter.value if parameter.value is not None else parameter.default)
+        if parameter.name in given or parameter.name in sources:  # an argument's source displaces the input's own
+            parameter.value, parameter.value_from = given.get(parameter.name), sources.get(parameter.name)
+        value = _value(parameter, values, objects)
         if value is None:
             raise OperationError(f"inputs.parameters.{parameter.name} was not supplied")
         parameter.value = replace_string(value, values)  # of what is global: hooks, for one, leave it to here
@@ -47,6 +54,15 @@ def process_arguments(
     for parameter, (_, value) in zip((processed.inputs or m.Inputs()).parameters or [], kept, strict=True):
         parameter.value = value  # a value is data: tags inside it are not replaced twice
     return processed
+
+
+def _value(parameter: m.Parameter, values: Mapping[str, str | None], objects: KubernetesObjects) -> str | None:
+    if parameter.value_from is None:
+        return parameter.value if parameter.value is not None else parameter.default
+    try:
+        return input_value(parameter.name, parameter.value_from, objects, values)
+    except ParameterError as error:
+        raise OperationError(str(error)) from error
 
 
 def _artifacts(wanted: list[m.Artifact], arguments: m.Arguments) -> list[m.Artifact]:

@@ -64,7 +64,7 @@ def _execute(context: Context, call: Call) -> NodeStatus | None:
         values[f"{call.caller[0]}.name"] = call.caller[1]
     if is_pod(template) and strategy is None:
         values["pod.name"] = pod_name(context.workflow.name, call.node_name, template_of(call.template))
-    template = process_arguments(template, call.arguments, values)
+    template = process_arguments(template, call.arguments, values, context.shared.objects)
     if held_back(context, call, template, node):
         return node
     name = _display_name(template)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.operator.config_maps import ParameterError, global_value
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.execute import end_message, execute
 from meta.sandbox.argo.operator.from_template import take_template
@@ -21,7 +23,7 @@ from meta.sandbox.argo.operator.shared import Shared
 from meta.sandbox.argo.operator.suspend import is_waiting
 from meta.sandbox.argo.operator.templates import Find, nowhere
 from meta.sandbox.argo.state.names import pod_name
-from meta.sandbox.argo.state.status import NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
+from meta.sandbox.argo.state.status import JsonObject, NodeFlag, NodeStatus, NodeType, Phase, Shutdown, k8s_time
 from meta.sandbox.argo.state.workflow import (
     ANNOTATION_POD_NAMES,
     ANNOTATION_SCHEDULED,
@@ -29,6 +31,7 @@ from meta.sandbox.argo.state.workflow import (
     LABEL_PHASE,
     Workflow,
 )
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 
 CREATION_FORMATS = "aAbBdHIjmMpSUwWyY"  # of `workflow.creationTimestamp.`, as strftime has them
 
@@ -67,10 +70,16 @@ def _operate(workflow: Workflow, now: datetime, live: frozenset[str], find: Find
     status = workflow.status
     if status.phase.completed:
         return Outcome()
-    if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find, global_values)) is not None:
-        mark_workflow(workflow, Phase.ERROR, now, missing)
+    given = partial(global_values, objects=shared.objects)
+    try:
+        if status.phase is Phase.UNKNOWN and (missing := take_template(workflow, find, given)) is not None:
+            mark_workflow(workflow, Phase.ERROR, now, missing)
+            return Outcome()
+        values = given(workflow)
+    except ParameterError as error:
+        mark_workflow(workflow, Phase.FAILED, now, f"failed to set global parameters: {error}")
         return Outcome()
-    context = Context(workflow, now, execute, global_values(workflow), live=live, find=find, shared=shared)
+    context = Context(workflow, now, execute, values, live=live, find=find, shared=shared)
     if not _has_locks(context):
         return Outcome()
     deadline = _deadline(workflow)
@@ -266,8 +275,12 @@ def mark_workflow(workflow: Workflow, phase: Phase, now: datetime, message: str 
         status.set_condition("Completed", "True")
 
 
-def global_values(workflow: Workflow) -> dict[str, str | None]:
-    """What the tags `workflow.*` stand for (setGlobalParameters)."""
+def global_values(workflow: Workflow, objects: KubernetesObjects) -> dict[str, str | None]:
+    """What the tags `workflow.*` stand for (setGlobalParameters).
+
+    Raises:
+        ParameterError: a parameter's ConfigMap does not give its value.
+    """
     meta, spec = workflow.metadata, workflow.spec
     values: dict[str, str | None] = {
         "workflow.name": meta.name,
@@ -285,13 +298,20 @@ def global_values(workflow: Workflow) -> dict[str, str | None]:
     if spec.priority is not None:
         values["workflow.priority"] = str(spec.priority)
     parameters = (spec.arguments.parameters if spec.arguments else None) or []
-    listed = json.dumps([{"name": p.name, "value": p.value} for p in parameters], separators=(",", ":"))
+    listed = json.dumps([_shown(p) for p in parameters], separators=(",", ":"))
     values["workflow.parameters"] = values["workflow.parameters.json"] = listed
     for parameter in parameters:
-        values[f"workflow.parameters.{parameter.name}"] = parameter.value
+        values[f"workflow.parameters.{parameter.name}"] = global_value(parameter, objects)
     for kind, entries in (("labels", meta.labels), ("annotations", meta.annotations)):
         values[f"workflow.{kind}"] = values[f"workflow.{kind}.json"] = json.dumps(entries, separators=(",", ":"))
         values |= {f"workflow.{kind}.{key}": value for key, value in entries.items()}
     for parameter in (workflow.status.outputs.parameters if workflow.status.outputs else None) or []:
         values[f"workflow.outputs.parameters.{parameter.name}"] = parameter.value
     return values
+
+
+def _shown(parameter: m.Parameter) -> JsonObject:
+    if parameter.value is None and parameter.value_from is not None:
+        source = parameter.value_from.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {"name": parameter.name, "valueFrom": source}
+    return {"name": parameter.name, "value": parameter.value}

@@ -103,7 +103,7 @@ class PodRunner:
         return _assess(endings, problem, sidecars, outputs)
 
     def _volumes(self, workflow: Workflow, request: PodRequest, folders: PodFolders) -> Volumes:
-        values = global_values(workflow)
+        values = global_values(workflow, self.objects)
         spec, template = workflow.spec, request.template
         volumes = [*(replace(volume, values) for volume in spec.volumes or []), *(template.volumes or [])]
         names = [claim.metadata.name for claim in spec.volume_claim_templates or [] if claim.metadata]
@@ -122,7 +122,7 @@ async def _save(
     """Keep the outputs, and the logs where they are asked for."""
     template, spec = pod.template, workflow.spec
     location = template.archive_location
-    values = {**global_values(workflow), "pod.name": pod.request.pod_name}
+    values = {**global_values(workflow, pod.objects), "pod.name": pod.request.pod_name}
     place = repository.folder_of(location, values)
     saved, problem = await save_outputs(repository, template, paths, pod.folders.all, place)
     asked = location.archive_logs if location and location.archive_logs is not None else spec.archive_logs
