@@ -18,6 +18,7 @@ from typing import Protocol
 from hera.workflows import models as m
 
 from meta.processes import start_mark
+from meta.sandbox.argo.http_templates import run_http
 from meta.sandbox.argo.operator.context import PodRequest
 from meta.sandbox.argo.operator.operation import finish_pod, mark_container, mark_workflow, operate
 from meta.sandbox.argo.operator.rerun import RetryOptions, rerun
@@ -330,7 +331,7 @@ class Controller:
         if request.node_id in self._pods_of(workflow):
             return
         node = workflow.status.nodes[request.node_id]
-        if self._slots.locked() and request.template.resource is None:
+        if self._slots.locked() and request.template.resource is None and request.template.http is None:
             node.message = f"Unschedulable: the sandbox runs at most {self._limit} pods at once"
         folder = self._folder / workflow.metadata.uid / request.node_id
         remove_tree(folder)
@@ -361,6 +362,8 @@ class Controller:
             if request.template.resource is not None:
                 assert self._resources is not None  # attached before the start
                 result = await self._resources.run(workflow, request, recorder.running)
+            elif request.template.http is not None:
+                result = await run_http(request.template.http, self._runner.objects)
             else:
                 async with self._slots:
                     result = await self._runner.run(workflow, request, folder, logs, recorder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import lru_cache
 
 from meta.sandbox.argo.expressions import parse as p
@@ -82,8 +82,12 @@ def compile_expression(source: str) -> Program:
     return Program(source)
 
 
-def check_expression(source: str) -> list[tuple[str, ...]]:
+def check_expression(source: str, roots: Collection[str] = _ROOTS) -> list[tuple[str, ...]]:
     """Check an expression before there are values.
+
+    Args:
+        source: the expression.
+        roots: the names that it may read.
 
     Returns:
         What it reads: `("inputs", "parameters", "x")`.
@@ -97,7 +101,7 @@ def check_expression(source: str) -> list[tuple[str, ...]]:
             _check_call(node)
         path = _path(node)
         if path is not None and path[0] != "#":
-            if path[0] not in _ROOTS:
+            if path[0] not in roots:
                 raise ExpressionError(f"unknown name {path[0]} in '{source}'")
             paths.append(path)
     return paths

@@ -35,7 +35,7 @@ from meta.sandbox.argo.state.status import Phase
 
 _KINDS = {
     "container": "container", "container_set": "containerSet", "script": "script", "steps": "steps", "dag": "dag",
-    "suspend": "suspend", "resource": "resource",
+    "suspend": "suspend", "resource": "resource", "http": "http",
 }  # fmt: skip
 LEAVES = frozenset({"container", "container_set", "script"})
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
@@ -174,6 +174,8 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
         check_pod(place, with_defaults(template, spec.template_defaults), spec, cannot_run)
     elif kinds[0] == "resource":
         check_resource(place, template)
+    elif kinds[0] == "http":
+        _check_http(place, template)
     elif template.active_deadline_seconds is not None and kinds[0] != "suspend":
         raise ManifestError(f"{place}.activeDeadlineSeconds is only valid for leaf templates")
     _check_limits(place, _KINDS[kinds[0]], template)
@@ -195,6 +197,22 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
     elif template.dag is not None:
         _check_dag(place, template.dag, outer)
     _check_tags(place, without_inline(with_defaults(template, None)), scope, siblings, rules)
+
+
+_NOT_OF_HTTP = ("activeDeadlineSeconds", "initContainers", "sidecars", "volumes", "archiveLocation", "outputs")
+
+
+def _check_http(place: str, template: m.Template) -> None:
+    given = template.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True)
+    for name in _NOT_OF_HTTP:
+        if given.get(name):
+            raise ManifestError(f"{place}.{name} of an http template is not supported by the sandbox")
+    condition = template.http.success_condition if template.http else None
+    if condition and not find_tags(condition):
+        try:
+            check_expression(condition, {"request", "response"})
+        except ExpressionError as error:
+            raise ManifestError(f"{place}.http.successCondition: {error}") from error
 
 
 def _siblings(template: m.Template) -> set[str]:

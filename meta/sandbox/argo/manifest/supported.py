@@ -95,13 +95,17 @@ _SYNCHRONIZATION = {
     "mutexes": {"name": USED, "namespace": USED},
     "semaphores": {"configMapKeyRef": {"name": USED, "key": USED}, "namespace": USED},
 }
+_REQUEST = {
+    "url": USED, "method": USED, "headers": {"name": USED, "value": USED, "valueFrom": {"secretKeyRef": _KEY}},
+    "body": USED, "timeoutSeconds": USED, "insecureSkipVerify": USED, "successCondition": USED,
+}  # fmt: skip
 _LEAF = {
     **_POD_SCHEDULING, "name": USED, "inputs": _VALUES, "outputs": _VALUES, "container": _CONTAINER,
     "script": {**_CONTAINER, "source": USED}, "containerSet": _CONTAINER_SET, "initContainers": _USER_CONTAINER,
     "sidecars": _USER_CONTAINER,
     "activeDeadlineSeconds": USED, "retryStrategy": _RETRY, "volumes": _VOLUME, "priorityClassName": NO_EFFECT,
     "metadata": _POD_METADATA, "archiveLocation": {"archiveLogs": USED, "s3": _S3}, "suspend": {"duration": USED},
-    "resource": _RESOURCE,
+    "resource": _RESOURCE, "http": _REQUEST,
     "timeout": USED, "parallelism": USED, "failFast": USED, "synchronization": _SYNCHRONIZATION,
     "memoize": {"key": USED, "maxAge": USED, "cache": {"configMap": {"name": USED}}},
     "annotations": {"workflows.argoproj.io/display-name": USED, ANY_KEY: NO_EFFECT},

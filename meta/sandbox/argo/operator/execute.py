@@ -21,7 +21,7 @@ MAX_DEPTH = 100
 MAX_INSTANT_ATTEMPTS = 10  # of one template in one pass
 _DISPLAY_NAME = "workflows.argoproj.io/display-name"
 _SHOWN = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9-.]{0,61}[a-zA-Z0-9]")
-_GROUPS = (("steps", NodeType.STEPS), ("dag", NodeType.DAG), ("suspend", NodeType.SUSPEND))
+_GROUPS = (("steps", NodeType.STEPS), ("dag", NodeType.DAG), ("suspend", NodeType.SUSPEND), ("http", NodeType.HTTP))
 _SUFFIX = re.compile(r"(\([^()]*\)|\[\d+\])+$")
 
 
@@ -177,8 +177,8 @@ def _pod(context: Context, call: Call, template: m.Template) -> NodeStatus:
     node = context.nodes.get(call.node_name)
     if node is None:
         node = context.nodes.start(
-            call.node_name, NodeType.POD, phase=Phase.PENDING, boundary_id=call.boundary_id,
-            template=call.template, inputs=template.inputs, flag=call.flag,
+            call.node_name, NodeType.POD if is_pod(template) else NodeType.HTTP, phase=Phase.PENDING,
+            boundary_id=call.boundary_id, template=call.template, inputs=template.inputs, flag=call.flag,
         )  # fmt: skip
     if node.phase is Phase.PENDING:
         _start_containers(context, call, node, template.container_set)

@@ -38,9 +38,9 @@ def mark(node: NodeStatus, memoize: m.Memoize | None) -> None:
 
 
 def remember(context: Context, node: NodeStatus) -> None:
-    """Cache what a pod, or steps or a DAG, gave; nothing of what failed."""
+    """Cache what a pod, a request, or steps or a DAG, gave; nothing of what failed."""
     status = node.memoization_status
-    cached = {NodeType.POD, NodeType.STEPS, NodeType.DAG}
+    cached = {NodeType.POD, NodeType.STEPS, NodeType.DAG, NodeType.HTTP}
     if status is None or status.hit or node.phase is not Phase.SUCCEEDED or node.type not in cached:
         return
     cache = context.workflow.metadata.namespace, status.cache_name

@@ -115,7 +115,7 @@ class Nodes:
         """The last nodes below a node, to which what comes next is connected (getOutboundNodes)."""
         node = self._nodes[identity]
         cached = node.memoization_status is not None and node.memoization_status.hit  # has nothing below it
-        if cached or node.type in {NodeType.SKIPPED, NodeType.SUSPEND}:
+        if cached or node.type in {NodeType.SKIPPED, NodeType.SUSPEND, NodeType.HTTP}:
             return [identity]
         if node.type is NodeType.RETRY and node.children:
             return [node.children[-1]]

@@ -210,7 +210,7 @@ def _add_results(context: Context, phase: Phase) -> None:
 def _control(context: Context) -> None:
     """Shutdown, the workflow's deadline and pods' waits, for what has not ended (applyExecutionControl)."""
     for node in context.nodes.all():
-        waits = is_waiting(node) or node.waits_for_lock
+        waits = is_waiting(node) or node.waits_for_lock or node.type is NodeType.HTTP
         if node.fulfilled or (node.type is not NodeType.POD and not waits):
             continue
         message = end_message(context, node.name)
@@ -233,6 +233,14 @@ def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Ph
     context = Context(workflow, now, execute, shared=shared or Shared())
     node.outputs = outputs
     context.nodes.mark(node, phase, message or "")
+    if node.type is NodeType.POD:
+        _count_pod(context, node)
+    remember(context, node)
+    export_outputs(context, outputs)
+
+
+def _count_pod(context: Context, node: NodeStatus) -> None:
+    workflow, now = context.workflow, context.now
     seconds = int(((node.finished_at or now) - (node.started_at or now)).total_seconds())
     node.resources_duration = {"cpu": seconds // 10, "memory": seconds}  # of a container without requests: 100m, 100Mi
     results = workflow.status.task_results_completion_status or {}
@@ -240,8 +248,6 @@ def finish_pod(workflow: Workflow, node: NodeStatus, now: datetime, *, phase: Ph
     for child in context.nodes.all():
         if child.type is NodeType.CONTAINER and child.boundary_id == node.id and not child.fulfilled:
             context.nodes.mark(child, Phase.FAILED, "Pod Failed whilst container running")
-    remember(context, node)
-    export_outputs(context, outputs)
 
 
 def mark_container(

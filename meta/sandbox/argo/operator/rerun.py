@@ -61,7 +61,7 @@ def rerun(workflow: Workflow, now: datetime, options: RetryOptions | None = None
     wanted |= {
         key
         for key, node in nodes.items()
-        if node.type is NodeType.POD and node.phase.unsuccessful and not _led_on(nodes, node, wanted)
+        if node.type in {NodeType.POD, NodeType.HTTP} and node.phase.unsuccessful and not _led_on(nodes, node, wanted)
     }
     gone = {key for chosen_key in wanted for key in _below(nodes, chosen_key)}
     above = {holder.id: holder for key in wanted for holder in _above(nodes, nodes[key]) if holder.id not in gone}

@@ -47,6 +47,7 @@ class NodeType(StrEnum):
     RETRY = "Retry"
     SKIPPED = "Skipped"
     SUSPEND = "Suspend"
+    HTTP = "HTTP"
 
 
 class Shutdown(StrEnum):
