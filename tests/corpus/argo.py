@@ -109,7 +109,8 @@ class ArgoCorpus:
             for document in _documents(self._folder / name):
                 self._run(document, expected)
         except _Refused as error:
-            verdict, reason = Verdict.REFUSED, str(error)
+            if not expected.refused or expected.refused not in str(error):
+                verdict, reason = Verdict.REFUSED, str(error)
         except _FailsHere as error:
             verdict, reason = Verdict.FAILS_HERE, str(error)
         except _Wrong as error:
@@ -179,7 +180,7 @@ class ArgoCorpus:
 
     def _finished(self, name: str, expected: Expected) -> Json:
         path = f"workflows/{NAMESPACE}/{name}"
-        deadline, stopped = time.monotonic() + self._timeout, False
+        deadline, stopped = time.monotonic() + max(self._timeout, expected.timeout), False
         while True:
             status, workflow = self._call("GET", path)
             if status != 200:

@@ -51,6 +51,8 @@ class Expected(BaseModel):
         outputs: by a node's display name (`root`: of the whole run), the values of its output parameters.
         without: declared outputs of the run that a branch which is not taken leaves out.
         stop: verb to send once it runs, for manifests that never end by themselves.
+        refused: a part of the real server's own refusal, where that is what the manifest meets there too.
+        timeout: seconds that it may take, where that is more than usual.
         fails_here: why it fails visibly on one machine without containers: a network, a mount table.
     """
 
@@ -64,6 +66,8 @@ class Expected(BaseModel):
     outputs: dict[str, dict[str, str]] = Field(default_factory=dict)
     without: list[str] = Field(default_factory=list)
     stop: str = ""
+    refused: str = ""
+    timeout: float = 0.0
     fails_here: str = ""
 
 
