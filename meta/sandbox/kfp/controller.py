@@ -210,7 +210,7 @@ class Controller:
             objects=objects_of(pipeline.platform, self._kubernetes),
             volumes=str(self._settings.data_dir / "volumes"),
             guard=str(GUARD),
-            max_artifact_bytes=self._settings.max_artifact_mib * 2**20,
+            max_artifact_bytes=self._settings.artifact_limit_bytes,
         )
         try:
             run.pgid_started = runs.STARTING

@@ -25,7 +25,7 @@ class KfpSandboxSettings:
         objects: files or folders of ConfigMaps and Secrets (`meta/sandbox/kubernetes_objects.py`).
         host: address of the ML Metadata port.
         metadata_port: of the ML Metadata gRPC server; 0 takes a free one.
-        max_artifact_mib: size of all artifacts that one task may make, in MiB.
+        artifact_limit_bytes: size of all artifacts that one task may make.
         max_concurrent_runs: more runs wait as PENDING.
         keep: how long runs are kept that have ended, with their folders; None for ever. Objects in S3 stay.
         api_version: 2 serves 2.x (ML Metadata beside the API, `task_details` in a run), 3 serves 3.x (tasks and
@@ -47,7 +47,7 @@ class KfpSandboxSettings:
     metadata_port: int = 0
     max_concurrent_runs: int = 2
     keep: timedelta | None = DEFAULT_KEEP
-    max_artifact_mib: int = 10_240
+    artifact_limit_bytes: int = 10 * 1024**3
     api_version: int = 2
     namespace: str = "kubeflow"
     faults: FaultPlan = field(default_factory=FaultPlan)

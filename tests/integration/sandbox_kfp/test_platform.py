@@ -45,7 +45,7 @@ def given(server_factory: MakeServer, tmp_path_factory: pytest.TempPathFactory) 
     """A server that was given a Secret and a ConfigMap, and takes small artifacts only."""
     file = tmp_path_factory.mktemp("objects") / "objects.yaml"
     file.write_text(OBJECTS, encoding="utf-8")
-    return server_factory("--objects", str(file), "--max-artifact-mib", "1")
+    return server_factory("--objects", str(file), "--artifact-limit", "1048576")
 
 
 def test_secrets_config_maps_and_pod_fields_reach_a_component_and_the_rest_is_noted_on_the_run(given: Server) -> None:

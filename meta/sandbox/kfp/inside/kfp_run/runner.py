@@ -313,7 +313,7 @@ class Runner:
         if size > self.job["max_artifact_bytes"]:
             limit = self.job["max_artifact_bytes"]
             raise RuntimeError(
-                f"the output artifacts have {size} bytes, and the sandbox takes {limit} (--max-artifact-mib)"
+                f"the output artifacts have {size} bytes, and the sandbox takes {limit} (--artifact-limit)"
             )
         if uris:
             self.channel.ask("publish", task=self.scope.place.name, uris=uris)
