@@ -13,6 +13,8 @@ from typing import Any
 
 from kfp.local import executor_output_utils
 
+from .conditions import as_text
+
 COMPLETED = 2  # PipelineTaskSpec.TriggerPolicy.TriggerStrategy.ALL_UPSTREAM_TASKS_COMPLETED
 _CHANNEL = re.compile(r"\{\{\$\.inputs\.parameters\['([^']+)'\]\}\}")
 _MISSING = object()
@@ -108,7 +110,7 @@ def resolve(task: Any, component: Any, dag: Dag, facts: dict[str, str]) -> dict[
         arguments[name] = value
     for name, value in arguments.items():
         if isinstance(value, str):
-            arguments[name] = _CHANNEL.sub(lambda match: _text(arguments.get(match[1], match[0])), value)
+            arguments[name] = _CHANNEL.sub(lambda match: as_text(arguments.get(match[1], match[0])), value)
     return arguments
 
 
@@ -151,24 +153,6 @@ def select(value: Any, selector: str) -> Any:
         except (KeyError, IndexError, TypeError) as error:
             raise Unresolved(f"the selector {selector} finds nothing in {value!r}") from error
     return value
-
-
-def holds(condition: str, values: dict[str, Any]) -> bool:
-    """Evaluate a trigger condition on the task's own inputs.
-
-    The compiler writes only comparisons of `inputs.parameter_values[...]` and constants, in CEL.
-    """
-    names = re.findall(r"inputs\.parameter_values\['([^']+)'\]", condition)
-    if any(name not in values for name in names):
-        return False  # it depends on a task that was skipped
-    expression = condition.replace("inputs.parameter_values", "values").replace("&&", " and ").replace("||", " or ")
-    expression = re.sub(r"!(?!=)", " not ", expression)
-    known: dict[str, Any] = {"values": values, "true": True, "false": False, "null": None}
-    known |= {"int": int, "double": float, "string": _text, "bool": bool}
-    try:
-        return bool(eval(expression, {"__builtins__": {}}, known))
-    except Exception as error:
-        raise Unresolved(f"the condition {condition} cannot be evaluated: {error}") from error
 
 
 def items(task: Any, arguments: dict[str, Any]) -> list[Any]:
@@ -225,11 +209,6 @@ def _is_loop_output(component: Any, name: str) -> bool:
             if task in component.dag.tasks
         )
     return False
-
-
-def _text(value: Any) -> str:
-    """A value within a text, as the launcher writes it."""
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _source(one: Any) -> str:

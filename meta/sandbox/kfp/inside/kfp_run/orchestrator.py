@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .channel import Channel
-from .inputs import COMPLETED, Dag, collected, holds, items, needs, outputs_of, resolve, with_defaults
+from .conditions import holds
+from .inputs import COMPLETED, Dag, collected, items, needs, outputs_of, resolve, with_defaults
 from .values import join, parameters_of
 
 MOST_THREADS = 64
