@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from meta.stack.credentials import Credentials
 from tests.support.chain import environments_folder
 from tests.support.objects import ObjectServer
 from tests.support.stack import StackCommand
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Started in the background, we may have been told to ignore Ctrl-C; programs that tests start must not be."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

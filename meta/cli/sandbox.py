@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
+from textwrap import wrap
 from typing import Annotated, Any, cast
 
 import typer
-from rich.padding import Padding
 from rich.text import Text
 from typer.core import TyperCommand
 
@@ -23,7 +23,9 @@ from meta.stack import Addresses, PartName, PortName, StackOptions
 from meta.stack.config_file import BUCKET
 from meta.stack.credentials import Credentials
 from meta.stack.launcher import run_foreground
+from workflows.errors import PortTaken, SettingsInvalid
 
+_PATH_OPTION = "--objects"
 _PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 _MODULES = {PartName.ARGO: "meta.sandbox.argo.options", PartName.KFP: "meta.sandbox.kfp.options"}
 DataDir = Annotated[Path, typer.Option("--data-dir", metavar="DIR", help="Where it keeps runs and artifacts.")]
@@ -102,26 +104,50 @@ def kfp(
 def _options(
     part: PartName, arguments: list[str], data_dir: Path, ports: dict[PortName, int | None], images: list[Path] | None
 ) -> StackOptions:
+    for image in images or ():
+        if not image.is_file():
+            raise SettingsInvalid(f"--images {image}: there is no such file", hint="check the path")
     _parser(part).parse_args(arguments)  # a slip shows now, not in the log of a server that does not start
     return StackOptions(
         data_dir=data_dir,
         parts=[part],
         images=images or (),
-        arguments={part: arguments},
+        arguments={part: _from_anywhere(arguments)},
         ports={name: number for name, number in ports.items() if number is not None},
         well_known_ports=True,
         listener=say,
     )
 
 
+def _from_anywhere(arguments: list[str]) -> list[str]:
+    """The server runs in a folder of its own: paths must not depend on where we are."""
+    found: list[str] = []
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if before == _PATH_OPTION:
+            found.append(str(Path(word).absolute()))
+        elif word.startswith(f"{_PATH_OPTION}="):
+            found.append(f"{_PATH_OPTION}={Path(word.partition('=')[2]).absolute()}")
+        else:
+            found.append(word)
+    return found
+
+
 def _serve(part: PartName, options: StackOptions, output: Output) -> None:
     def ready(addresses: Addresses) -> None:
         if output is Output.JSON:
-            print_json({key: value for key, value in addresses.as_dict().items() if value})
+            keys = Credentials.of(options.folder)
+            shown = {key: value for key, value in addresses.as_dict().items() if value}
+            secret = {"s3_bucket": BUCKET, "s3_access_key": keys.access_key, "s3_secret_key": keys.secret_key}
+            print_json({**shown, **secret})
             return
         _print_addresses(part, addresses, options.folder)
 
-    if not asyncio.run(run_foreground(options, ready)):
+    try:
+        ended = asyncio.run(run_foreground(options, ready))
+    except PortTaken as error:  # its hint is for the whole stack's options
+        error.hint = error.hint.replace(f"--port-{part}", "--port")
+        raise
+    if not ended:
         raise typer.Exit(EXIT_INTERRUPTED)
 
 
@@ -183,8 +209,9 @@ def _print_support(engine: Engine, entries: list[Entry]) -> None:
             for note in dict.fromkeys(member.note for member in members):
                 names = [member.name for member in members if member.note == note]
                 console.print(Text(f"  {level}, {note}" if note else f"  {level}", style=_COLOURS[level]))
-                listed = Text("\n" if area == "API" else ", ").join(map(Text, names))
-                console.print(Padding(listed, (0, 0, 0, 4)) if area != "API" else listed, soft_wrap=area == "API")
+                lines = names if area == "API" else wrap(", ".join(names), max(40, console.width - 4))
+                for line in lines:
+                    console.print(Text(f"    {line}"), soft_wrap=True)
 
 
 _COLOURS = {Level.SUPPORTED: "green", Level.APPROXIMATED: "yellow", Level.REFUSED: "red"}

@@ -18,6 +18,13 @@ def positive(text: str) -> int:
     return number
 
 
+def existing(text: str) -> Path:
+    """The type of an option that names a file or folder."""
+    if not Path(text).exists():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such file or folder")
+    return Path(text).absolute()
+
+
 def add_shared_options(parser: argparse.ArgumentParser, engine: EngineName, kept: str) -> None:
     """Add them.
 
@@ -27,7 +34,7 @@ def add_shared_options(parser: argparse.ArgumentParser, engine: EngineName, kept
         kept: what `--keep` keeps, for its help.
     """
     parser.add_argument(
-        "--objects", type=Path, action="append", default=[], metavar="PATH",
+        "--objects", type=existing, action="append", default=[], metavar="PATH",
         help="Kubernetes YAML of ConfigMaps and Secrets, a file or folder; may be repeated",
     )  # fmt: skip
     parser.add_argument(

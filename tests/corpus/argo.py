@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,10 +50,12 @@ def _parameters(values: object) -> list[Json]:
 
 
 def _documents(file: Path) -> Iterator[Json]:
-    text = file.read_text()
-    for document in yaml.safe_load_all(text):
-        if isinstance(document, dict):
-            yield cast("Json", document)
+    """The objects of a file; none when it is no YAML, which is said when it is judged."""
+    try:
+        found = list(yaml.safe_load_all(file.read_text()))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return
+    yield from (cast("Json", document) for document in found if isinstance(document, dict))
 
 
 class ArgoCorpus:
@@ -71,7 +74,8 @@ class ArgoCorpus:
         self._http = urllib3.PoolManager(maxsize=20, retries=False, timeout=30)
         self._refused: dict[str, str] = {}  # by kind and name: stored objects that the server does not take
         self._number = itertools.count()
-        for name in self.files():
+        self._names = self._find()
+        for name in self._names:
             for document in _documents(folder / name):
                 if document.get("kind") in ("WorkflowTemplate", "ClusterWorkflowTemplate"):
                     self._store(document)
@@ -81,23 +85,25 @@ class ArgoCorpus:
         """The ConfigMaps and Secrets of a corpus, and those that its comments ask for, to be given to the server."""
         found = [(Path(__file__).parent / "argo-objects.yaml").read_text()]
         for file in sorted(folder.rglob("*.yaml")):
-            try:
-                found += [
-                    yaml.safe_dump(document)
-                    for document in _documents(file)
-                    if document.get("kind") in ("ConfigMap", "Secret")
-                ]
-            except yaml.YAMLError:
-                continue  # reported when it is judged
+            found += [
+                yaml.safe_dump(document)
+                for document in _documents(file)
+                if document.get("kind") in ("ConfigMap", "Secret")
+            ]
         return found
 
     def files(self) -> list[str]:
         """The files that hold something to run or to store."""
+        return self._names
+
+    def _find(self) -> list[str]:
         found: list[str] = []
         for file in sorted([*self._folder.rglob("*.yaml"), *self._folder.rglob("*.yml")]):
             kinds = {document.get("kind") for document in _documents(file)}
             if kinds & {"Workflow", *_STORED}:
                 found.append(str(file.relative_to(self._folder)))
+            else:
+                print(f"skipped      {file.relative_to(self._folder)} holds no workflow", file=sys.stderr)
         return found
 
     def judge(self, name: str) -> Finding:

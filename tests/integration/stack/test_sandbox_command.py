@@ -39,7 +39,7 @@ def test_each_sandbox_runs_alone_until_a_signal(meta: Command, engine: str, path
     line = cast("IO[str]", process.stdout).readline()
     assert line, cast("IO[str]", process.stderr).read()
     addresses = json.loads(line)
-    assert set(addresses) == keys | {"data_dir", "config"}
+    assert set(addresses) == keys | {"data_dir", "config", "s3_bucket", "s3_access_key", "s3_secret_key"}
     with urllib3.PoolManager(retries=False) as http:
         assert http.request("GET", addresses[engine] + path).status == 200
     shown = _run_snippet(engine, addresses[engine], meta.folder.parent)
@@ -55,7 +55,9 @@ def test_the_servers_own_options_are_shown_and_passed_on(meta: Command) -> None:
     shown = meta.run("argo", "--help").stdout
     assert "--max-concurrent-pods" in shown
     folder = ("--environments", str(environments_folder()))
-    process = meta.start("argo", *folder, "--output", "json", "--token", "secret")
+    (meta.folder.parent / "objects.yaml").write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: c}}")
+    more = ("--token", "secret", "--objects", "objects.yaml")  # a path from where the command is given
+    process = meta.start("argo", *folder, "--output", "json", *more)
     address = json.loads(cast("IO[str]", process.stdout).readline())["argo"]
     with urllib3.PoolManager(retries=False) as http:
         assert http.request("GET", f"{address}/api/v1/version").status == 401
@@ -67,4 +69,9 @@ def test_a_slip_in_the_servers_options_is_said_before_anything_starts(meta: Comm
     refused = meta.run("argo", "--max-concurrent-pods", "0")
     assert refused.returncode == 2
     assert "--max-concurrent-pods: must be 1 or more" in refused.stderr
+    refused = meta.run("kfp", "--objects", "nowhere.yaml")
+    assert refused.returncode == 2
+    assert "nowhere.yaml: there is no such file or folder" in refused.stderr
+    refused = meta.run("kfp", "--images", "nowhere.toml")
+    assert "nowhere.toml: there is no such file" in refused.stderr
     assert not meta.folder.exists()
