@@ -123,6 +123,8 @@ def parse_rule(text: str) -> FaultRule:
     match: dict[str, str] = {}
     for option in filter(None, (part.strip() for part in rest.split(","))):
         key, given, value = option.partition("=")
+        if key in fields or key in match:
+            raise ValueError(f'fault "{text.strip()}": {key} stands twice; give two rules')
         if key in _MATCH:
             match[key] = value
         else:

@@ -19,6 +19,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--api-version", type=int, choices=(2, 3), default=2, metavar="2|3",
-        help="2: outputs in ML Metadata, as servers of 2.x; 3: tasks and artifacts over REST, as 3.x will (%(default)s)",
+        help="2: outputs in ML Metadata, as servers of 2.x; 3: tasks and artifacts over REST, as of 3.x (%(default)s)",
     )  # fmt: skip
     add_shared_options(parser, EngineName.KFP, "runs")

@@ -98,3 +98,8 @@ def test_the_table_is_whole() -> None:
             rule.check(engine)
             assert {*info.verbs, info.default} - {""} <= set(VERBS[engine]), kind
         assert info.summary and info.mirrors, kind
+
+
+def test_an_option_that_stands_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="verb stands twice"):
+        parse_rule("slow:verb=list,verb=get")
