@@ -196,3 +196,23 @@ def test_pods_wait_in_the_order_they_came(settings: ArgoSandboxSettings) -> None
         order.touch()
         argo.finished("wf-7", "Succeeded")
     assert order.read_text().split() == ["0", "1", "2", "4", "5", "6", "7"]
+
+
+def test_what_happens_while_a_watch_sends_what_exists_comes_after_it(
+    argo: Argo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meta.sandbox.argo.api.watch._SLICE", 1)
+    for number in range(60):  # more than fits into the buffers of a connection
+        held = workflow(f"held-{number}", "main", shell("main", "true"), suspend=True)
+        cast("JsonObject", held["metadata"])["annotations"] = {"padding": "x" * 200_000}
+        argo.create(held)
+    parts = urlsplit(argo.url)
+    with socket.create_connection((parts.hostname or "", parts.port or 0), 10) as slow:
+        slow.sendall(b"GET /api/v1/workflow-events/argo HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert slow.recv(4) == b"HTTP"
+        argo.create(workflow("late", "main", shell("main", "true"), suspend=True))
+        received, deadline = b"", time.monotonic() + 30
+        slow.settimeout(30)
+        while b'"name":"late"' not in received:
+            assert time.monotonic() < deadline, "the event is lost"
+            received = received[-100:] + slow.recv(1 << 20)

@@ -99,6 +99,8 @@ async def watch(request: Request) -> Response:
     except TooOldError as error:  # an error before the first event has its status, and the form of an error in a stream
         return Response(view.error(Code.INVALID_ARGUMENT, str(error)), 400, framing.HEADERS, media_type)
     first = _existing(server, namespace) if since is None else []
+    if since is None:  # now: what happens while the first ones are sent comes after them
+        subscription.resource_version = server.store.resource_version
     loop, seconds = asyncio.get_running_loop(), whole_number(values, "listOptions.timeoutSeconds")
     end = loop.time() + seconds if seconds else inf
     bookmarks = bool(values.get("listOptions.allowWatchBookmarks"))
@@ -108,7 +110,6 @@ async def watch(request: Request) -> Response:
             for part in _parts(first):
                 if data := view.frames(part):
                     yield data
-            subscription.resource_version = subscription.resource_version or server.store.resource_version
             async for data in _follow(view, subscription, end, bookmarks=bookmarks):
                 yield data
 
