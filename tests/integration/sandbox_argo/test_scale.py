@@ -61,10 +61,13 @@ def ended(argo: Argo) -> int:
     return sum(phase in ("Succeeded", "Failed", "Error") for phase in phases(argo).values())
 
 
-def kill_in_the_middle(settings: ArgoSandboxSettings, workflows: int, pods: int, seconds: float) -> None:
+def kill_in_the_middle(
+    settings: ArgoSandboxSettings, workflows: int, pods: int, seconds: float, pause: float = 0
+) -> None:
     """Each pod writes a line when it has run; a server that is killed and started again neither loses nor repeats."""
     runs = settings.data_dir.parent / "runs"
-    record = shell("record", f"echo {{{{inputs.parameters.id}}}} >> {runs}", inputs={"parameters": [{"name": "id"}]})
+    source = f"sleep {pause}; echo {{{{inputs.parameters.id}}}} >> {runs}"
+    record = shell("record", source, inputs={"parameters": [{"name": "id"}]})
     tasks = [
         {
             "name": name, "template": "record", "dependencies": needs,
@@ -117,7 +120,7 @@ def test_a_kill_among_many_workflows_loses_none_and_repeats_none(settings: ArgoS
 
 @pytest.mark.prove
 def test_a_kill_among_a_thousand_workflows_loses_none_and_repeats_none(settings: ArgoSandboxSettings) -> None:
-    kill_in_the_middle(settings, workflows=1000, pods=20, seconds=600)
+    kill_in_the_middle(settings, workflows=1000, pods=20, seconds=600, pause=1)  # slower than they are created
 
 
 def test_a_watch_that_is_not_read_is_dropped_and_disturbs_no_other(argo: Argo, monkeypatch: pytest.MonkeyPatch) -> None:
