@@ -40,7 +40,8 @@ class KfpFaults:
     Attributes:
         lost_creates: the run is created, the answer never comes.
         refused_creates: nothing is created, the answer never comes.
-        broken_creates: the server says that the pipeline is not valid, as it does: by an internal error.
+        broken_creates: the server cannot make a run's manifest, and says so as it does: by an internal error.
+        broken_because: the reason that it adds.
         doubled_creates: two runs are created, as when a proxy sends a request twice; the answer is the second.
         bursts: any request is answered 503.
         late: seconds until a new run shows in lists (the server makes the Argo Workflow first).
@@ -52,6 +53,7 @@ class KfpFaults:
     lost_creates: int = 0
     refused_creates: int = 0
     broken_creates: int = 0
+    broken_because: str = ""
     doubled_creates: int = 0
     bursts: int = 0
     late: float = 0.0
@@ -176,8 +178,8 @@ class KfpStub:
             return _error(404, 5, f"Experiment {text(run, 'experiment_id')} not found")
         if faults.broken_creates > 0:
             faults.broken_creates -= 1
-            cause = "Failed to create a run due to error fetching manifest: unable to decode yaml document"
-            return _error(500, 13, f"Failed to create a new run: InternalServerError: {cause}")
+            what = "InternalServerError: Failed to create a run due to error fetching manifest"
+            return _error(500, 13, f"Failed to create a new run: {what}: {faults.broken_because}")
         if faults.doubled_creates > 0:
             faults.doubled_creates -= 1
             self._make(run)

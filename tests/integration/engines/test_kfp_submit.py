@@ -68,13 +68,30 @@ async def test_submitting_twice_adopts_the_first_run(engine: KfpEngine, stub: Kf
     assert stub.requests["create"] == 1
 
 
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Failed to fetch a template with an invalid pipeline spec manifest: unable to decode yaml document",
+        "Failed to fetch a template due to error retrieving pipeline version: ResourceNotFoundError: "
+        "PipelineVersion x not found",
+    ],
+)
 async def test_a_pipeline_that_is_not_valid_is_rejected_though_the_server_calls_it_an_internal_error(
-    engine: KfpEngine, stub: KfpStub
+    engine: KfpEngine, stub: KfpStub, reason: str
 ) -> None:
-    stub.faults.broken_creates = 1
+    stub.faults.broken_creates, stub.faults.broken_because = 1, reason
     with pytest.raises(EngineRejected, match="error fetching manifest"):
         await engine.submit(kfp_submission(PACKAGE))
     assert stub.runs == {}
+
+
+async def test_a_version_that_the_server_cannot_read_now_is_no_refusal(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.faults.broken_creates = 1
+    stub.faults.broken_because = (
+        "Failed to fetch a template due to error retrieving pipeline version: invalid connection"
+    )
+    with pytest.raises(EngineUnavailable, match="invalid connection"):
+        await engine.submit(kfp_submission(PACKAGE))
 
 
 async def test_of_runs_made_at_the_same_time_the_oldest_stays(engine: KfpEngine, stub: KfpStub) -> None:

@@ -7,6 +7,7 @@ one server version.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import cast
 
@@ -20,7 +21,9 @@ _EXPERIMENTS = "/apis/v2beta1/experiments"
 _PIPELINES = "/apis/v2beta1/pipelines"
 _PAGE = 100
 _INTERNAL = 500
-_BAD_PIPELINE = "Failed to create a run due to error fetching manifest"
+_BAD_PIPELINE = re.compile(
+    r"error fetching manifest: .*(an (empty|invalid) pipeline spec manifest|ResourceNotFoundError)", re.DOTALL
+)
 
 
 def equals(key: str, value: str) -> str:
@@ -51,12 +54,13 @@ class KfpClient:
         """POST a run. Not idempotent: a display name can be given twice.
 
         A pipeline that is not valid, or a version that does not exist, comes from the server as an internal error, 500
-        (CreateRun in resource_manager.go). It is told by its words: it would be refused for ever.
+        (CreateRun in resource_manager.go). It is told by its words: it would be refused for ever. A database or an
+        object store that cannot be asked for the version begins with the same ones, and is no refusal.
         """
         try:
             return await self._caller.call("POST", _RUNS, body=run)
         except ApiUnavailable as error:
-            if error.status == _INTERNAL and _BAD_PIPELINE in error.message:
+            if error.status == _INTERNAL and _BAD_PIPELINE.search(error.message):
                 raise ApiRejected(error.message, status=error.status, answer=error.message) from error
             raise
 
