@@ -165,13 +165,13 @@ def container_set(*containers: JsonObject, **more: object) -> JsonObject:
 
 def test_a_container_set_runs_as_a_graph_with_a_node_for_each_container(argo: Argo) -> None:
     parts = [
-        named("a", "echo a >> /work/order"),
-        named("b", "echo b >> /work/order", dependencies=["a"]),
-        named("main", "cat /work/order; cp /work/order /work/out", dependencies=["b"]),
+        named("a", "echo a >> /job/order"),
+        named("b", "echo b >> /job/order", dependencies=["a"]),
+        named("main", "cat /job/order; cp /job/order /job/out", dependencies=["b"]),
     ]
     template = container_set(
         *parts, volumes=[{"name": "work", "emptyDir": NOTHING}],
-        outputs={"parameters": [{"name": "order", "valueFrom": {"path": "/work/out"}}]},
+        outputs={"parameters": [{"name": "order", "valueFrom": {"path": "/job/out"}}]},
     )  # fmt: skip
     cast("JsonObject", template["containerSet"])["volumeMounts"] = [mount("work", "/work")]
     steps = {"name": "all", "steps": [[{"name": "set", "template": "main"}], [{"name": "then", "template": "then"}]]}

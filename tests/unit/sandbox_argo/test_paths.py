@@ -29,19 +29,19 @@ def test_node_ids_are_the_controllers() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cp /tmp/in /work/out", "cp /pod/tmp/in /pod/work/out"),
+        ("cp /tmp/in /job/out", "cp /pod/tmp/in /pod/job/out"),
         ("--to=/tmp/in", "--to=/pod/tmp/in"),
         ("'/tmp/in'", "'/pod/tmp/in'"),
         ("/tmp/in/deeper.txt", "/pod/tmp/in/deeper.txt"),
         ("/tmp/in.txt /tmp/input /tmp/in-2", "/tmp/in.txt /tmp/input /tmp/in-2"),
         ("s3://bucket/tmp/in", "s3://bucket/tmp/in"),
-        ("mkdir /work && cd /work/", "mkdir /pod/work && cd /pod/work/"),
+        ("mkdir /job && cd /job/", "mkdir /pod/job && cd /pod/job/"),
         ("ls /tmp /usr/bin", "ls /tmp /usr/bin"),
         ("wrote /tmp/in.", "wrote /pod/tmp/in."),
     ],
 )
 def test_declared_paths_and_their_own_parents_move_into_the_pods_folder(text: str, expected: str) -> None:
-    paths = PathMap(ROOT, {"/tmp/in", "/work/out"})
+    paths = PathMap(ROOT, {"/tmp/in", "/job/out"})
     assert paths.rewrite(text) == expected
 
 
