@@ -61,7 +61,7 @@ class ArgoFaults:
     lost_retries: int = 0
     retry_conflicts: int = 0
     slow_lists: float = 0.0
-    hang: float = 1.0
+    hang: float = 6.0
 
 
 class ArgoStub:

@@ -59,7 +59,7 @@ class KfpFaults:
     late: float = 0.0
     unfilterable: bool = False
     lost_retries: int = 0
-    hang: float = 1.0
+    hang: float = 6.0
 
 
 class KfpStub:

@@ -12,6 +12,12 @@ from workflows.values import JsonObject
 
 WORKFLOW = "chain"
 
+TIMEOUT = 3.0
+"""Seconds before a request to a stub counts as unanswered: far more than a busy machine needs for a real answer."""
+
+SETTLE = 0.6
+"""Seconds before the second look after an ambiguous answer."""
+
 ARGO_MANIFEST = """
 apiVersion: argoproj.io/v1alpha1
 kind: Workflow

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.engines.eventually import eventually
-from tests.integration.engines.submissions import Pulse, argo_submission, key
+from tests.integration.engines.submissions import SETTLE, TIMEOUT, Pulse, argo_submission, key
 from tests.stubs.argo import ArgoStub
 from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
@@ -29,7 +29,7 @@ async def stub() -> AsyncIterator[ArgoStub]:
 
 @pytest_asyncio.fixture
 async def engine(stub: ArgoStub) -> AsyncIterator[ArgoEngine]:
-    settings = ArgoSettings(url=stub.url, request_timeout=0.4, settle_delay=0.6)
+    settings = ArgoSettings(url=stub.url, request_timeout=TIMEOUT, settle_delay=SETTLE)
     engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
     yield engine
     await engine.close()

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.integration.engines.submissions import argo_submission, key
+from tests.integration.engines.submissions import SETTLE, TIMEOUT, argo_submission, key
 from tests.stubs.argo import ArgoStub
 from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
@@ -21,7 +21,13 @@ from workflows.spec.models import ArgoSource
 
 
 def engine_at(url: str, **settings: object) -> ArgoEngine:
-    values = {"url": url, "request_timeout": 0.4, "settle_delay": 0.6, "ui_url": "https://argo.example", **settings}
+    values = {
+        "url": url,
+        "request_timeout": TIMEOUT,
+        "settle_delay": SETTLE,
+        "ui_url": "https://argo.example",
+        **settings,
+    }
     return ArgoEngine("argo", ArgoSettings.model_validate(values), ArtifactStore(StoreSettings()))
 
 
@@ -89,7 +95,7 @@ async def test_when_nothing_was_created_it_says_unavailable_after_the_settle_del
     began = time.monotonic()
     with pytest.raises(EngineUnavailable):
         await engine.submit(argo_submission())
-    assert time.monotonic() - began >= 0.4 + 0.6  # request time-out, then settle delay
+    assert time.monotonic() - began >= TIMEOUT + SETTLE  # request time-out, then settle delay
     assert not stub.workflows
     await engine.submit(argo_submission())
     assert len(stub.workflows) == 1

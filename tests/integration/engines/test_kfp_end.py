@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from tests.integration.engines.eventually import eventually
-from tests.integration.engines.submissions import Pulse, key, kfp_submission
+from tests.integration.engines.submissions import SETTLE, TIMEOUT, Pulse, key, kfp_submission
 from tests.stubs.kfp import KfpStub
 from tests.stubs.pipelines import package, pipeline_spec
 from workers.artifacts import ArtifactStore
@@ -32,7 +32,7 @@ async def stub() -> AsyncIterator[KfpStub]:
 
 @pytest_asyncio.fixture
 async def engine(stub: KfpStub) -> AsyncIterator[KfpEngine]:
-    settings = KfpSettings(url=stub.url, poll=0.05, request_timeout=0.4, settle_delay=0.6)
+    settings = KfpSettings(url=stub.url, poll=0.05, request_timeout=TIMEOUT, settle_delay=SETTLE)
     engine = KfpEngine("kfp", settings, ArtifactStore(StoreSettings()))
     yield engine
     await engine.close()

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.integration.engines.submissions import key, kfp_submission
+from tests.integration.engines.submissions import SETTLE, TIMEOUT, key, kfp_submission
 from tests.stubs.kfp import KfpStub
 from tests.stubs.pipelines import package, pipeline_spec
 from workers.artifacts import ArtifactStore
@@ -25,7 +25,13 @@ PACKAGE = package(pipeline_spec(parameters={"learning_rate": "NUMBER_DOUBLE", "d
 
 
 def engine_at(url: str, **settings: object) -> KfpEngine:
-    values = {"url": url, "request_timeout": 0.4, "settle_delay": 0.6, "ui_url": "https://kfp.example", **settings}
+    values = {
+        "url": url,
+        "request_timeout": TIMEOUT,
+        "settle_delay": SETTLE,
+        "ui_url": "https://kfp.example",
+        **settings,
+    }
     return KfpEngine("kfp", KfpSettings.model_validate(values), ArtifactStore(StoreSettings()))
 
 
@@ -143,10 +149,10 @@ async def test_a_run_that_the_list_shows_late_is_adopted_after_the_settle_delay(
     engine: KfpEngine, stub: KfpStub
 ) -> None:
     stub.faults.lost_creates = 1
-    stub.faults.late = 0.7  # after the request's time-out of 0.4 s, before the settle delay of 0.6 s is over
+    stub.faults.late = TIMEOUT + SETTLE / 2  # after the request has timed out, before the settle delay is over
     began = time.monotonic()
     ref = await engine.submit(kfp_submission(PACKAGE))
-    assert time.monotonic() - began >= 0.4 + 0.6
+    assert time.monotonic() - began >= TIMEOUT + SETTLE
     assert list(stub.runs) == [ref.uid]
 
 

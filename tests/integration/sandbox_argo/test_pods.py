@@ -173,7 +173,7 @@ def test_a_container_set_runs_as_a_graph_with_a_node_for_each_container(argo: Ar
         *parts, volumes=[{"name": "work", "emptyDir": NOTHING}],
         outputs={"parameters": [{"name": "order", "valueFrom": {"path": "/job/out"}}]},
     )  # fmt: skip
-    cast("JsonObject", template["containerSet"])["volumeMounts"] = [mount("work", "/work")]
+    cast("JsonObject", template["containerSet"])["volumeMounts"] = [mount("work", "/job")]
     steps = {"name": "all", "steps": [[{"name": "set", "template": "main"}], [{"name": "then", "template": "then"}]]}
     done = argo.run(workflow("graph", "all", steps, template, shell("then", "true")))
     nodes = nodes_of(done)

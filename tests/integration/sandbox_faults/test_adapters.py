@@ -140,8 +140,8 @@ async def test_a_burst_of_errors_at_the_create_is_unavailable_and_makes_one_run_
 
 
 async def test_a_create_slower_than_the_time_out_is_adopted(argo: Client) -> None:
-    argo.faults("slow:delay=1,verb=create,times=1")
-    settings = ArgoSettings(url=argo.url, request_timeout=0.5, settle_delay=1.5)
+    argo.faults("slow:delay=3,verb=create,times=1")
+    settings = ArgoSettings(url=argo.url, request_timeout=2.0, settle_delay=2.5)
     engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
     try:
         ref = await engine.submit(argo_step("slow"))
