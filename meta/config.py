@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from workers.engines.times import check_times
 from workers.settings import EngineSettings, StoreSettings
 from workflows.errors import SettingsInvalid
 
@@ -107,7 +108,8 @@ def load_config(file: Path | None) -> MetaConfig:
         file: None takes defaults and the environment alone.
 
     Raises:
-        SettingsInvalid: with every key that is wrong, by its place in the file.
+        SettingsInvalid: with every key that is wrong, by its place in the file; or time-outs of an engine that do not
+            go together.
     """
     values: dict[str, object] = {}
     if file is not None:
@@ -118,7 +120,10 @@ def load_config(file: Path | None) -> MetaConfig:
                 f"{file}: {error}", hint="meta.toml is TOML; docs/configuration.md shows one"
             ) from error
     try:
-        return MetaConfig(**values)  # pyright: ignore[reportArgumentType] -- pydantic checks the values
+        config = MetaConfig(**values)  # pyright: ignore[reportArgumentType] -- pydantic checks the values
     except ValidationError as error:
         lines = [f"{file or 'environment'}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise SettingsInvalid("\n".join(lines), hint="docs/configuration.md lists every key") from error
+    for name, engine in config.engines.items():
+        check_times(name, engine)
+    return config

@@ -25,7 +25,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     await register_search_attributes(client)
     store = await open_store(config.store.url)
     objects = ArtifactStore(config.objects)
-    engines = build_engines(config.engines, objects)
+    engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
     activities = Activities(engines=engines, objects=objects, bundles=store, recorder=store)
     try:

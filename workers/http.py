@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -150,6 +151,7 @@ class ApiCaller:
         query: Query | None = None,
         body: JsonValue = None,
         timeout: float | None = None,
+        send_by: float | None = None,
     ) -> JsonObject:
         """Send a request and take the JSON object that answers it.
 
@@ -160,6 +162,7 @@ class ApiCaller:
             query: query string.
             body: JSON.
             timeout: read time-out in seconds, if not the settings'.
+            send_by: a moment of `time.monotonic`; when no thread was free before it, nothing is sent.
 
         Raises:
             ApiUnavailable: no connection, time-out, 408, 425, 429, 5xx, or an answer that is not JSON.
@@ -167,6 +170,12 @@ class ApiCaller:
         """
 
         def send() -> JsonObject:
+            if send_by is not None and time.monotonic() > send_by:
+                raise ApiUnavailable(
+                    f"engine '{self._engine}': {method} {path} waited too long for its turn and was not sent",
+                    hint="this worker asks the engine more than it answers; it is tried again",
+                    sent=False,
+                )
             response = self.open(method, path, where=where, query=query, body=body, timeout=timeout)
             try:
                 data = response.read()

@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 from workflows.messages import (
+    SUBMIT_TIMEOUT,
     WAIT_TASK_QUEUE,
     Activity,
     ResolvedStep,
@@ -36,7 +37,6 @@ _PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
 )
 _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
-_SUBMIT_TIMEOUT = timedelta(seconds=120)  # holds every HTTP time-out and the settle delay of an adapter's submit
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
 _FOREVER = timedelta(days=3650)
@@ -99,7 +99,7 @@ async def submit(message: SubmitStep, engine: str) -> EngineRunRef:
         Activity.SUBMIT,
         message,
         result_type=EngineRunRef,
-        start_to_close_timeout=_SUBMIT_TIMEOUT,
+        start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Submit {message.key.step} to {engine}, attempt {message.key.attempt}",
@@ -111,7 +111,7 @@ async def resume(message: ResumeStep) -> EngineRunRef:
         Activity.RESUME,
         message,
         result_type=EngineRunRef,
-        start_to_close_timeout=_SUBMIT_TIMEOUT,
+        start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"Resume {message.ref.name} on {message.ref.engine}, attempt {message.key.attempt}",

@@ -21,6 +21,10 @@ TASK_QUEUE = "meta-workflows"
 WAIT_TASK_QUEUE = "meta-workflows-waits"
 
 
+SUBMIT_TIMEOUT = timedelta(seconds=120)
+"""Limit of one try of `submit` and of `resume`; it holds every time-out of an adapter's submit."""
+
+
 class Activity(StrEnum):
     """Names of activities, as they stand in histories."""
 
@@ -138,6 +142,21 @@ class TerminateStep(Message):
     reason: str = ""
 
 
+class OtherRun(Message):
+    """An engine run that came to be beside the adopted one of its key, and was ended.
+
+    Attributes:
+        attempt: whose key it carries.
+        stays: uid of the run that was adopted.
+        at: when it was told to end.
+    """
+
+    ref: EngineRunRef
+    attempt: int
+    stays: str
+    at: datetime
+
+
 class StepSnapshot(Message):
     """One step, as the workflow, the store, the API and the Temporal Web UI show it."""
 
@@ -154,6 +173,9 @@ class StepSnapshot(Message):
     cached_nodes: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    other_runs: list[OtherRun] = Field(
+        default_factory=list[OtherRun], description="Ended beside the adopted ones; only the store knows them."
+    )
 
     @property
     def duration(self) -> timedelta | None:

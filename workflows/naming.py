@@ -36,6 +36,14 @@ class RunKey(BaseModel):
     def __str__(self) -> str:
         return f"{self.meta_run}/{self.step}/{self.index}/{self.attempt}"
 
+    @classmethod
+    def parse(cls, text: str) -> RunKey | None:
+        """Read what `str` of a key wrote; None for anything else."""
+        parts = text.rsplit("/", 3)
+        if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+            return None
+        return cls(meta_run=parts[0], step=parts[1], index=int(parts[2]), attempt=int(parts[3]))
+
     @property
     def hash(self) -> str:
         """Ten hex digits that stand for the key in names and labels."""
@@ -49,3 +57,17 @@ def engine_run_name(workflow: str, key: RunKey) -> str:
     """
     readable = f"{workflow}-{key.step.replace('_', '-')}"
     return f"{readable[: MAX_NAME - 11].rstrip('-')}-{key.hash}"
+
+
+def key_of_name(name: str, key: str) -> RunKey | None:
+    """The key that a run carries, if the run's name was made from it.
+
+    Args:
+        name: of the engine run.
+        key: the text of a `RunKey`, as the engine run carries it.
+
+    Returns:
+        None when the key is none, or the name is not the one that `engine_run_name` makes from it.
+    """
+    found = RunKey.parse(key)
+    return found if found is not None and name.endswith(f"-{found.hash}") else None

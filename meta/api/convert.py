@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
-from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, canonical_json
@@ -128,8 +128,11 @@ def to_step(step: StepSnapshot) -> pb.Step:
         finished_at=to_timestamp(step.finished_at),
     )
     if step.run is not None:
-        ref = step.run
-        message.run.CopyFrom(pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url))
+        message.run.CopyFrom(_to_engine_run(step.run))
+    for other in step.other_runs:
+        message.other_runs.add(
+            run=_to_engine_run(other.ref), attempt=other.attempt, stays_uid=other.stays, ended_at=to_timestamp(other.at)
+        )
     if step.duration is not None:
         message.duration.FromTimedelta(step.duration)
     return message
@@ -137,12 +140,7 @@ def to_step(step: StepSnapshot) -> pb.Step:
 
 def from_step(step: pb.Step) -> StepSnapshot:
     kind = EngineKind(step.kind)
-    run = None
-    if step.HasField("run"):
-        run = EngineRunRef(
-            engine=step.engine, kind=kind, name=step.run.name, uid=step.run.uid, namespace=step.run.namespace,
-            url=step.run.url,
-        )  # fmt: skip
+    run = _from_engine_run(step.run, step.engine, kind) if step.HasField("run") else None
     return StepSnapshot(
         name=step.name,
         kind=kind,
@@ -157,7 +155,24 @@ def from_step(step: pb.Step) -> StepSnapshot:
         cached_nodes=step.cached_nodes,
         started_at=from_timestamp(step.started_at if step.HasField("started_at") else None),
         finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
+        other_runs=[
+            OtherRun(
+                ref=_from_engine_run(other.run, step.engine, kind),
+                attempt=other.attempt,
+                stays=other.stays_uid,
+                at=other.ended_at.ToDatetime(tzinfo=UTC),
+            )
+            for other in step.other_runs
+        ],
     )
+
+
+def _to_engine_run(ref: EngineRunRef) -> pb.EngineRun:
+    return pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url)
+
+
+def _from_engine_run(run: pb.EngineRun, engine: str, kind: EngineKind) -> EngineRunRef:
+    return EngineRunRef(engine=engine, kind=kind, name=run.name, uid=run.uid, namespace=run.namespace, url=run.url)
 
 
 def to_artifact(artifact: Artifact) -> pb.Artifact:

@@ -97,7 +97,19 @@ def print_run(console: Console, run: RunView) -> None:
     if run.message:
         console.print(Text(run.message, style="red"))
     console.print(steps_table(run, datetime.now(UTC)))
+    if line := other_runs_line(run):
+        console.print(Text(line, style="yellow"), soft_wrap=True)
     print_results(console, run)
+
+
+def other_runs_line(run: RunView) -> str:
+    """How many engine runs were ended beside the adopted ones, and of which steps; empty for none."""
+    counts = {step.name: len(step.other_runs) for step in run.steps if step.other_runs}
+    total = sum(counts.values())
+    if not total:
+        return ""
+    steps = ", ".join(f"{name} {count}" if len(counts) > 1 else name for name, count in counts.items())
+    return f"{total} engine run{'s' if total > 1 else ''} beside the adopted one ended: {steps}"
 
 
 def print_results(console: Console, run: RunView) -> None:

@@ -11,7 +11,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
 from meta.store.runs import Runs
-from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow
+from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, Outcome
@@ -76,6 +76,21 @@ class LineageRecorder:
                 for name, artifact in outcome.artifacts.items()
             ]
             await self._database.insert_missing(session, ArtifactRow, artifacts)
+
+    async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
+        """An engine run beside the adopted one of its key was told to end; the first telling counts."""
+        row = {
+            **_identity(key),
+            "uid": ended.uid,
+            "ref": ended.model_dump(mode="json"),
+            "stays": stays.uid,
+            "ended_at": at,
+        }
+        async with self._database.write() as session:
+            blank = RunSnapshot(id=key.meta_run, workflow="", bundle_digest="", started_at=at)
+            await self._runs.change(session, blank, lambda run: run)
+            if await self._database.insert_missing(session, OtherRunRow, [row]):
+                await self._runs.touch(session, key.meta_run)
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """The whole state of a meta-run, as its workflow sees it; it wins over what attempts wrote."""

@@ -15,10 +15,10 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.fold import fold_gone, fold_run
-from meta.store.tables import ArtifactEdgeRow, RunRow, StepRow
+from meta.store.tables import ArtifactEdgeRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import InvalidInput, NotFound
-from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import RunState
+from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
+from workflows.outcome import EngineRunRef, RunState
 from workflows.spec.models import MetaWorkflow
 
 _ARTIFACT = re.compile(r"steps\.([a-z][a-z0-9_]*)\.artifacts\.([a-z][a-z0-9_]*)")
@@ -108,6 +108,12 @@ class Runs:
                 for name, value in values.items():
                     setattr(existing, name, value)
 
+    async def touch(self, session: AsyncSession, run_id: str) -> None:
+        """Let the revision rise for news that are no part of a stored snapshot."""
+        row = await session.get(RunRow, run_id, with_for_update=True)
+        if row is not None:
+            row.revision += 1
+
     async def get(self, run_id: str) -> RunSnapshot:
         """One run with its steps.
 
@@ -128,7 +134,10 @@ class Runs:
                 steps: dict[str, list[StepRow]] = {}
                 for step in (await session.exec(select(StepRow).where(col(StepRow.run_id).in_(ids)))).all():
                     steps.setdefault(step.run_id, []).append(step)
-                found |= {row.id: (row.revision, _snapshot(row, steps.get(row.id, []))) for row in rows}
+                others = (await session.exec(select(OtherRunRow).where(col(OtherRunRow.run_id).in_(ids)))).all()
+                found |= {
+                    row.id: (row.revision, with_others(_snapshot(row, steps.get(row.id, [])), others)) for row in rows
+                }
         return found
 
     async def revisions(self, run_ids: Collection[str]) -> dict[str, int]:
@@ -175,6 +184,25 @@ class Runs:
         query = select(RunRow.id).where(RunRow.state == RunState.RUNNING.value).order_by(col(RunRow.created_at))
         async with self._database.read() as session:
             return list((await session.exec(query.limit(limit))).all())
+
+
+def with_others(run: RunSnapshot, rows: Collection[OtherRunRow]) -> RunSnapshot:
+    """Put what was ended beside adopted engine runs into the steps of a run.
+
+    Args:
+        run: with its steps.
+        rows: of any runs.
+    """
+    found: dict[str, list[OtherRun]] = {}
+    for row in sorted(rows, key=lambda row: (row.ended_at, row.uid)):
+        if row.run_id == run.id:
+            ref = EngineRunRef.model_validate(row.ref)
+            other = OtherRun(ref=ref, attempt=row.attempt, stays=row.stays, at=row.ended_at)
+            found.setdefault(row.step, []).append(other)
+    if not found:
+        return run
+    steps = [step.model_copy(update={"other_runs": found.get(step.name, [])}) for step in run.steps]
+    return run.model_copy(update={"steps": steps})
 
 
 def edges(run_id: str, definition: MetaWorkflow) -> list[dict[str, str]]:

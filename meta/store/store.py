@@ -7,10 +7,12 @@ from typing import Self
 
 from meta.store.bundles import Bundles, Workflows
 from meta.store.database import Database, make_engine, parse_url
+from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.triggers import TriggerEvents
+from workers.ports import Lease
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -18,7 +20,7 @@ from workflows.outcome import EngineRunRef, Outcome
 
 
 class Store:
-    """Everything that is kept, by concept; itself a BundleStore and a Recorder (`workers.ports`)."""
+    """Everything that is kept, by concept; itself a BundleStore, a Recorder and a Keeper (`workers.ports`)."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -27,6 +29,7 @@ class Store:
         self.runs = Runs(database)
         self.recorder = LineageRecorder(database, self.runs)
         self.triggers = TriggerEvents(database)
+        self.leases = KeyLeases(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -74,3 +77,23 @@ class Store:
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """See `LineageRecorder.snapshot`."""
         await self.recorder.snapshot(snapshot)
+
+    async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
+        """See `LineageRecorder.other_run_ended`."""
+        await self.recorder.other_run_ended(key, stays, ended, at)
+
+    async def take_lease(self, key: RunKey, token: str, holder: str, seconds: float) -> Lease:
+        """See `KeyLeases.take`."""
+        return await self.leases.take(key, token, holder, seconds)
+
+    async def renew_lease(self, key: RunKey, token: str, seconds: float) -> bool:
+        """See `KeyLeases.renew`."""
+        return await self.leases.renew(key, token, seconds)
+
+    async def release_lease(self, key: RunKey, token: str) -> None:
+        """See `KeyLeases.release`."""
+        await self.leases.release(key, token)
+
+    async def first_end(self, key: RunKey, uid: str, end: str) -> str:
+        """See `KeyLeases.first_end`."""
+        return await self.leases.first_end(key, uid, end)

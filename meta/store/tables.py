@@ -101,6 +101,46 @@ class EngineRunRow(SQLModel, table=True):
     outputs: JsonObject = Field(default_factory=dict, sa_type=JSON)
 
 
+class OtherRunRow(SQLModel, table=True):
+    """An engine run that came to be beside the adopted one of its key (`stays`, a uid), and was ended."""
+
+    __tablename__: ClassVar[str] = "other_runs"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True, foreign_key=_RUN)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    uid: str = Field(primary_key=True)
+    ref: JsonObject = Field(sa_type=JSON)
+    stays: str
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who may create the engine run of a key (`token`, empty for nobody), and until when.
+
+    The row outlives the lease: `tried` says that a create was begun under it.
+    """
+
+    __tablename__: ClassVar[str] = "leases"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    key: str = Field(primary_key=True)
+    token: str
+    holder: str
+    tried: bool
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
+
+
+class SeenEndRow(SQLModel, table=True):
+    """The end of an engine run that an attempt was asked to retry in place; a later end is the retry's own."""
+
+    __tablename__: ClassVar[str] = "seen_ends"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    key: str = Field(primary_key=True)
+    uid: str = Field(primary_key=True)
+    end: str
+
+
 class NodeRow(SQLModel, table=True):
     """A pod or task inside an engine run, with the engine's own words and times."""
 

@@ -16,6 +16,8 @@ from workflows.outcome import EngineRunRef, Outcome
 class MemoryStore:
     """Implements BundleStore and Recorder."""
 
+    others: list[tuple[RunKey, EngineRunRef]] = field(default_factory=list[tuple[RunKey, EngineRunRef]])
+
     bundles: dict[str, Bundle] = field(default_factory=dict[str, Bundle])
     submitted: list[RunKey] = field(default_factory=list[RunKey])
     ended: list[RunKey] = field(default_factory=list[RunKey])
@@ -40,3 +42,6 @@ class MemoryStore:
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         self.snapshots[snapshot.id] = snapshot
+
+    async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
+        self.others.append((key, ended))

@@ -9,13 +9,22 @@ from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
 from workers.engines.base import Engine
 from workers.engines.kfp.engine import KfpEngine
+from workers.ports import Keeper
 from workers.settings import ArgoSettings, EngineSettings
 from workflows.errors import NotFound
 
 
-def build_engines(settings: Mapping[str, EngineSettings], objects: ArtifactStore) -> dict[str, Engine]:
-    """Make the engines of a configuration. Nothing is asked of them yet."""
-    return {name: _build(name, each, objects) for name, each in settings.items()}
+def build_engines(
+    settings: Mapping[str, EngineSettings], objects: ArtifactStore, keeper: Keeper | None = None
+) -> dict[str, Engine]:
+    """Make the engines of a configuration. Nothing is asked of them yet.
+
+    Args:
+        settings: by the engines' names.
+        objects: the store that artifacts are in.
+        keeper: what worker processes share; None for engines that submit nothing, or in a process that is alone.
+    """
+    return {name: _build(name, each, objects, keeper) for name, each in settings.items()}
 
 
 def get_engine(engines: Mapping[str, Engine], name: str) -> Engine:
@@ -34,7 +43,7 @@ def get_engine(engines: Mapping[str, Engine], name: str) -> Engine:
     )
 
 
-def _build(name: str, settings: EngineSettings, objects: ArtifactStore) -> Engine:
+def _build(name: str, settings: EngineSettings, objects: ArtifactStore, keeper: Keeper | None) -> Engine:
     if isinstance(settings, ArgoSettings):
-        return ArgoEngine(name, settings, objects)
-    return KfpEngine(name, settings, objects)
+        return ArgoEngine(name, settings, objects, keeper)
+    return KfpEngine(name, settings, objects, keeper)

@@ -687,6 +687,7 @@ class Step(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    OTHER_RUNS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """argo or kfp."""
@@ -709,6 +710,10 @@ class Step(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def other_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherRun]:
+        """Engine runs that came to be beside an adopted one of this step's attempts, and were ended."""
+
     def __init__(
         self,
         *,
@@ -726,14 +731,47 @@ class Step(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        other_runs: _abc.Iterable[Global___OtherRun] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "finished_at", b"finished_at", "run", b"run", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class OtherRun(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STAYS_UID_FIELD_NUMBER: _builtins.int
+    ENDED_AT_FIELD_NUMBER: _builtins.int
+    attempt: _builtins.int
+    """The attempt whose run it would have been."""
+    stays_uid: _builtins.str
+    """uid of the adopted run, which stays."""
+    @_builtins.property
+    def run(self) -> Global___EngineRun: ...
+    @_builtins.property
+    def ended_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        run: Global___EngineRun | None = ...,
+        attempt: _builtins.int = ...,
+        stays_uid: _builtins.str = ...,
+        ended_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended_at", b"ended_at", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "ended_at", b"ended_at", "run", b"run", "stays_uid", b"stays_uid"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OtherRun: _TypeAlias = OtherRun  # noqa: Y015
 
 @_typing.final
 class EngineRun(_message.Message):

@@ -8,7 +8,7 @@ from meta.api import convert
 from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
-from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 
@@ -29,6 +29,14 @@ STEP = StepSnapshot(
     cached_nodes=1,
     started_at=AT,
     finished_at=AT + timedelta(seconds=2.5),
+    other_runs=[
+        OtherRun(
+            ref=EngineRunRef(engine="kfp-eu", kind=EngineKind.KFP, name="n", uid="v", namespace="ns", url="http://y"),
+            attempt=1,
+            stays="u",
+            at=AT,
+        )
+    ],
 )
 RUN = RunSnapshot(
     id="r",

@@ -10,8 +10,8 @@ from rich.console import Console
 from meta.cli.progress import follow
 from meta.cli.render import duration_text, print_run, runs_table
 from meta.client import MetaClient, RunView
-from workflows.messages import StepSnapshot
-from workflows.outcome import Artifact, EngineKind, RunState, StepState
+from workflows.messages import OtherRun, StepSnapshot
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -44,6 +44,18 @@ def console(*, terminal: bool = False) -> tuple[Console, StringIO]:
 )
 def test_durations_read_as_people_write_them(seconds: float, text: str) -> None:
     assert duration_text(timedelta(seconds=seconds)) == text
+
+
+def test_engine_runs_ended_beside_the_adopted_one_are_said_in_one_line_and_only_if_there_are_any() -> None:
+    screen, out = console()
+    plain = run(RunState.SUCCEEDED, StepState.SUCCEEDED)
+    print_run(screen, plain)
+    assert "beside" not in out.getvalue()
+    ref = EngineRunRef(engine="kfp", kind=EngineKind.KFP, name="chain-train-1", uid="v")
+    others = [OtherRun(ref=ref, attempt=attempt, stays="u", at=AT) for attempt in (1, 2)]
+    screen, out = console()
+    print_run(screen, plain.model_copy(update={"steps": [plain.steps[0].model_copy(update={"other_runs": others})]}))
+    assert "2 engine runs beside the adopted one ended: train\n" in out.getvalue()
 
 
 def test_a_run_shows_steps_outputs_and_artifacts() -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar, cast
 from urllib3 import BaseHTTPResponse
 
 from workers.engines.json_view import children, text
-from workers.http import ApiCaller, ApiUnavailable, GeneratedClient
+from workers.http import ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
 from workers.settings import ArgoSettings
 from workflows.naming import LABEL_MANAGED, LABEL_RUN, MANAGED_BY
 from workflows.values import JsonObject
@@ -20,6 +20,7 @@ from workflows.values import JsonObject
 T = TypeVar("T")
 
 _CHUNK = 65536
+_NO_ARCHIVE = (403, 404, 501)  # no right to it, or no such path
 _WORKFLOWS = "/api/v1/workflows/{namespace}"
 _WORKFLOW = "/api/v1/workflows/{namespace}/{name}"
 _EVENTS = "/api/v1/workflow-events/{namespace}"
@@ -45,9 +46,10 @@ class ArgoClient:
     def _at(self, name: str) -> dict[str, str]:
         return {"namespace": self._settings.namespace, "name": name}
 
-    async def create(self, workflow: JsonObject) -> JsonObject:
-        """POST a Workflow; 409 when the name is taken, and for some quota refusals too."""
-        return await self._caller.call("POST", _WORKFLOWS, where=self._at(""), body={"workflow": workflow})
+    async def create(self, workflow: JsonObject, *, send_by: float | None = None) -> JsonObject:
+        """POST a Workflow; 409 when the name is taken, and for some quota refusals too. `send_by`: see `ApiCaller`."""
+        body: JsonObject = {"workflow": workflow}
+        return await self._caller.call("POST", _WORKFLOWS, where=self._at(""), body=body, send_by=send_by)
 
     async def get(self, name: str, *, fields: str = "") -> JsonObject | None:
         """Read a Workflow by name; the server itself falls back to the archive. None when there is none."""
@@ -65,6 +67,27 @@ class ArgoClient:
             if "not supported" in error.message:
                 return None
             raise
+
+    async def archived_run(self, key_hash: str) -> list[JsonObject]:
+        """Archived Workflows that carry the hash of a run key, oldest first, with metadata and phase.
+
+        None without an archive: such a server answers an empty list (`nullWorkflowArchive`) or refuses.
+        """
+        query = {
+            "listOptions.labelSelector": f"{OURS},{LABEL_RUN}={key_hash}",
+            "listOptions.fieldSelector": f"metadata.namespace={self._settings.namespace}",
+        }
+        try:
+            found = children(await self._caller.call("GET", "/api/v1/archived-workflows", query=query), "items")
+        except ApiRejected as error:
+            if error.status in _NO_ARCHIVE:
+                return []
+            raise
+        except ApiUnavailable as error:
+            if "not supported" in error.message:
+                return []
+            raise
+        return sorted(found, key=lambda workflow: text(workflow, "metadata", "creationTimestamp"))
 
     async def list_ours(self) -> tuple[list[JsonObject], str]:
         """Summaries (name, uid, phase) of our workflows, and the resourceVersion to watch from."""
@@ -84,9 +107,10 @@ class ArgoClient:
         """End a Workflow without its exit handlers."""
         await self._caller.call("PUT", _WORKFLOW + "/terminate", where=self._at(name), body=self._verb(name))
 
-    async def retry(self, name: str) -> None:
+    async def retry(self, name: str, *, send_by: float | None = None) -> None:
         """Retry a failed Workflow in place. Not idempotent: the caller fences it."""
-        await self._caller.call("PUT", _WORKFLOW + "/retry", where=self._at(name), body=self._verb(name))
+        path = _WORKFLOW + "/retry"
+        await self._caller.call("PUT", path, where=self._at(name), body=self._verb(name), send_by=send_by)
 
     async def template(self, name: str, *, cluster: bool) -> JsonObject | None:
         """Read a WorkflowTemplate or ClusterWorkflowTemplate."""

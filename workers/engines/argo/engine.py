@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
 from workers.engines.argo import outcome as reading
+from workers.engines.argo.adopting import IDENTITY, ArgoAdopter
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
+from workers.engines.local_keeper import LocalKeeper
 from workers.engines.resuming import retry_in_place
+from workers.engines.times import times_of
 from workers.engines.waiting import wait_until_ended
-from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
+from workers.http import CONFLICT, NOT_FOUND, ApiRejected
+from workers.ports import Keeper
 from workers.settings import ArgoSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunLost, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import ArgoSource
@@ -29,9 +33,7 @@ from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)
 
-_IDENTITY = "metadata,spec.shutdown,status.phase,status.finishedAt"
 _ENDING = 30.0
-_FENCES = 10_000
 
 
 class ArgoEngine:
@@ -41,50 +43,41 @@ class ArgoEngine:
         name: in the configuration.
         settings: of the server.
         objects: the store that artifacts are in.
+        keeper: what worker processes share to keep one run for each key; None: this process is alone.
     """
 
     kind = EngineKind.ARGO
 
-    def __init__(self, name: str, settings: ArgoSettings, objects: ArtifactStore) -> None:
+    def __init__(self, name: str, settings: ArgoSettings, objects: ArtifactStore, keeper: Keeper | None = None) -> None:
         self.name = name
         self._settings = settings
         self._objects = objects
         self._client = ArgoClient(name, settings)
         self._watcher = ArgoWatcher(name, self._client, settings)
-        self._resumed: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
+        self._adopter = ArgoAdopter(settings.namespace, self._client, self._fence, self._body, self._ref)
 
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. A Workflow's name is unique in its namespace, which makes creating idempotent."""
-        found = await self._client.get(submission.name, fields=_IDENTITY)
-        if found is None:
-            template = await self._template(submission.source)
-            workflow = build_workflow(submission, self._settings, self._objects.settings, template)
-            found = await self._create(submission.name, workflow)
-        key, digest = run_identity(found)
-        if (key, digest) != (str(submission.key), submission.spec_digest):
-            raise EngineRunForeign(
-                f"engine '{self.name}': workflow '{submission.name}' in namespace '{self._settings.namespace}' is not "
-                f"ours: it carries key '{key}' and digest '{digest}', not '{submission.key}' and "
-                f"'{submission.spec_digest}'",
-                hint=f"look at it (argo get {submission.name}); delete it if it is a leftover, then start a new run",
-            )
-        return self._ref(found)
+        return await self._adopter.submit(submission)
 
     async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
         """See `Engine.resume`: PUT `retry`, which keeps the name, the uid and the nodes that succeeded.
 
-        Argo's retry has no idempotency key. What fences it: only a Failed or Error Workflow is retried, and within
-        this process only while it still shows the end (`finishedAt`) that this key saw first.
+        Argo's retry has no idempotency key. What fences it: only a Failed or Error Workflow is retried, and only while
+        it still shows the end that this key saw first, which is kept for all worker processes.
         """
 
-        async def retry() -> None:
-            await self._client.retry(ref.name)
+        async def retry(send_by: float) -> None:
+            await self._client.retry(ref.name, send_by=send_by)
 
         run = await retry_in_place(
-            lambda: self._current(ref),
-            lambda found: self._may_retry(ref, key, found),
-            retry,
-            self._settings.settle_delay,
+            self._fence,
+            key,
+            ref.uid,
+            current=lambda: self._current(ref),
+            end=_retryable_end,
+            retry=retry,
         )
         return self._ref(run)
 
@@ -140,30 +133,9 @@ class ArgoEngine:
         await self._watcher.stop()
         self._client.close()
 
-    async def _create(self, name: str, workflow: JsonObject) -> JsonObject:
-        """Create, and look again when the answer leaves open whether it was created.
-
-        409 comes for a taken name and for some quota refusals alike, so the name is looked up after it too.
-        """
-        try:
-            return await self._client.create(workflow)
-        except ApiUnavailable as error:
-            if not error.sent:
-                raise
-            problem: EngineError = error
-        except ApiRejected as error:
-            if error.status != CONFLICT:
-                raise
-            problem = ApiUnavailable(
-                f"{error.message} (and yet there is no workflow '{name}')",
-                hint="a quota of the namespace is exhausted, or the workflow has just been deleted; it is tried again",
-                status=CONFLICT,
-            )
-        for delay in (0.0, self._settings.settle_delay):
-            await asyncio.sleep(delay)
-            if (found := await self._client.get(name, fields=_IDENTITY)) is not None:
-                return found
-        raise problem
+    async def _body(self, submission: Submission) -> JsonObject:
+        template = await self._template(submission.source)
+        return build_workflow(submission, self._settings, self._objects.settings, template)
 
     async def _template(self, source: object) -> JsonObject | None:
         """The template that a source names, for the names it declares; None when we may not read templates."""
@@ -185,7 +157,7 @@ class ArgoEngine:
         return found
 
     async def _current(self, ref: EngineRunRef) -> JsonObject:
-        found = await self._client.get(ref.name, fields=_IDENTITY)
+        found = await self._client.get(ref.name, fields=IDENTITY)
         if found is None or text(found, "metadata", "uid") != ref.uid:
             raise EngineRunLost(
                 f"engine '{self.name}': workflow '{ref.name}' ({ref.uid}) is gone and cannot be retried in place",
@@ -193,19 +165,11 @@ class ArgoEngine:
             )
         return found
 
-    def _may_retry(self, ref: EngineRunRef, key: RunKey, workflow: JsonObject) -> bool:
-        if reading.phase(workflow) not in reading.RETRYABLE:
-            return False
-        end = text(workflow, "status", "finishedAt")
-        seen = self._resumed.setdefault((ref.uid, str(key)), end)
-        if len(self._resumed) > _FENCES:
-            self._resumed.popitem(last=False)
-        return seen == end
-
     async def _look(self, ref: EngineRunRef) -> Outcome | None:
         """Read a run if it has ended: live, else from the archive, else it is LOST."""
         workflow = await self._client.get(ref.name)
         if workflow is None or text(workflow, "metadata", "uid") != ref.uid:
+            await self._adopter.end_other(ref, workflow)
             workflow = await self._client.archived(ref.uid)
             if workflow is None:
                 return Outcome(
@@ -231,7 +195,7 @@ class ArgoEngine:
         carries the key of the attempt that made it.
         """
         names = dict.fromkeys([name, ref.name] if ref is not None else [name])
-        candidates = [await self._client.get(n, fields=_IDENTITY) for n in names]
+        candidates = [await self._client.get(n, fields=IDENTITY) for n in names]
         candidates += await self._client.list_run(key.hash)
         runs: dict[str, JsonObject] = {}
         for workflow in candidates:
@@ -264,3 +228,10 @@ class ArgoEngine:
             namespace=namespace,
             url=f"{base}/workflows/{namespace}/{name}?uid={uid}" if base else "",
         )
+
+
+def _retryable_end(workflow: JsonObject) -> str:
+    """When a Workflow that can be retried began and ended; a retry changes both. Empty for any other."""
+    if reading.phase(workflow) not in reading.RETRYABLE:
+        return ""
+    return f"{text(workflow, 'status', 'startedAt')} to {text(workflow, 'status', 'finishedAt')}"

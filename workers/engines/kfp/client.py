@@ -50,15 +50,16 @@ class KfpClient:
         self._settings = settings
         self._caller = ApiCaller(engine, *_generated(settings), settings)
 
-    async def create_run(self, run: JsonObject) -> JsonObject:
+    async def create_run(self, run: JsonObject, *, send_by: float | None = None) -> JsonObject:
         """POST a run. Not idempotent: a display name can be given twice.
 
         A pipeline that is not valid, or a version that does not exist, comes from the server as an internal error, 500
         (CreateRun in resource_manager.go). It is told by its words: it would be refused for ever. A database or an
-        object store that cannot be asked for the version begins with the same ones, and is no refusal.
+        object store that cannot be asked for the version begins with the same ones, and is no refusal. `send_by`: see
+        `ApiCaller`.
         """
         try:
-            return await self._caller.call("POST", _RUNS, body=run)
+            return await self._caller.call("POST", _RUNS, body=run, send_by=send_by)
         except ApiUnavailable as error:
             if error.status == _INTERNAL and _BAD_PIPELINE.search(error.message):
                 raise ApiRejected(error.message, status=error.status, answer=error.message) from error
@@ -90,9 +91,9 @@ class KfpClient:
         """Ask a run to end; an error when it has ended."""
         await self._caller.call("POST", _RUNS + "/{run_id}:terminate", where={"run_id": run_id})
 
-    async def retry(self, run_id: str) -> None:
-        """Retry a failed run in place; an error unless it has failed."""
-        await self._caller.call("POST", _RUNS + "/{run_id}:retry", where={"run_id": run_id})
+    async def retry(self, run_id: str, *, send_by: float | None = None) -> None:
+        """Retry a failed run in place; an error unless it has failed. Not idempotent: the caller fences it."""
+        await self._caller.call("POST", _RUNS + "/{run_id}:retry", where={"run_id": run_id}, send_by=send_by)
 
     async def experiment(self, name: str) -> str:
         """Id of an experiment by name; empty when there is none."""

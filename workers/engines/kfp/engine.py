@@ -10,19 +10,24 @@ from collections.abc import AsyncGenerator, Callable
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
 from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
 from workers.engines.kfp import outcome as reading
+from workers.engines.kfp.adopting import KfpAdopter
 from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.identity import describe, identity_of
 from workers.engines.kfp.ir import Pipeline, parse_package, pipeline_of_api, runtime_parameters
 from workers.engines.kfp.metadata import MetadataReader
 from workers.engines.kfp.results import ResultReader
 from workers.engines.kfp.watcher import KfpWatcher
+from workers.engines.local_keeper import LocalKeeper
 from workers.engines.resuming import retry_in_place
-from workers.engines.waiting import wait_until_ended
-from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
+from workers.engines.times import times_of
+from workers.engines.waiting import until_read, wait_until_ended
+from workers.http import CONFLICT, NOT_FOUND, ApiRejected
+from workers.ports import Keeper
 from workers.settings import KfpSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunLost, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import KfpSource
@@ -41,11 +46,12 @@ class KfpEngine:
         name: in the configuration.
         settings: of the server.
         objects: the store that artifacts are in.
+        keeper: what worker processes share to keep one run for each key; None: this process is alone.
     """
 
     kind = EngineKind.KFP
 
-    def __init__(self, name: str, settings: KfpSettings, objects: ArtifactStore) -> None:
+    def __init__(self, name: str, settings: KfpSettings, objects: ArtifactStore, keeper: Keeper | None = None) -> None:
         self.name = name
         self._settings = settings
         self._client = KfpClient(name, settings)
@@ -55,51 +61,50 @@ class KfpEngine:
         self._results = ResultReader(name, self._client, self._metadata, objects)
         self._watcher = KfpWatcher(name, self._client, settings)
         self._experiments: dict[str, str] = {}
-        self._resumed: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._terminated: OrderedDict[str, None] = OrderedDict()
+        self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
+        self._adopter = KfpAdopter(self._client, self._fence, self._run_body, self._ref)
 
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. KFP lets a display name be given twice, so the name is looked up before and after."""
-        if (found := await self._adopt(submission)) is not None:
-            return self._ref(found)
-        body = await self._run_body(submission)
         try:
-            created = await self._client.create_run(body)
-        except ApiUnavailable as error:
-            if not error.sent:
-                raise
-            return self._ref(await self._after_doubt(submission, error))
+            return await self._adopter.submit(submission)
         except ApiRejected as error:
             if error.status == NOT_FOUND:
                 self._experiments.clear()  # one that was deleted since; the next try looks it up anew
-            if error.status != CONFLICT:
-                raise
-            return self._ref(await self._after_doubt(submission, error))
-        # A run that another try has made meanwhile would show now; the older one stays.
-        return self._ref(await self._adopt(submission) or created)
+            raise
 
     async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
         """See `Engine.resume`: POST `:retry`, which keeps the run's id and the tasks that succeeded.
 
-        What fences it: only a FAILED or CANCELED run is retried, and within this process only while it still shows
-        the end (`finished_at`) that this key saw first.
+        What fences it: only a FAILED or CANCELED run is retried, and only while it still shows the end (`finished_at`)
+        that this key saw first, which is kept for all worker processes.
         """
 
-        async def retry() -> None:
+        async def retry(send_by: float) -> None:
             self._terminated.pop(ref.uid, None)
-            await self._client.retry(ref.uid)
+            await self._client.retry(ref.uid, send_by=send_by)
 
         run = await retry_in_place(
-            lambda: self._current(ref),
-            lambda found: self._may_retry(ref, key, found),
-            retry,
-            self._settings.settle_delay,
+            self._fence,
+            key,
+            ref.uid,
+            current=lambda: self._current(ref),
+            end=_retryable_end,
+            retry=retry,
         )
         return self._ref(run)
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
-        """See `Engine.wait`."""
-        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
+        """See `Engine.wait`. A second run of the key can show late: the name is looked up twice meanwhile."""
+        settled = asyncio.create_task(self._after_settling(ref), name=f"look-beside-{ref.uid}")
+        try:
+            outcome = await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
+        finally:
+            settled.cancel()
+            await asyncio.wait({settled})
+        await until_read(lambda: self._adopter.end_others(ref), alive)
+        return outcome
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""
@@ -154,53 +159,6 @@ class KfpEngine:
         self._client.close()
         if self._metadata is not None:
             await self._metadata.close()
-
-    async def _adopt(self, submission: Submission) -> JsonObject | None:
-        """The run of a submission, if there is one: the oldest; what else carries its key is terminated.
-
-        Raises:
-            EngineRunForeign: a run of this name carries another key or digest.
-        """
-        named = await self._client.runs_named(submission.name)
-        ours = [run for run in named if identity_of(run).key == str(submission.key)]
-        if not ours:
-            if named:
-                raise self._foreign(submission, named[0])
-            return None
-        oldest, *others = ours
-        if identity_of(oldest).digest != submission.spec_digest:
-            raise self._foreign(submission, oldest)
-        for other in others:
-            if not reading.has_ended(other):
-                log.warning(
-                    "engine '%s': terminating run %s, a second one of '%s'; %s, the oldest, stays",
-                    self.name,
-                    text(other, "run_id"),
-                    submission.name,
-                    text(oldest, "run_id"),
-                )
-                await self._end(text(other, "run_id"))
-        return oldest
-
-    def _foreign(self, submission: Submission, run: JsonObject) -> EngineRunForeign:
-        found = identity_of(run)
-        return EngineRunForeign(
-            f"engine '{self.name}': run {text(run, 'run_id')} is called '{submission.name}', but it carries key "
-            f"'{found.key}' and digest '{found.digest}', not '{submission.key}' and '{submission.spec_digest}'",
-            hint="look at it in the KFP UI; delete it if it is a leftover, then start a new run",
-        )
-
-    async def _after_doubt(self, submission: Submission, error: ApiUnavailable | ApiRejected) -> JsonObject:
-        """Look again after an answer that leaves open whether a run was created.
-
-        The server makes the Argo Workflow first and its row afterwards, so the list is asked once more when the
-        server must have given up on the request.
-        """
-        for delay in (0.0, self._settings.settle_delay):
-            await asyncio.sleep(delay)
-            if (found := await self._adopt(submission)) is not None:
-                return found
-        raise error
 
     async def _run_body(self, submission: Submission) -> JsonObject:
         source = submission.source
@@ -266,6 +224,14 @@ class KfpEngine:
         self._experiments[name] = found
         return found
 
+    async def _after_settling(self, ref: EngineRunRef) -> None:
+        """Look beside a run when a request that was on its way at its adoption must have been carried out."""
+        await asyncio.sleep(self._settings.settle_delay)
+        try:
+            await self._adopter.end_others(ref)
+        except EngineError as error:
+            log.info("engine '%s': it is looked at the end of the wait again: %s", self.name, error.message)
+
     async def _current(self, ref: EngineRunRef) -> JsonObject:
         found = await self._client.run(ref.uid)
         if found is None:
@@ -274,15 +240,6 @@ class KfpEngine:
                 hint="use retry strategy 'restart', or keep finished runs longer",
             )
         return found
-
-    def _may_retry(self, ref: EngineRunRef, key: RunKey, run: JsonObject) -> bool:
-        if reading.state(run) not in reading.RETRYABLE:
-            return False
-        end = text(run, "finished_at")
-        seen = self._resumed.setdefault((ref.uid, str(key)), end)
-        if len(self._resumed) > _REMEMBERED:
-            self._resumed.popitem(last=False)
-        return seen == end
 
     async def _look(self, ref: EngineRunRef) -> Outcome | None:
         """Read a run if it has ended; one whose row is gone is LOST."""
@@ -335,3 +292,8 @@ class KfpEngine:
             namespace=self._settings.namespace,
             url=f"{base}/#/runs/details/{run_id}" if base else "",
         )
+
+
+def _retryable_end(run: JsonObject) -> str:
+    """When a run that can be retried ended; empty for any other."""
+    return text(run, "finished_at") if reading.state(run) in reading.RETRYABLE else ""
