@@ -24,6 +24,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.stubs.creates import CreateScript
 from tests.stubs.server import ServedApp
 from workers.engines.json_view import child, children, text
 from workflows.values import JsonObject, JsonValue
@@ -45,6 +46,7 @@ class ArgoFaults:
         stale_watches: a watch is answered 400, too old resource version.
         delete_at_end: workflows are deleted the moment they end.
         archive: deleted workflows can still be read by uid; False: there is no archive at all.
+        archive_by_name: reading by name finds them too, as in servers from 3.5 on.
         lost_retries: the retry takes effect, the answer never comes.
         retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
         slow_lists: every list takes so many seconds, as with a big archive.
@@ -58,6 +60,7 @@ class ArgoFaults:
     stale_watches: int = 0
     delete_at_end: bool = False
     archive: bool = False
+    archive_by_name: bool = False
     lost_retries: int = 0
     retry_conflicts: int = 0
     slow_lists: float = 0.0
@@ -71,6 +74,7 @@ class ArgoStub:
         plans: phases of the consecutive tries of a workflow, by its name; Succeeded without a plan.
         status: makes the rest of a finished workflow's status (outputs, nodes); may be replaced.
         ending: seconds from a terminate request to the end.
+        creates: what becomes of single creates, by the workflow's name.
         requests: how often each route was asked.
     """
 
@@ -81,6 +85,7 @@ class ArgoStub:
         self.ending = 0.0
         self.faults = ArgoFaults()
         self.plans: dict[str, list[str]] = {}
+        self.creates = CreateScript()
         self.status: Callable[[JsonObject], JsonObject] = lambda workflow: {}
         self.templates: dict[str, JsonObject] = {}
         self.log_lines: dict[str, list[tuple[str, str]]] = {}
@@ -122,6 +127,10 @@ class ArgoStub:
         """Delete a workflow as its time to live does; silently: no event tells of it."""
         self._from_outside(lambda: self._delete(name, silently=silently))
 
+    def land(self, name: str) -> None:
+        """Carry out the creates of a name that are held back."""
+        self._from_outside(lambda: self.creates.land(name))
+
     def cut_watches(self) -> None:
         """Close all watch streams, as the server does regularly."""
         self._from_outside(self._cut)
@@ -150,6 +159,7 @@ class ArgoStub:
                 Route(base + "/{name}/terminate", self._route("terminate", self._terminate), methods=["PUT"]),
                 Route(base + "/{name}/retry", self._route("retry", self._retry), methods=["PUT"]),
                 Route("/api/v1/workflow-events/{namespace}", self._route("watch", self._watch)),
+                Route("/api/v1/archived-workflows", self._route("list_archived", self._list_archived)),
                 Route("/api/v1/archived-workflows/{uid}", self._route("archived", self._archived)),
                 Route("/api/v1/workflow-templates/{namespace}/{name}", self._route("template", self._template)),
                 Route("/api/v1/cluster-workflow-templates/{name}", self._route("template", self._template)),
@@ -174,6 +184,12 @@ class ArgoStub:
 
     async def _create(self, request: Request) -> Response:
         workflow = child(cast("JsonObject", await request.json()), "workflow")
+        name = text(workflow, "metadata", "name")
+        if (creating := self.creates.next(name)) is not None:
+            return await self.creates.follow(name, creating, lambda: self._make(name, workflow), self.faults.hang)
+        return await self._create_now(request, workflow)
+
+    async def _create_now(self, request: Request, workflow: JsonObject) -> Response:
         faults = self.faults
         if faults.quota_conflicts > 0:
             faults.quota_conflicts -= 1
@@ -185,8 +201,19 @@ class ArgoStub:
             return _error(400, 3, "spec: Required value: at least one of templates or workflowTemplateRef")
         metadata = child(workflow, "metadata")
         name = text(metadata, "name") or f"{text(metadata, 'generateName')}{uuid.uuid4().hex[:5]}"
-        if name in self.workflows:
+        created = self._make(name, workflow)
+        if created is None:
             return _error(409, 6, f'workflows.argoproj.io "{name}" already exists')
+        if faults.lost_creates > 0:
+            faults.lost_creates -= 1
+            return await self._lost(request)
+        return JSONResponse(created)
+
+    def _make(self, name: str, workflow: JsonObject) -> JsonObject | None:
+        """Create a workflow; None when its name is taken."""
+        if name in self.workflows:
+            return None
+        metadata = child(workflow, "metadata")
         metadata |= {
             "name": name,
             "namespace": self.namespace,
@@ -198,15 +225,16 @@ class ArgoStub:
         workflow["status"] = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
         self._put(name, workflow, "ADDED")
         self._run(name)
-        if faults.lost_creates > 0:
-            faults.lost_creates -= 1
-            return await self._lost(request)
-        return JSONResponse(created)
+        return created
 
     async def _get(self, request: Request) -> Response:
-        workflow = self.workflows.get(request.path_params["name"])
+        name = request.path_params["name"]
+        workflow = self.workflows.get(name)
+        if workflow is None and self.faults.archive and self.faults.archive_by_name:
+            archived = [one for one in self.archive.values() if text(one, "metadata", "name") == name]
+            workflow = archived[-1] if archived else None
         if workflow is None:
-            return _error(404, 5, f'workflows.argoproj.io "{request.path_params["name"]}" not found')
+            return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
         return JSONResponse(project(workflow, request.query_params.get("fields", "")))
 
     async def _list(self, request: Request) -> Response:
@@ -291,6 +319,13 @@ class ArgoStub:
             return _error(500, 13, "getting archived workflows not supported")
         workflow = self.archive.get(request.path_params["uid"])
         return JSONResponse(workflow) if workflow is not None else _error(404, 5, "not found")
+
+    async def _list_archived(self, request: Request) -> Response:
+        """A server without an archive lists nothing (`nullWorkflowArchive`)."""
+        wanted = _selector(request.query_params.get("listOptions.labelSelector", ""))
+        found = [w for w in self.archive.values() if _selected(w, wanted)] if self.faults.archive else []
+        shown: list[JsonValue] = [project(w, "metadata,status.phase,status.startedAt,status.finishedAt") for w in found]
+        return JSONResponse({"metadata": {}, "items": shown or None})
 
     async def _template(self, request: Request) -> Response:
         name = request.path_params["name"]

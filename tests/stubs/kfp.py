@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from tests.stubs.creates import CreateScript
 from tests.stubs.server import ServedApp
 from workers.engines.json_view import children, text
 from workflows.values import JsonObject, JsonValue
@@ -70,6 +71,7 @@ class KfpStub:
         tasks: makes the 3.x tasks of a run; may be replaced.
         ending: seconds from a terminate request to the end.
         ends_as: the state after a terminate; the real server says FAILED or CANCELED.
+        creates: what becomes of single creates, by the run's display name.
         requests: how often each route was asked.
     """
 
@@ -80,6 +82,7 @@ class KfpStub:
         self.ends_as = "FAILED"
         self.faults = KfpFaults()
         self.plans: dict[str, list[str]] = {}
+        self.creates = CreateScript()
         self.tasks: Callable[[JsonObject], list[JsonObject]] = lambda run: []
         self.runs: dict[str, JsonObject] = {}
         self.experiments: dict[str, JsonObject] = {}
@@ -109,6 +112,11 @@ class KfpStub:
         """End a running run; from any thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._finish, run_id, state, error)
+
+    def land(self, name: str) -> None:
+        """Carry out the creates of a name that are held back; from any thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self.creates.land, name)
 
     def state(self, run_id: str) -> str:
         return text(self.runs[run_id], "state")
@@ -168,6 +176,14 @@ class KfpStub:
 
     async def _create(self, request: Request) -> Response:
         run = cast("JsonObject", await request.json())
+        name = text(run, "display_name")
+        if (creating := self.creates.next(name)) is not None:
+            return await self.creates.follow(
+                name, creating, lambda: self._run(text(self._make(run), "run_id")), self.faults.hang
+            )
+        return await self._create_now(run)
+
+    async def _create_now(self, run: JsonObject) -> Response:
         faults = self.faults
         if faults.refused_creates > 0:
             faults.refused_creates -= 1

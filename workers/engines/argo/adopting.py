@@ -9,6 +9,7 @@ from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.manifest import run_identity
 from workers.engines.base import Submission
 from workers.engines.fencing import Fence, Try
+from workers.engines.json_view import text
 from workers.engines.others import Other, Others
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
 from workflows.errors import EngineRunForeign
@@ -97,17 +98,25 @@ class ArgoAdopter:
         await self._others.end_all(ref, look)
 
     async def _find(self, submission: Submission, this: Try) -> JsonObject | None:
-        """The Workflow by its name; if an earlier try may have made one, in the archive too.
+        """The Workflow by its name; if an earlier try may have made one, of those in the archive too the oldest.
 
-        Reading by name falls back to the archive in servers from 3.5 on (getWorkflow in workflow_server.go); those
-        before show the archive under its own path only.
+        Reading by name falls back to the archive in servers from 3.5 on (getWorkflow in workflow_server.go), but shows
+        what has the name now before what had it: a create that came late, after the first one's time to live.
         """
         found = await self._client.get(submission.name, fields=IDENTITY)
-        if found is not None or not this.tried:
+        if not this.tried:
             return found
         archived = await self._client.archived_run(submission.key.hash)
         ours = [one for one in archived if run_identity(one)[0] == str(submission.key)]
-        return ours[0] if ours else None
+        if not ours or found is None:
+            return ours[0] if ours else None
+        oldest = min(ours[0], found, key=lambda one: text(one, "metadata", "creationTimestamp"))
+        if oldest is not found and run_identity(found)[0] == str(submission.key) and not reading.has_ended(found):
+            stays, other = self._ref(oldest), self._ref(found)
+            if stays.uid != other.uid:
+                await this.check()  # a straggler must not end what a later try has adopted
+                await self._others.tell(stays, [Other(submission.key, other, reading.was_shut_down(found))])
+        return oldest
 
     async def _create(self, name: str, workflow: JsonObject, this: Try, send_by: float) -> JsonObject:
         """Create, and look again when the answer leaves open whether it was created.
