@@ -126,10 +126,10 @@ def to_step(step: StepSnapshot) -> pb.Step:
         cached_nodes=step.cached_nodes,
         started_at=to_timestamp(step.started_at),
         finished_at=to_timestamp(step.finished_at),
+        note=step.note,
     )
     if step.run is not None:
-        ref = step.run
-        message.run.CopyFrom(pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url))
+        message.run.CopyFrom(to_engine_run(step.run))
     if step.duration is not None:
         message.duration.FromTimedelta(step.duration)
     return message
@@ -139,10 +139,7 @@ def from_step(step: pb.Step) -> StepSnapshot:
     kind = EngineKind(step.kind)
     run = None
     if step.HasField("run"):
-        run = EngineRunRef(
-            engine=step.engine, kind=kind, name=step.run.name, uid=step.run.uid, namespace=step.run.namespace,
-            url=step.run.url,
-        )  # fmt: skip
+        run = from_engine_run(step.run, step.engine, kind)
     return StepSnapshot(
         name=step.name,
         kind=kind,
@@ -157,7 +154,16 @@ def from_step(step: pb.Step) -> StepSnapshot:
         cached_nodes=step.cached_nodes,
         started_at=from_timestamp(step.started_at if step.HasField("started_at") else None),
         finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
+        note=step.note,
     )
+
+
+def to_engine_run(ref: EngineRunRef) -> pb.EngineRun:
+    return pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url)
+
+
+def from_engine_run(run: pb.EngineRun, engine: str, kind: EngineKind) -> EngineRunRef:
+    return EngineRunRef(engine=engine, kind=kind, name=run.name, uid=run.uid, namespace=run.namespace, url=run.url)
 
 
 def to_artifact(artifact: Artifact) -> pb.Artifact:

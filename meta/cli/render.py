@@ -97,6 +97,9 @@ def print_run(console: Console, run: RunView) -> None:
     if run.message:
         console.print(Text(run.message, style="red"))
     console.print(steps_table(run, datetime.now(UTC)))
+    for step in run.steps:
+        if step.note:
+            console.print(Text(f"{step.name}: {step.note}", style="yellow"), soft_wrap=True)
     print_results(console, run)
 
 

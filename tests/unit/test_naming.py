@@ -31,3 +31,9 @@ def test_a_repeated_key_gives_the_name_that_was_given_before() -> None:
     key = RunKey(meta_run="hybrid-1", step="train_model", attempt=2)
     assert engine_run_name("hybrid-training", key) == "hybrid-training-train-model-" + key.hash
     assert key.hash == "4b8fa5a295"
+
+
+@given(st.text(min_size=1), st.from_regex(r"[a-z][a-z0-9_]*", fullmatch=True), st.integers(0, 999), st.integers(1, 99))
+def test_a_run_key_comes_back_from_its_text(meta_run: str, step: str, index: int, attempt: int) -> None:
+    key = RunKey(meta_run=meta_run, step=step, index=index, attempt=attempt)
+    assert RunKey.parse(str(key)) == key

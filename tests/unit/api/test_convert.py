@@ -29,6 +29,7 @@ STEP = StepSnapshot(
     cached_nodes=1,
     started_at=AT,
     finished_at=AT + timedelta(seconds=2.5),
+    note="retried by hand",
 )
 RUN = RunSnapshot(
     id="r",
