@@ -10,10 +10,12 @@ from typing import Self
 
 from meta.api.engines import Engines
 from meta.api.feed import RunFeed
+from meta.api.orphans import OrphanFinder
 from meta.api.reconcile import Reconciler
 from meta.api.server import ApiServer
 from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
+from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
@@ -28,6 +30,10 @@ STOP_GRACE_S = 5.0
 class Service:
     """All that one service process runs; `async with Service(config) as service` serves until the block ends.
 
+    Args:
+        config: of the service.
+        sweep: how often engine runs that nobody waits for are looked for.
+
     It starts without Temporal, NATS or engines and answers for each what is missing; only the store is waited for.
 
     Attributes:
@@ -35,8 +41,9 @@ class Service:
         triggers: None when no NATS is configured.
     """
 
-    def __init__(self, config: MetaConfig) -> None:
+    def __init__(self, config: MetaConfig, *, sweep: Pace | None = None) -> None:
         self._config = config
+        self._sweep = sweep or Pace()
         self._stack = AsyncExitStack()
         self.address = ""
         self.store: Store
@@ -54,11 +61,16 @@ class Service:
             stack.push_async_callback(engines.close)
             starter = Starter(self.store, temporal)
             self._background(stack, "feed", feed.run)
-            self._background(stack, "reconciler", Reconciler(self.store, temporal, feed).run)
+            finder = OrphanFinder(self.store, temporal, engines)
+            sweeper = Sweeper(self.store, engines, finder, self._sweep)
+            self._background(stack, "reconciler", Reconciler(self.store, temporal, feed, gone=sweeper.nudge).run)
+            if config.engines:
+                self._background(stack, "sweeper", sweeper.run)
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
-            server = ApiServer(MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines))
+            servicer = MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder)
+            server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)
             stack.push_async_callback(feed.close)  # first of all: watchers would hold the server up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +11,7 @@ from typing import Any
 from temporalio import activity
 
 from workers.artifacts import ArtifactStore
-from workers.engines.base import Engine
+from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.ports import BundleStore, Recorder
 from workers.submission import make_submission
@@ -30,6 +31,8 @@ from workflows.messages import (
 )
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
 from workflows.values import JsonObject, canonical_json
+
+log = logging.getLogger(__name__)
 
 MAX_OUTPUTS = 256 * 1024
 """Bytes of a step's outputs as JSON; they live in the history. Larger results are artifacts."""
@@ -65,11 +68,29 @@ class Activities:
         bundle = await self.bundles.get(message.bundle_digest)
         submission = make_submission(message, bundle)
         engine = get_engine(self.engines, submission.source.engine)
+        if message.previous is not None and await self._goes_on(engine, message.previous):
+            await self.recorder.attempt_submitted(message.definition_name, message.key, message.previous, _now())
+            await self.recorder.noted(message.key, "retried by hand at the engine; this attempt waits for that run")
+            return message.previous
         for artifact in submission.artifacts.values():
             await self.objects.check(artifact)
         ref = await engine.submit(submission)
         await self.recorder.attempt_submitted(message.definition_name, message.key, ref, _now())
         return ref
+
+    async def _goes_on(self, engine: Engine, previous: EngineRunRef) -> bool:
+        """Whether somebody has retried the run of the attempt before by hand, so that it runs, or has succeeded."""
+        phase = await engine.phase_of(previous)
+        if phase not in (RunPhase.RUNNING, RunPhase.SUCCEEDED):
+            return False
+        log.warning(
+            "engine '%s': %s (%s) was retried by hand and is %s; it is adopted instead of a second run",
+            previous.engine,
+            previous.name,
+            previous.uid,
+            phase.value,
+        )
+        return True
 
     @activity.defn(name=Activity.RESUME)
     async def resume(self, message: ResumeStep) -> EngineRunRef:

@@ -95,6 +95,10 @@ class Recorder(OtherRuns, Protocol):
         """An engine run was adopted for this attempt; the step is running."""
         ...
 
+    async def noted(self, key: RunKey, note: str) -> None:
+        """Say something about the engine run of this attempt beside its state, for whoever looks at the step."""
+        ...
+
     async def attempt_ended(
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
     ) -> None:

@@ -98,13 +98,19 @@ class ResolveOutputs(Message):
 
 
 class SubmitStep(Message):
-    """The manifest is not here: the activity reads it from the bundle, so histories stay small."""
+    """The manifest is not here: the activity reads it from the bundle, so histories stay small.
+
+    Attributes:
+        previous: the engine run of the attempt before, which somebody may have retried by hand meanwhile; then this
+            attempt waits for it instead of making a second one.
+    """
 
     definition_name: str
     bundle_digest: str
     key: RunKey
     name: str
     resolved: ResolvedStep
+    previous: EngineRunRef | None = None
 
 
 class ResumeStep(Message):
@@ -176,6 +182,7 @@ class StepSnapshot(Message):
     other_runs: list[OtherRun] = Field(
         default_factory=list[OtherRun], description="Ended beside the adopted ones; only the store knows them."
     )
+    note: str = Field(default="", description="What became of the engine run after the step was done with it.")
 
     @property
     def duration(self) -> timedelta | None:

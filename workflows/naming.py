@@ -14,6 +14,7 @@ ANNOTATION_KEY = "meta-workflows/key"  # the full run key
 ANNOTATION_DIGEST = "meta-workflows/spec-digest"
 LABEL_MANAGED = "app.kubernetes.io/managed-by"
 MANAGED_BY = "meta-workflows"
+_PARTS = 4
 
 
 class RunKey(BaseModel):
@@ -38,11 +39,12 @@ class RunKey(BaseModel):
 
     @classmethod
     def parse(cls, text: str) -> RunKey | None:
-        """Read what `str` of a key wrote; None for anything else."""
+        """Read what `str` wrote; None for anything else. A meta-run's id may hold slashes, the rest may not."""
         parts = text.rsplit("/", 3)
-        if len(parts) != 4 or not (parts[2].isdecimal() and parts[3].isdecimal()):
+        if len(parts) != _PARTS or not all(parts) or not (parts[2].isdecimal() and parts[3].isdecimal()):
             return None
-        return cls(meta_run=parts[0], step=parts[1], index=int(parts[2]), attempt=int(parts[3]))
+        meta_run, step, index, attempt = parts
+        return cls(meta_run=meta_run, step=step, index=int(index), attempt=int(attempt))
 
     @property
     def hash(self) -> str:

@@ -31,6 +31,8 @@ from workflows.spec.models import Step
 
 T = TypeVar("T")
 
+RETRIED_BY_HAND = "somebody has retried the engine run of the attempt before; this attempt waits for it"
+
 _CLASS_OF_CODE = {
     "ENGINE_RUN_FAILED": FailureClass.FAILED,
     "ENGINE_RUN_LOST": FailureClass.LOST,
@@ -47,6 +49,16 @@ class _Attempt:
     owner: RunKey  # the key that made the engine run: an earlier attempt's when this one resumed it
     name: str
     ref: EngineRunRef | None = None
+    previous: _Attempt | None = None  # whose engine run may be running again, when this one is not to resume it
+
+    def take(self, ref: EngineRunRef) -> bool:
+        """Note the engine run that was submitted; True if it is the one of the attempt before."""
+        self.ref = ref
+        before = self.previous
+        if before is None or before.ref is None or before.ref.uid != ref.uid:
+            return False
+        self.owner, self.name = before.owner, before.name
+        return True
 
 
 class StepRun:
@@ -117,6 +129,8 @@ class StepRun:
             attempt = _Attempt(key, key, engine_run_name(self._start.definition.name, key))
             if action is Action.RESUME and previous is not None:
                 attempt = replace(previous, key=key)
+            elif previous is not None:
+                attempt.previous = previous
             outcome = await self._attempt(attempt, resolved, action)
             if outcome.failure is None:
                 self._end(StepState.SUCCEEDED, "", outcome)
@@ -126,6 +140,8 @@ class StepRun:
                 self._end(STATE_OF[outcome.failure], outcome.message, outcome)
                 return
             action, previous = decision.action, attempt
+            if outcome.failure is FailureClass.REJECTED and action is Action.RESTART:
+                previous = None  # its engine run may well have succeeded: it is what came out that was refused
             left = self._step.retry.attempts - number
             self._board.waiting(self._name, f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
             self._changed()
@@ -159,18 +175,24 @@ class StepRun:
         name = self._start.definition.name
         if action is Action.RESUME and attempt.ref is not None:
             attempt.ref = await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))
+            by_hand = False
         else:
-            attempt.ref = await calls.submit(
+            ref = await calls.submit(
                 SubmitStep(
                     definition_name=name,
                     bundle_digest=self._start.bundle_digest,
                     key=attempt.key,
                     name=attempt.name,
                     resolved=resolved,
+                    previous=attempt.previous.ref if attempt.previous is not None else None,
                 ),
                 self._step.engine,
             )
+            by_hand = attempt.take(ref)
+        assert attempt.ref is not None  # set by either
         self._board.adopted(self._name, attempt.ref)
+        if by_hand:
+            self._board.waiting(self._name, RETRIED_BY_HAND)
         self._changed()
         this = asyncio.current_task()
         if this is not None and this.cancelling():  # a submit that completes in spite of it swallows the cancellation

@@ -126,12 +126,13 @@ def to_step(step: StepSnapshot) -> pb.Step:
         cached_nodes=step.cached_nodes,
         started_at=to_timestamp(step.started_at),
         finished_at=to_timestamp(step.finished_at),
+        note=step.note,
     )
     if step.run is not None:
-        message.run.CopyFrom(_to_engine_run(step.run))
+        message.run.CopyFrom(to_engine_run(step.run))
     for other in step.other_runs:
         message.other_runs.add(
-            run=_to_engine_run(other.ref), attempt=other.attempt, stays_uid=other.stays, ended_at=to_timestamp(other.at)
+            run=to_engine_run(other.ref), attempt=other.attempt, stays_uid=other.stays, ended_at=to_timestamp(other.at)
         )
     if step.duration is not None:
         message.duration.FromTimedelta(step.duration)
@@ -140,7 +141,7 @@ def to_step(step: StepSnapshot) -> pb.Step:
 
 def from_step(step: pb.Step) -> StepSnapshot:
     kind = EngineKind(step.kind)
-    run = _from_engine_run(step.run, step.engine, kind) if step.HasField("run") else None
+    run = from_engine_run(step.run, step.engine, kind) if step.HasField("run") else None
     return StepSnapshot(
         name=step.name,
         kind=kind,
@@ -157,21 +158,22 @@ def from_step(step: pb.Step) -> StepSnapshot:
         finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
         other_runs=[
             OtherRun(
-                ref=_from_engine_run(other.run, step.engine, kind),
+                ref=from_engine_run(other.run, step.engine, kind),
                 attempt=other.attempt,
                 stays=other.stays_uid,
                 at=other.ended_at.ToDatetime(tzinfo=UTC),
             )
             for other in step.other_runs
         ],
+        note=step.note,
     )
 
 
-def _to_engine_run(ref: EngineRunRef) -> pb.EngineRun:
+def to_engine_run(ref: EngineRunRef) -> pb.EngineRun:
     return pb.EngineRun(name=ref.name, uid=ref.uid, namespace=ref.namespace, url=ref.url)
 
 
-def _from_engine_run(run: pb.EngineRun, engine: str, kind: EngineKind) -> EngineRunRef:
+def from_engine_run(run: pb.EngineRun, engine: str, kind: EngineKind) -> EngineRunRef:
     return EngineRunRef(engine=engine, kind=kind, name=run.name, uid=run.uid, namespace=run.namespace, url=run.url)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from meta.api.feed import RunFeed
 from meta.api.temporal import Gone, TemporalRuns
@@ -22,8 +23,26 @@ class Reconciler:
     """Asks Temporal about watched runs often, and about every run that the store calls running now and then."""
 
     def __init__(
-        self, store: Store, temporal: TemporalRuns, feed: RunFeed, *, watched_s: float = WATCHED_S, all_s: float = ALL_S
+        self,
+        store: Store,
+        temporal: TemporalRuns,
+        feed: RunFeed,
+        *,
+        watched_s: float = WATCHED_S,
+        all_s: float = ALL_S,
+        gone: Callable[[], None] | None = None,
     ) -> None:
+        """Make one.
+
+        Args:
+            store: to bring up to date.
+            temporal: to ask.
+            feed: says which runs are watched.
+            watched_s: seconds between two looks at watched runs.
+            all_s: seconds between two looks at all of them.
+            gone: called when a run has ended without its workflow's last word: nobody has ended its engine runs.
+        """
+        self._gone = gone
         self._store = store
         self._temporal = temporal
         self._feed = feed
@@ -52,5 +71,7 @@ class Reconciler:
             if isinstance(word, Gone):
                 log.info("run %s has ended in Temporal: %s %s", run_id, word.state.value, word.message)
                 await self._store.runs.gone(run_id, word.state, word.message, word.at)
+                if self._gone is not None:
+                    self._gone()
             elif word is not None:
                 await self._store.runs.snapshot(word)

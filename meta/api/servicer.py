@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 from google.protobuf.message import Message
 from grpc import aio
@@ -11,6 +12,8 @@ from meta.api import convert
 from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
 from meta.api.feed import RunFeed
+from meta.api.orphan_messages import to_update
+from meta.api.orphans import OrphanFinder
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
@@ -30,8 +33,16 @@ class MetaServicer(MetaServiceServicer):
     """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status."""
 
     def __init__(
-        self, store: Store, temporal: TemporalRuns, *, starter: Starter, feed: RunFeed, engines: Engines
+        self,
+        store: Store,
+        temporal: TemporalRuns,
+        *,
+        starter: Starter,
+        feed: RunFeed,
+        engines: Engines,
+        orphans: OrphanFinder,
     ) -> None:
+        self._orphans = orphans
         self._store = store
         self._temporal = temporal
         self._starter = starter
@@ -134,6 +145,12 @@ class MetaServicer(MetaServiceServicer):
                 for report in await self._engines.report()
             ]
         )
+
+    async def Orphans(self, request: pb.OrphansRequest, context: _Context) -> AsyncIterator[pb.OrphansUpdate]:
+        findings = self._orphans.report(request.engine, terminate=request.terminate, uids=tuple(request.uids))
+        async with aclosing(findings):
+            async for finding in findings:
+                yield to_update(finding)
 
     def _run(self, run: RunSnapshot) -> pb.Run:
         return convert.to_run(run, self._temporal.url(run.id))

@@ -66,6 +66,22 @@ class Gone:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Existence:
+    """How a meta-run stands.
+
+    Attributes:
+        abrupt: it ended without its workflow's doing (terminated, timed out in Temporal), so that nobody has ended its
+            engine runs. A workflow that ends by itself has seen them ended.
+        ended_at: None while it runs.
+    """
+
+    state: RunState
+    abrupt: bool
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
 class TemporalRuns:
     """Starts, looks at and cancels the workflows of meta-runs.
 
@@ -149,6 +165,28 @@ class TemporalRuns:
             **memo.model_dump(exclude={"inputs_digest"}),
         )
         return await self._asked(run_id) or blank
+
+    async def existence(self, run_id: str) -> Existence | None:
+        """How a meta-run stands; None when Temporal has no such run, or no longer. Reads what was just written."""
+        try:
+            description = await self._describe(run_id)
+        except NotFound:
+            return None
+        status = description.status or WorkflowExecutionStatus.RUNNING
+        return Existence(
+            state=_STATES.get(status, RunState.RUNNING),
+            abrupt=status in (WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT),
+            started_at=description.start_time,
+            ended_at=description.close_time,
+        )
+
+    async def asked(self, run_id: str) -> RunSnapshot | None:
+        """A running meta-run's own word; None when no worker can be asked just now.
+
+        Raises:
+            ServiceUnavailable: never; a Temporal that does not answer reads as None too.
+        """
+        return await self._asked(run_id)
 
     async def last_word(self, run_id: str) -> RunSnapshot | Gone | None:
         """How a run ended; None while it goes on."""

@@ -99,6 +99,9 @@ def print_run(console: Console, run: RunView) -> None:
     console.print(steps_table(run, datetime.now(UTC)))
     if line := other_runs_line(run):
         console.print(Text(line, style="yellow"), soft_wrap=True)
+    for step in run.steps:
+        if step.note:
+            console.print(Text(f"{step.name}: {step.note}", style="yellow"), soft_wrap=True)
     print_results(console, run)
 
 

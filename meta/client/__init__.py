@@ -8,12 +8,28 @@ async with MetaClient("127.0.0.1:7400") as client:
 """
 
 from meta.client.client import MetaClient
-from meta.client.views import EngineInfo, LogEntry, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+from meta.client.views import (
+    EndedOrphan,
+    EngineInfo,
+    EngineProblem,
+    LogEntry,
+    MissingInfo,
+    OrphanInfo,
+    PublishedInfo,
+    RunFailed,
+    RunsPage,
+    RunView,
+    StartedRun,
+)
 
 __all__ = [
+    "EndedOrphan",
     "EngineInfo",
+    "EngineProblem",
     "LogEntry",
     "MetaClient",
+    "MissingInfo",
+    "OrphanInfo",
     "PublishedInfo",
     "RunFailed",
     "RunView",

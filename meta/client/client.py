@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -14,8 +14,9 @@ from meta.api import convert
 from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceStub
+from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
-from meta.client.views import EngineInfo, LogEntry, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+from meta.client.views import EngineInfo, LogEntry, OrphanNews, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
 from meta.config import DEFAULT_GRPC
 from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
@@ -222,6 +223,32 @@ class MetaClient:
             EngineInfo(name=e.name, kind=e.kind, url=e.url, ok=e.ok, version=e.version, message=e.message, hint=e.hint)
             for e in reply.engines
         ]
+
+    async def orphans(
+        self, engine: str = "", *, terminate: bool = False, uids: Collection[str] = ()
+    ) -> AsyncGenerator[OrphanNews]:
+        """Engine runs that belong to no live meta-run, and running steps whose engine run is gone.
+
+        Args:
+            engine: only this one; empty: all.
+            terminate: end what is found, also what the service leaves alone by itself; an `EndedOrphan` for each.
+            uids: end only the engine runs of these ids; none: all that are found.
+
+        Yields:
+            What is found, engine by engine. An engine that does not answer gives an `EngineProblem`.
+
+        Raises:
+            NotFound: there is no engine of this name.
+            ServiceUnavailable: the service, or Temporal behind it, does not answer.
+        """
+        request = pb.OrphansRequest(engine=engine, terminate=terminate, uids=uids)
+        try:
+            async for update in self._stub.Orphans(request):
+                news = news_of(update)
+                if news is not None:
+                    yield news
+        except aio.AioRpcError as error:
+            raise error_of(error) from error
 
     @property
     def _stub(self) -> MetaServiceAsyncStub:

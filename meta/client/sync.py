@@ -104,3 +104,4 @@ class MetaClient:
     cancel = _call(AsyncMetaClient.cancel)
     logs = _stream(AsyncMetaClient.logs)
     engines = _call(AsyncMetaClient.engines)
+    orphans = _stream(AsyncMetaClient.orphans)

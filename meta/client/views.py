@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from workflows.errors import MetaError
 from workflows.messages import RunSnapshot
+from workflows.outcome import EngineRunRef
 from workflows.spec.models import MetaWorkflow
 
 
@@ -57,6 +58,56 @@ class EngineInfo(View):
     version: str = ""
     message: str = ""
     hint: str = ""
+
+
+class OrphanInfo(View):
+    """An engine run that goes on and belongs to no live meta-run.
+
+    Attributes:
+        key: the run key it carries: meta-run, step, index, attempt.
+        meta_run: empty when the key cannot be read.
+        state: the engine's own word.
+        reason: why it is one, in a few words; `detail` says more.
+        swept: the service ends it by itself.
+    """
+
+    run: EngineRunRef
+    key: str
+    meta_run: str
+    state: str
+    reason: str
+    detail: str = ""
+    swept: bool = False
+    created_at: datetime | None = None
+
+
+class MissingInfo(View):
+    """A running step of a live meta-run whose engine run the engine no longer has."""
+
+    meta_run: str
+    step: str
+    run: EngineRunRef
+
+
+class EngineProblem(View):
+    """An engine that could not be asked."""
+
+    engine: str
+    message: str
+    hint: str = ""
+
+
+class EndedOrphan(View):
+    """What became of ending an orphan; `message` says why it has not ended yet."""
+
+    engine: str
+    name: str
+    uid: str
+    ended: bool
+    message: str = ""
+
+
+OrphanNews = OrphanInfo | MissingInfo | EngineProblem | EndedOrphan
 
 
 class LogEntry(View):

@@ -20,7 +20,7 @@ _STATE_OF_FAILURE = {
     FailureClass.TIMED_OUT: StepState.TIMED_OUT,
     FailureClass.CANCELLED: StepState.CANCELLED,
 }
-_FILLED = ("run", "outputs", "artifacts", "nodes", "cached_nodes", "started_at", "finished_at")
+_FILLED = ("run", "outputs", "artifacts", "nodes", "cached_nodes", "started_at", "finished_at", "note")
 _RUN_FILLED = ("bundle_digest", "request_id", "trigger", "temporal_run_id", "inputs", "started_at")
 
 

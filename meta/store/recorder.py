@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -56,16 +56,8 @@ class LineageRecorder:
             row.message = outcome.message
             row.outputs = outcome.outputs
             identity = _identity(key)
-            nodes: list[dict[str, Any]] = [
-                {
-                    **identity,
-                    **node.model_dump(include={"id", "name", "type", "phase", "cached", "started_at", "finished_at"}),
-                    "node": node.model_dump(mode="json"),
-                }
-                for node in outcome.nodes
-            ]
-            for at_row in range(0, len(nodes), _CHUNK):
-                await self._database.insert_missing(session, NodeRow, nodes[at_row : at_row + _CHUNK])
+            for rows in node_rows(key, outcome):
+                await self._database.insert_missing(session, NodeRow, rows)
             artifacts: list[dict[str, Any]] = [
                 {
                     **identity,
@@ -132,6 +124,19 @@ class LineageRecorder:
         row = await session.get(EngineRunRow, (key.meta_run, key.step, key.index, key.attempt))
         assert row is not None  # inserted above
         return row
+
+
+def node_rows(key: RunKey, outcome: Outcome) -> Iterator[list[dict[str, Any]]]:
+    """The nodes of an engine run as rows, in lots that one insert takes."""
+    for at in range(0, len(outcome.nodes), _CHUNK):
+        yield [
+            {
+                **_identity(key),
+                **node.model_dump(include={"id", "name", "type", "phase", "cached", "started_at", "finished_at"}),
+                "node": node.model_dump(mode="json"),
+            }
+            for node in outcome.nodes[at : at + _CHUNK]
+        ]
 
 
 def _identity(key: RunKey) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Self
 
 from meta.store.bundles import Bundles, Workflows
 from meta.store.database import Database, make_engine, parse_url
+from meta.store.engine_runs import EngineRuns
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
@@ -28,6 +29,7 @@ class Store:
         self.workflows = Workflows(database)
         self.runs = Runs(database)
         self.recorder = LineageRecorder(database, self.runs)
+        self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
         self.leases = KeyLeases(database)
 
@@ -67,6 +69,10 @@ class Store:
     async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
         """See `LineageRecorder.attempt_submitted`."""
         await self.recorder.attempt_submitted(workflow, key, ref, at)
+
+    async def noted(self, key: RunKey, note: str) -> None:
+        """See `EngineRuns.noted`."""
+        await self.engine_runs.noted(key, note)
 
     async def attempt_ended(
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime

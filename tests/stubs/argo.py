@@ -439,7 +439,7 @@ def _selector(given: str) -> dict[str, str]:
 
 def _selected(workflow: JsonObject, wanted: dict[str, str]) -> bool:
     labels = child(workflow, "metadata", "labels")
-    return all(labels.get(key) == value for key, value in wanted.items())
+    return all((labels.get(key.rstrip("!")) == value) is not key.endswith("!") for key, value in wanted.items())
 
 
 def _error(status: int, code: int, message: str) -> JSONResponse:

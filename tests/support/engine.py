@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
@@ -76,6 +76,25 @@ class ScriptedEngine:
             run.set_result(Outcome(failure=FailureClass.CANCELLED, message="ended"))
         self._tell()
         return run is not None
+
+    async def list_ours(self) -> AsyncIterator[OurRun]:
+        for one in self.submitted:
+            if not self._runs[one.name].done():
+                ref = EngineRunRef(engine=self.name, kind=self.kind, name=one.name, uid=f"uid-{one.name}")
+                yield OurRun(key=str(one.key), ref=ref, state="Running")
+
+    async def phase_of(self, ref: EngineRunRef) -> RunPhase:
+        run = self._runs.get(ref.name)
+        if run is None:
+            return RunPhase.GONE
+        if not run.done():
+            return RunPhase.RUNNING
+        return RunPhase.SUCCEEDED if run.result().succeeded else RunPhase.FAILED
+
+    def retry_by_hand(self, step: str) -> None:
+        """Start the newest run of a step again in place, as a person does at the engine."""
+        name = next(one.name for one in reversed(self.submitted) if one.key.step == step)
+        self._begin(step, name)
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
         yield LogLine(node=ref.name, text="a line")

@@ -22,6 +22,7 @@ class MemoryStore:
     submitted: list[RunKey] = field(default_factory=list[RunKey])
     ended: list[RunKey] = field(default_factory=list[RunKey])
     snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
+    notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
 
     def put(self, bundle: Bundle) -> str:
         self.bundles[bundle.digest] = bundle
@@ -34,6 +35,9 @@ class MemoryStore:
 
     async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
         self.submitted.append(key)
+
+    async def noted(self, key: RunKey, note: str) -> None:
+        self.notes[key] = note
 
     async def attempt_ended(
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime

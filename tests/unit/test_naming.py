@@ -42,3 +42,9 @@ def test_the_key_that_a_run_carries_is_known_by_its_name(
     assert key_of_name(name, str(key)) == key
     assert key_of_name(name, str(key.model_copy(update={"attempt": attempt + 1}))) is None
     assert key_of_name(name, run) is None
+
+
+@given(st.text(min_size=1), st.from_regex(r"[a-z][a-z0-9_]*", fullmatch=True), st.integers(0, 999), st.integers(1, 99))
+def test_a_run_key_comes_back_from_its_text(meta_run: str, step: str, index: int, attempt: int) -> None:
+    key = RunKey(meta_run=meta_run, step=step, index=index, attempt=attempt)
+    assert RunKey.parse(str(key)) == key

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Protocol
 
 from workflows.naming import RunKey
@@ -45,6 +46,35 @@ class LogLine:
     node: str
     text: str
     at: datetime | None = None
+
+
+class RunPhase(StrEnum):
+    """How an engine run stands now. `FAILED` is any end but success; `GONE`: the engine has no record of it."""
+
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    GONE = "gone"
+
+    @property
+    def ended(self) -> bool:
+        return self in (RunPhase.SUCCEEDED, RunPhase.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class OurRun:
+    """An engine run that says it is ours and that has not ended.
+
+    Attributes:
+        key: the run key it carries, as `str(RunKey)` writes it.
+        state: the engine's own word.
+        created_at: by the engine's clock.
+    """
+
+    key: str
+    ref: EngineRunRef
+    state: str
+    created_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +136,17 @@ class Engine(Protocol):
         Returns:
             True if there was a run.
         """
+        ...
+
+    def list_ours(self) -> AsyncIterator[OurRun]:
+        """Runs in this engine's namespace that carry our identity and have not ended, page by page.
+
+        The list may lag behind: what it shows as running can have ended, what is new can be missing.
+        """
+        ...
+
+    async def phase_of(self, ref: EngineRunRef) -> RunPhase:
+        """How one run stands; read by name or id, so that it does not lag as the list does."""
         ...
 
     def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:

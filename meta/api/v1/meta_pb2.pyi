@@ -688,6 +688,7 @@ class Step(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     OTHER_RUNS_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """argo or kfp."""
@@ -700,6 +701,8 @@ class Step(_message.Message):
     nodes: _builtins.int
     cached_nodes: _builtins.int
     """How many of them the engine served from its cache."""
+    note: _builtins.str
+    """What became of the engine run after the step was done with it."""
     @_builtins.property
     def run(self) -> Global___EngineRun: ...
     @_builtins.property
@@ -732,10 +735,11 @@ class Step(_message.Message):
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         other_runs: _abc.Iterable[Global___OtherRun] | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "finished_at", b"finished_at", "run", b"run", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "note", b"note", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -800,6 +804,220 @@ class EngineRun(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineRun: _TypeAlias = EngineRun  # noqa: Y015
+
+@_typing.final
+class OrphansRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    TERMINATE_FIELD_NUMBER: _builtins.int
+    UIDS_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    """Empty: every engine."""
+    terminate: _builtins.bool
+    """End what is found."""
+    @_builtins.property
+    def uids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With `terminate`: only the engine runs of these ids. Empty: all that are found."""
+
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        terminate: _builtins.bool = ...,
+        uids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "terminate", b"terminate", "uids", b"uids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrphansRequest: _TypeAlias = OrphansRequest  # noqa: Y015
+
+@_typing.final
+class OrphansUpdate(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORPHAN_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def orphan(self) -> Global___Orphan: ...
+    @_builtins.property
+    def missing(self) -> Global___MissingRun: ...
+    @_builtins.property
+    def problem(self) -> Global___EngineProblem:
+        """An engine that could not be asked; the others go on."""
+
+    @_builtins.property
+    def ended(self) -> Global___EndedOrphan:
+        """With `terminate`, for each orphan."""
+
+    def __init__(
+        self,
+        *,
+        orphan: Global___Orphan | None = ...,
+        missing: Global___MissingRun | None = ...,
+        problem: Global___EngineProblem | None = ...,
+        ended: Global___EndedOrphan | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "missing", b"missing", "news", b"news", "orphan", b"orphan", "problem", b"problem"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "missing", b"missing", "news", b"news", "orphan", b"orphan", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_news: _TypeAlias = _typing.Literal["orphan", "missing", "problem", "ended"]  # noqa: Y015
+    _WhichOneofArgType_news: _TypeAlias = _typing.Literal["news", b"news"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_news) -> _WhichOneofReturnType_news | None: ...
+
+Global___OrphansUpdate: _TypeAlias = OrphansUpdate  # noqa: Y015
+
+@_typing.final
+class Orphan(_message.Message):
+    """An engine run that goes on and belongs to no live meta-run."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    META_RUN_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    SWEPT_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    kind: _builtins.str
+    key: _builtins.str
+    """The run key it carries: meta-run, step, index, attempt."""
+    meta_run: _builtins.str
+    """Empty when the key cannot be read."""
+    state: _builtins.str
+    """The engine's own word."""
+    reason: _builtins.str
+    """meta-run ended, step ended, superseded, duplicate, retried by hand, not of its meta-run's time, unknown meta-run,
+    unreadable key.
+    """
+    detail: _builtins.str
+    swept: _builtins.bool
+    """The service ends it by itself."""
+    @_builtins.property
+    def run(self) -> Global___EngineRun: ...
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        run: Global___EngineRun | None = ...,
+        key: _builtins.str = ...,
+        meta_run: _builtins.str = ...,
+        state: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        swept: _builtins.bool = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "detail", b"detail", "engine", b"engine", "key", b"key", "kind", b"kind", "meta_run", b"meta_run", "reason", b"reason", "run", b"run", "state", b"state", "swept", b"swept"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Orphan: _TypeAlias = Orphan  # noqa: Y015
+
+@_typing.final
+class MissingRun(_message.Message):
+    """A running step of a live meta-run whose engine run the engine no longer has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    META_RUN_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    meta_run: _builtins.str
+    step: _builtins.str
+    engine: _builtins.str
+    kind: _builtins.str
+    @_builtins.property
+    def run(self) -> Global___EngineRun: ...
+    def __init__(
+        self,
+        *,
+        meta_run: _builtins.str = ...,
+        step: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        run: Global___EngineRun | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "kind", b"kind", "meta_run", b"meta_run", "run", b"run", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MissingRun: _TypeAlias = MissingRun  # noqa: Y015
+
+@_typing.final
+class EngineProblem(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    message: _builtins.str
+    hint: _builtins.str
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        message: _builtins.str = ...,
+        hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "hint", b"hint", "message", b"message"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineProblem: _TypeAlias = EngineProblem  # noqa: Y015
+
+@_typing.final
+class EndedOrphan(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENGINE_FIELD_NUMBER: _builtins.int
+    RUN_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    engine: _builtins.str
+    ended: _builtins.bool
+    """False: the engine has not confirmed it; `message` says why."""
+    message: _builtins.str
+    @_builtins.property
+    def run(self) -> Global___EngineRun: ...
+    def __init__(
+        self,
+        *,
+        engine: _builtins.str = ...,
+        run: Global___EngineRun | None = ...,
+        ended: _builtins.bool = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["run", b"run"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ended", b"ended", "engine", b"engine", "message", b"message", "run", b"run"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EndedOrphan: _TypeAlias = EndedOrphan  # noqa: Y015
 
 @_typing.final
 class Artifact(_message.Message):

@@ -89,6 +89,11 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.LogLine.FromString,
                 _registered_method=True)
+        self.Orphans = channel.unary_stream(
+                '/meta.v1.MetaService/Orphans',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.FromString,
+                _registered_method=True)
         self.Engines = channel.unary_unary(
                 '/meta.v1.MetaService/Engines',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.EnginesRequest.SerializeToString,
@@ -169,6 +174,14 @@ class MetaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Orphans(self, request, context):
+        """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
+        `terminate` the former are ended, also those that the service leaves alone by itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Engines(self, request, context):
         """The configured engines and whether they answer.
         """
@@ -228,6 +241,11 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Logs,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.LogLine.SerializeToString,
+            ),
+            'Orphans': grpc.unary_stream_rpc_method_handler(
+                    servicer.Orphans,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.SerializeToString,
             ),
             'Engines': grpc.unary_unary_rpc_method_handler(
                     servicer.Engines,
@@ -510,6 +528,33 @@ class MetaService:
             '/meta.v1.MetaService/Logs',
             meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.LogLine.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Orphans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/meta.v1.MetaService/Orphans',
+            meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.FromString,
             options,
             channel_credentials,
             insecure,

@@ -53,6 +53,10 @@ class MetaServiceStub:
     Cancel: _grpc.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
     Logs: _grpc.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]
+    Orphans: _grpc.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]
+    """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
+    `terminate` the former are ended, also those that the service leaves alone by itself.
+    """
     Engines: _grpc.UnaryUnaryMultiCallable[_meta_pb2.EnginesRequest, _meta_pb2.EnginesResponse]
     """The configured engines and whether they answer."""
 
@@ -81,6 +85,10 @@ class MetaServiceAsyncStub(MetaServiceStub):
     Cancel: _aio.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]  # type: ignore[assignment]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
     Logs: _aio.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]  # type: ignore[assignment]
+    Orphans: _aio.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]  # type: ignore[assignment]
+    """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
+    `terminate` the former are ended, also those that the service leaves alone by itself.
+    """
     Engines: _aio.UnaryUnaryMultiCallable[_meta_pb2.EnginesRequest, _meta_pb2.EnginesResponse]  # type: ignore[assignment]
     """The configured engines and whether they answer."""
 
@@ -166,6 +174,16 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _meta_pb2.LogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_meta_pb2.LogLine], _abc.AsyncIterator[_meta_pb2.LogLine]]: ...
+
+    @_abc_1.abstractmethod
+    def Orphans(
+        self,
+        request: _meta_pb2.OrphansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_meta_pb2.OrphansUpdate], _abc.AsyncIterator[_meta_pb2.OrphansUpdate]]:
+        """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
+        `terminate` the former are ended, also those that the service leaves alone by itself.
+        """
 
     @_abc_1.abstractmethod
     def Engines(

@@ -37,6 +37,7 @@ STEP = StepSnapshot(
             at=AT,
         )
     ],
+    note="retried by hand",
 )
 RUN = RunSnapshot(
     id="r",

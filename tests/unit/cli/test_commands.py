@@ -15,6 +15,7 @@ from tests.integration.service.servers import CHAIN, write_chain
 
 COMMANDS = [
     "run", "get", "list", "watch", "cancel", "logs", "publish", "workflows", "validate", "catalog", "schema", "engines",
+    "orphans",
 ]  # fmt: skip
 
 

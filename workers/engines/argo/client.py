@@ -6,7 +6,7 @@ they refuse nulls and fields that newer servers add, and its watch buffers for e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar, cast
 
 from urllib3 import BaseHTTPResponse
@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _CHUNK = 65536
 _NO_ARCHIVE = (403, 404, 501)  # no right to it, or no such path
+_PAGE, _PAGES = 200, 100
+_COMPLETED = "workflows.argoproj.io/completed"
 _WORKFLOWS = "/api/v1/workflows/{namespace}"
 _WORKFLOW = "/api/v1/workflows/{namespace}/{name}"
 _EVENTS = "/api/v1/workflow-events/{namespace}"
@@ -94,6 +96,25 @@ class ArgoClient:
         query = {"listOptions.labelSelector": OURS, "fields": LIST_FIELDS}
         found = await self._caller.call("GET", _WORKFLOWS, where=self._at(""), query=query)
         return children(found, "items"), text(found, "metadata", "resourceVersion")
+
+    async def list_unended(self) -> AsyncIterator[JsonObject]:
+        """Our workflows that are not labelled as completed, page by page, with metadata and phase.
+
+        The label keeps what has ended, the archive above all, out of the list; the controller sets it at the end, and a
+        retry takes it away (`workflow/controller/operator.go`, `workflow/util/util.go`).
+        """
+        query: dict[str, str | int] = {
+            "listOptions.labelSelector": f"{OURS},{_COMPLETED}!=true",
+            "listOptions.limit": _PAGE,
+            "fields": "metadata,items.metadata,items.status.phase",
+        }
+        for _ in range(_PAGES):
+            page = await self._caller.call("GET", _WORKFLOWS, where=self._at(""), query=query)
+            for item in children(page, "items"):
+                yield item
+            if not (token := text(page, "metadata", "continue")):
+                return
+            query["listOptions.continue"] = token
 
     async def list_run(self, key_hash: str) -> list[JsonObject]:
         """Workflows that carry the hash of a run key, with metadata and phase."""

@@ -9,13 +9,14 @@ from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
+from workers.engines.argo import ours
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.adopting import IDENTITY, ArgoAdopter
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity
 from workers.engines.argo.watcher import ArgoWatcher
-from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
 from workers.engines.local_keeper import LocalKeeper
@@ -110,6 +111,16 @@ class ArgoEngine:
             await asyncio.sleep(backoff.next())
             running = await self._runs_of(key, name, ref)
         return True
+
+    async def list_ours(self) -> AsyncGenerator[OurRun]:
+        """See `Engine.list_ours`."""
+        async with aclosing(ours.list_unended(self._client, self._ref)) as runs:
+            async for run in runs:
+                yield run
+
+    async def phase_of(self, ref: EngineRunRef) -> RunPhase:
+        """See `Engine.phase_of`."""
+        return await ours.phase_of(self._client, ref)
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: lines of all pods' main containers."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
-from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
+from workers.engines.kfp import ours
 from workers.engines.kfp import outcome as reading
 from workers.engines.kfp.adopting import KfpAdopter
 from workers.engines.kfp.client import KfpClient
@@ -129,6 +131,16 @@ class KfpEngine:
             await asyncio.sleep(backoff.next())
             running = await self._runs_of(key, name, ref)
         return True
+
+    async def list_ours(self) -> AsyncGenerator[OurRun]:
+        """See `Engine.list_ours`."""
+        async with aclosing(ours.list_unended(self._client, self._ref)) as runs:
+            async for run in runs:
+                yield run
+
+    async def phase_of(self, ref: EngineRunRef) -> RunPhase:
+        """See `Engine.phase_of`."""
+        return await ours.phase_of(self._client, ref)
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: KFP's API has no logs, so these are the errors of the run and its tasks."""
