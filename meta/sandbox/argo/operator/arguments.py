@@ -35,10 +35,6 @@ def process_arguments(
         if value is None:
             raise OperationError(f"inputs.parameters.{parameter.name} was not supplied")
         parameter.value = replace_string(value, values)  # of what is global: hooks, for one, leave it to here
-        if parameter.enum and parameter.value not in parameter.enum:
-            raise OperationError(
-                f"inputs.parameters.{parameter.name}: value '{parameter.value}' is not in the enum {parameter.enum}"
-            )
         local[f"inputs.parameters.{parameter.name}"] = parameter.value
     if inputs.artifacts:
         inputs.artifacts = _artifacts(inputs.artifacts, arguments)
