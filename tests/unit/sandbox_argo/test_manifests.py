@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 
 import pytest
+from hera.workflows import models as m
 from pydantic import JsonValue
 
 from meta.sandbox.argo.manifest.read import ManifestError
+from meta.sandbox.argo.operator.arguments import process_arguments
 from meta.sandbox.argo.operator.operation import operate
 from meta.sandbox.argo.state.status import NodeStatus, Phase
+from meta.sandbox.kubernetes_objects import KubernetesObjects
 from tests.support.argo import Simulation, dag, pod, step, steps, task
 
 Template = dict[str, object]
@@ -155,3 +158,28 @@ def test_an_enum_binds_arguments_and_not_inputs() -> None:
     for values, message in wrong:
         with pytest.raises(ManifestError, match=message):
             Simulation(steps([step("s", "use", arguments={"parameters": [choice | values]})]), pod("use", "v"))
+
+
+def test_tags_in_a_workflows_argument_are_replaced_where_it_is_used() -> None:
+    spec = {"arguments": {"parameters": [{"name": "path", "value": "runs/{{workflow.name}}/x"}]}}
+    sim = Simulation(steps([use("a", "{{workflow.parameters.path}}")]), pod("use", "v"), **spec)
+    assert sim.run() is Phase.SUCCEEDED
+    assert sim.arguments == {"a": "runs/wf/x"}
+
+
+def test_all_inputs_together_are_a_list() -> None:
+    main = steps([use("a", "{{inputs.parameters}}")]) | {
+        "inputs": {"parameters": [{"name": "x", "default": "1", "description": "an <input>"}]}
+    }
+    sim = Simulation(main, pod("use", "v"))
+    assert sim.run() is Phase.SUCCEEDED
+    assert sim.arguments == {"a": '[{"name":"x","default":"1","value":"1","description":"an \\u003cinput\\u003e"}]'}
+
+
+def test_how_an_artifact_is_packed_is_its_producers_word() -> None:
+    """An argument displaces all of an input but its place and mode (ProcessArgs): it is opened if it is a tarball."""
+    wanted = m.Inputs(artifacts=[m.Artifact(name="a", path="/a", archive=m.ArchiveStrategy(none=m.NoneStrategy()))])
+    given = m.Arguments(artifacts=[m.Artifact(name="a", s3=m.S3Artifact(key="k"))])
+    processed = process_arguments(m.Template(name="t", inputs=wanted), given, {}, KubernetesObjects())
+    assert processed.inputs is not None and processed.inputs.artifacts is not None
+    assert (processed.inputs.artifacts[0].path, processed.inputs.artifacts[0].archive) == ("/a", None)
