@@ -238,13 +238,14 @@ def test_a_store_that_does_not_answer_and_a_damaged_tarball_end_the_pod_in_error
     argo: Argo, objects: ObjectServer
 ) -> None:
     objects.put("bad.tgz", b"no tarball")
-    main = shell("main", "true", inputs={"artifacts": [{"name": "x", "path": "/tmp/x", "archive": {"tar": NOTHING}}]})
+    main = shell("main", "true", inputs={"artifacts": [{"name": "x", "path": "/tmp/x"}]})
     places: dict[str, JsonObject] = {
         "away": {"endpoint": "127.0.0.1:1", "insecure": True, "key": "x"},
         "damaged": {"key": "bad.tgz"},
     }
     for name, place in places.items():
-        done = argo.run(workflow(name, "main", main, arguments={"artifacts": [{"name": "x", "s3": place}]}), "Error")
+        given: JsonObject = {"name": "x", "archive": {"tar": NOTHING}, "s3": place}
+        done = argo.run(workflow(name, "main", main, arguments={"artifacts": [given]}), "Error")
         reason = "cannot read x" if name == "away" else "cannot be opened as a gzip'd tar"
         assert f"artifact x failed to load: {reason}" in str(nodes_of(done)[name]["message"])
 

@@ -11,18 +11,21 @@ from meta.sandbox.argo.state.status import NodeStatus, Phase
 from tests.support.argo import Simulation, pod
 from tests.support.argo_model import Call, Dag, Model, Steps, show
 
-RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "AnySucceeded", "AllFailed")
+RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted")
+OF_ITEMS = ("AnySucceeded", "AllFailed")
 _often_true = st.sampled_from([True, True, True, False])
 
 
 @st.composite
-def depends(draw: st.DrawFn, names: list[str], levels: int = 2) -> object:
+def depends(draw: st.DrawFn, tasks: list[Call], levels: int = 2) -> object:
+    names = [task.name for task in tasks]
     kind = draw(st.sampled_from(["name", "result", "!", "&&", "||"] if levels else ["name", "result"]))
     if kind == "name":
         return draw(st.sampled_from(names))
     if kind == "result":
-        return (draw(st.sampled_from(names)), draw(st.sampled_from(RESULTS)))
-    parts = [draw(depends(names, levels - 1)) for _ in range(1 if kind == "!" else 2)]
+        task = draw(st.sampled_from(tasks))
+        return (task.name, draw(st.sampled_from(RESULTS if task.items is None else (*RESULTS, *OF_ITEMS))))
+    parts = [draw(depends(tasks, levels - 1)) for _ in range(1 if kind == "!" else 2)]
     return (kind, *parts)
 
 
@@ -52,7 +55,7 @@ def dags(draw: st.DrawFn, bad: str, *, nested: bool) -> Dag:
         names = [task.name for task in tasks]
         task = draw(calls(f"t{index}", bad, steps(bad, nested=False) if nested else None))
         if names and enhanced and draw(_often_true):
-            task = _with(task, depends=draw(depends(names)))
+            task = _with(task, depends=draw(depends(tasks)))
         elif not enhanced:
             needs = tuple(draw(st.lists(st.sampled_from(names), unique=True, max_size=2))) if names else ()
             task = _with(task, needs=needs, continues=draw(_continues))

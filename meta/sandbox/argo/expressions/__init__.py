@@ -7,7 +7,7 @@ a workflow is created. Source: expr-lang.org/docs/language-definition, util/temp
 """
 
 from meta.sandbox.argo.expressions.evaluate import Program, check_expression, compile_expression, environment
-from meta.sandbox.argo.expressions.values import ExpressionError, Value, as_text, to_string
+from meta.sandbox.argo.expressions.values import ExpressionError, Value, as_text, escaped, to_json, to_string
 
 __all__ = [
     "ExpressionError",
@@ -17,5 +17,7 @@ __all__ = [
     "check_expression",
     "compile_expression",
     "environment",
+    "escaped",
+    "to_json",
     "to_string",
 ]

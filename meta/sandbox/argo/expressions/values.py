@@ -95,8 +95,7 @@ def to_json(value: Value) -> str:
                 raise ExpressionError(f"json: unsupported value: {to_string(value)}")
             return go_float(value, smallest=-6, largest=21).replace("e-0", "e-").replace("e+0", "e+")
         case str():
-            text = json.dumps(value, ensure_ascii=False)
-            return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+            return escaped(json.dumps(value, ensure_ascii=False))
         case dict():
             entries = sorted((str(key), item) for key, item in value.items())
             return "{" + ",".join(f"{to_json(key)}:{to_json(item)}" for key, item in entries) + "}"
@@ -104,6 +103,11 @@ def to_json(value: Value) -> str:
             return "[" + ",".join(to_json(item) for item in value) + "]"
         case _:
             raise ExpressionError(f"{kind(value)} has no JSON form here")
+
+
+def escaped(text: str) -> str:
+    """JSON as encoding/json writes it: safe to stand in HTML."""
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def as_text(value: Value) -> str:

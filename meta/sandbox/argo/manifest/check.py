@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from hera.workflows import models as m
@@ -13,11 +12,19 @@ from meta.sandbox.argo.expressions import ExpressionError, check_expression
 from meta.sandbox.argo.manifest.merge import with_defaults
 from meta.sandbox.argo.manifest.pods import CannotRun, check_pod, check_volumes
 from meta.sandbox.argo.manifest.read import ManifestError
+from meta.sandbox.argo.manifest.tags import TagCheck, calls_scope, template_scope
 from meta.sandbox.argo.operator.arguments import has_location
 from meta.sandbox.argo.operator.config_maps import from_config_map
-from meta.sandbox.argo.operator.depends import DependsError, Outcome, dependencies, depends_logic, evaluate_depends
+from meta.sandbox.argo.operator.depends import (
+    DependsError,
+    Outcome,
+    dependencies,
+    depends_logic,
+    evaluate_depends,
+    items_needed,
+)
+from meta.sandbox.argo.operator.expand import expands
 from meta.sandbox.argo.operator.hooks import EXIT, keyed_hook
-from meta.sandbox.argo.operator.operation import CREATION_FORMATS
 from meta.sandbox.argo.operator.retries import POLICIES
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.operator.templates import (
@@ -39,15 +46,7 @@ _KINDS = {
 }  # fmt: skip
 LEAVES = frozenset({"container", "container_set", "script"})
 _NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*")
-_FIXED_TAGS = frozenset(
-    {"item", "pod.name", "node.name", "steps.name", "tasks.name", "retries", "workflow.name", "workflow.namespace",
-     "workflow.uid", "workflow.mainEntrypoint", "workflow.serviceAccountName", "workflow.parameters",
-     "workflow.parameters.json", "workflow.labels", "workflow.labels.json", "workflow.annotations",
-     "workflow.annotations.json", "workflow.creationTimestamp", "workflow.creationTimestamp.RFC3339",
-     "workflow.creationTimestamp.s", "workflow.priority", "workflow.scheduledTime", "workflow.status",
-     "workflow.failures", "workflow.duration", *(f"workflow.creationTimestamp.{c}" for c in CREATION_FORMATS)}
-)  # fmt: skip
-_OPEN_TAGS = ("item.", "lastRetry.", "workflow.outputs.", "workflow.labels.", "workflow.annotations.")
+_VALUE_NAME = re.compile(r"[-a-zA-Z0-9_]+")  # of a parameter or an artifact
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,11 @@ class _Outer:
     spec: m.WorkflowSpec
     templates: Templates
     rules: Rules
+
+    def template_of(self, call: m.WorkflowStep | m.DAGTask) -> m.Template | None:
+        """What a call uses; None where that shows only at run time."""
+        key = call.template or ""
+        return None if find_tags(key) else self.templates.get(key)
 
 
 STRICT = Rules()
@@ -99,10 +103,6 @@ def check_spec(spec: m.WorkflowSpec, cannot_run: CannotRun, find: Find = nowhere
         raise ManifestError("spec.entrypoint is required")
     for parameter in (spec.arguments.parameters if spec.arguments else None) or []:
         _check_argument("spec.arguments", parameter, open_values=rules.open_values)
-        if parameter.enum and parameter.value is not None and parameter.value not in parameter.enum:
-            raise ManifestError(
-                f"spec.arguments.{parameter.name}.value should be present in spec.arguments.{parameter.name}.enum list"
-            )
     for artifact in (spec.arguments.artifacts if spec.arguments else None) or []:
         if not has_location(artifact):
             raise ManifestError(f"spec.arguments.{artifact.name}.from, artifact location, or key is required")
@@ -146,6 +146,19 @@ def _unique(place: str, names: Iterable[str | None]) -> None:
         seen.add(name)
 
 
+def _check_names(place: str, values: Sequence[m.Parameter | m.Artifact] | None) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(value.name for value in values or []):
+        if not _VALUE_NAME.fullmatch(name):
+            raise ManifestError(
+                f"{place}[{index}].name: '{name}' is invalid: Parameter/Artifact name must consist of alpha-numeric "
+                "characters, '_' or '-' e.g. my_param_1, MY-PARAM-1"
+            )
+        if name in seen:
+            raise ManifestError(f"{place}[{index}].name '{name}' is not unique")
+        seen.add(name)
+
+
 def _check_reference(place: str, call: m.WorkflowStep | m.DAGTask) -> None:
     reference = call.template_ref
     if call.inline is not None and (call.template or reference is not None):
@@ -182,12 +195,11 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
     check_volumes(f"{place}.volumes", template.volumes)
     _check_retry(place, template.retry_strategy)
     _check_values(place, template, kinds[0])
-    outer, scope = _Outer(spec, templates, rules), _scope(template, spec)
-    siblings = _siblings(template)
+    outer = _Outer(spec, templates, rules)
+    scope = template_scope(template, spec, more_parameters=rules.template)
     if use.step:  # the calling template's tags are replaced in it too
         caller = templates.get(use.parent)
-        scope |= _scope(caller, spec)
-        siblings |= _siblings(caller)
+        scope |= template_scope(caller, spec, more_parameters=rules.template) | calls_scope(caller, outer.template_of)
     if template.steps is not None:
         groups = [list(group.root) for group in template.steps]
         steps = [step for group in groups for step in group]
@@ -196,7 +208,7 @@ def _check_template(key: str, spec: m.WorkflowSpec, templates: Templates, cannot
             _check_use(f"{place}.steps.{step.name}", step, outer)
     elif template.dag is not None:
         _check_dag(place, template.dag, outer)
-    _check_tags(place, without_inline(with_defaults(template, None)), scope, siblings, rules)
+    TagCheck(place, without_inline(with_defaults(template, None)), scope, outer.template_of).run()
 
 
 _NOT_OF_HTTP = ("activeDeadlineSeconds", "initContainers", "sidecars", "volumes", "archiveLocation", "outputs")
@@ -213,11 +225,6 @@ def _check_http(place: str, template: m.Template) -> None:
             check_expression(condition, {"request", "response"})
         except ExpressionError as error:
             raise ManifestError(f"{place}.http.successCondition: {error}") from error
-
-
-def _siblings(template: m.Template) -> set[str]:
-    kind = "tasks" if template.dag is not None else "steps"
-    return {f"{kind}.{call.name}" for call in calls_of(template)}
 
 
 def _check_limits(place: str, kind: str, template: m.Template) -> None:
@@ -261,9 +268,21 @@ def _check_hooks(place: str, on_exit: str | None, hooks: Mapping[str, m.Lifecycl
         _check_call(f"{place}.hooks.{name}", hook.template or "", arguments, templates, every=False, inputs=known)
 
 
+def _check_value_names(place: str, inputs: m.Inputs, outputs: m.Outputs, *, leaf: bool) -> None:
+    for where, values in (("inputs", inputs), ("outputs", outputs)):
+        _check_names(f"{place}.{where}.parameters", values.parameters)
+        _check_names(f"{place}.{where}.artifacts", values.artifacts)
+    loaded: dict[str | None, str] = {}
+    for index, artifact in enumerate(inputs.artifacts or []):
+        if leaf and (before := loaded.setdefault(artifact.path, artifact.name)) != artifact.name:
+            at = f"{place}.inputs.artifacts[{index}].path '{artifact.path}'"
+            raise ManifestError(f"{at} already mounted in inputs.artifacts.{before}")
+
+
 def _check_values(place: str, template: m.Template, kind: str) -> None:
     leaf = kind in LEAVES
     inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
+    _check_value_names(place, inputs, outputs, leaf=leaf)
     for parameter in inputs.parameters or []:
         if parameter.value_from is not None and not _only_config_map(parameter.value_from):
             raise ManifestError(
@@ -312,6 +331,8 @@ def _check_use(place: str, call: m.WorkflowStep | m.DAGTask, outer: _Outer) -> N
         _check_expression(f"{place}.arguments.artifacts.{artifact.name}.fromExpression", artifact.from_expression)
     if sum(map(bool, (call.with_items, call.with_param, call.with_sequence))) > 1:
         raise ManifestError(f"{place} only one of withItems, withParam, withSequence can be specified")
+    if call.with_sequence is not None and call.with_sequence.count is not None and call.with_sequence.end is not None:
+        raise ManifestError(f"{place} only one of count or end can be defined in withSequence")
     _check_call(place, call.template or "", call.arguments, templates)
     if call.when and not find_tags(call.when):
         try:
@@ -366,6 +387,14 @@ def _check_argument(place: str, parameter: m.Parameter, *, open_values: bool = F
         raise ManifestError(f"{name}.value or {name}.valueFrom is required")
     if source is not None and not _only_config_map(source):
         raise ManifestError(f"{place}.{parameter.name}.valueFrom: the sandbox has default and configMapKeyRef only")
+    if parameter.enum is not None:
+        name = f"{place}.{parameter.name}"
+        if not parameter.enum:
+            raise ManifestError(f"{name}.enum should contain at least one value")
+        if parameter.value is None and not open_values:
+            raise ManifestError(f"{name}.value is required")
+        if parameter.value is not None and parameter.value not in parameter.enum:
+            raise ManifestError(f"{name}.value should be present in {name}.enum list")
 
 
 def _only_config_map(source: m.ValueFrom) -> bool:
@@ -399,6 +428,12 @@ def _check_dag(place: str, dag: m.DAGTemplate, outer: _Outer) -> None:
         for need in needs[task.name]:
             if need not in tasks:
                 raise ManifestError(f"{place}.tasks.{task.name} dependency '{need}' not defined")
+        for need in items_needed(logic):
+            if not expands(tasks[need]):
+                raise ManifestError(
+                    f"{place}.tasks.{task.name} dependency '{need}' uses an items-based condition such as "
+                    ".AnySucceeded or .AllFailed but does not contain any items"
+                )
         _check_use(f"{place}.tasks.{task.name}", task, outer)
     for target in (dag.target or "").split():
         if target not in tasks and not find_tags(target):
@@ -424,33 +459,3 @@ def _check_cycles(place: str, needs: Mapping[str, list[str]]) -> None:
                 path.append(name)
                 stack.append((name, False))
                 stack.extend((need, True) for need in needs[name])
-
-
-def _scope(template: m.Template, spec: m.WorkflowSpec) -> set[str]:
-    inputs, outputs = template.inputs or m.Inputs(), template.outputs or m.Outputs()
-    known = {f"workflow.parameters.{p.name}" for p in (spec.arguments.parameters if spec.arguments else None) or []}
-    known |= {f"inputs.parameters.{p.name}" for p in inputs.parameters or []}
-    for artifact in inputs.artifacts or []:
-        known |= {f"inputs.artifacts.{artifact.name}", f"inputs.artifacts.{artifact.name}.path"}
-    known |= {f"outputs.artifacts.{a.name}.path" for a in outputs.artifacts or []}
-    known |= {f"outputs.parameters.{p.name}.path" for p in outputs.parameters or []}
-    return known
-
-
-def _check_tags(place: str, template: m.Template, known: set[str], siblings: set[str], rules: Rules) -> None:
-    for tag in find_tags(template.model_dump_json(by_alias=True, exclude_none=True)):
-        for name in _read_by(place, tag) if tag.startswith("=") else [tag]:
-            sibling = ".".join(name.split(".")[:2])
-            if name in known or name in _FIXED_TAGS or name.startswith(_OPEN_TAGS) or sibling in siblings:
-                continue
-            if rules.template and name.startswith("workflow.parameters."):
-                continue  # whoever uses the template may have it
-            raise ManifestError(f"{place}: failed to resolve {{{{{tag}}}}}")
-
-
-def _read_by(place: str, tag: str) -> list[str]:
-    """The names in an expression tag, as they stand in tags."""
-    try:
-        return [".".join(path) for path in check_expression(str(json.loads(f'"{tag[1:]}"')))]
-    except ExpressionError as error:
-        raise ManifestError(f"{place}: {error}") from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.expressions import escaped
 from meta.sandbox.argo.operator.config_maps import ParameterError, from_config_map, input_value
 from meta.sandbox.argo.operator.context import OperationError
 from meta.sandbox.argo.operator.tags import replace, replace_string
@@ -35,10 +37,6 @@ def process_arguments(
         if value is None:
             raise OperationError(f"inputs.parameters.{parameter.name} was not supplied")
         parameter.value = replace_string(value, values)  # of what is global: hooks, for one, leave it to here
-        if parameter.enum and parameter.value not in parameter.enum:
-            raise OperationError(
-                f"inputs.parameters.{parameter.name}: value '{parameter.value}' is not in the enum {parameter.enum}"
-            )
         local[f"inputs.parameters.{parameter.name}"] = parameter.value
     if inputs.artifacts:
         inputs.artifacts = _artifacts(inputs.artifacts, arguments)
@@ -49,11 +47,23 @@ def process_arguments(
     for parameter in outputs.parameters or []:
         if parameter.value_from and parameter.value_from.path:
             local[f"outputs.parameters.{parameter.name}.path"] = parameter.value_from.path
+    if inputs.parameters:
+        local["inputs.parameters"] = _listed(inputs.parameters)
     kept = [(p.name, p.value) for p in inputs.parameters or []]
+    if any("{{" in value for value in values.values() if value):  # a workflow's argument that says {{workflow.name}}
+        template = replace(template, values)
     processed = replace(template, local)
     for parameter, (_, value) in zip((processed.inputs or m.Inputs()).parameters or [], kept, strict=True):
         parameter.value = value  # a value is data: tags inside it are not replaced twice
     return processed
+
+
+def _listed(parameters: list[m.Parameter]) -> str:
+    """All inputs as a JSON list, as the controller writes them."""
+    order = ("name", "default", "value", "valueFrom", "globalName", "enum", "description")
+    bodies = [parameter.model_dump(mode="json", by_alias=True, exclude_none=True) for parameter in parameters]
+    listed = [{key: body[key] for key in order if key in body} for body in bodies]
+    return escaped(json.dumps(listed, separators=(",", ":"), ensure_ascii=False))
 
 
 def _value(parameter: m.Parameter, values: Mapping[str, str | None], objects: KubernetesObjects) -> str | None:
@@ -83,8 +93,6 @@ def _artifacts(wanted: list[m.Artifact], arguments: m.Arguments) -> list[m.Artif
             "optional": artifact.optional,
             "global_name": None,
         }
-        if argument.archive is None:
-            update["archive"] = artifact.archive
         result.append(argument.model_copy(update=update))
     return result
 

@@ -10,6 +10,7 @@ from meta.sandbox.argo.operator.context import Call, Context, OperationError
 from meta.sandbox.argo.operator.depends import (
     DependsError,
     Outcome,
+    ancestors,
     dependencies,
     depends_logic,
     evaluate_depends,
@@ -132,7 +133,7 @@ class _Dag:
             return
         scope = Scope(self._context, self._template)
         try:
-            for ancestor in self._ancestors(task.name):
+            for ancestor in ancestors(task.name, self._needs):
                 self._see(scope, ancestor)
             run_hooks(self._context, task, node, self._node.id, scope)
         except OperationError as error:
@@ -183,19 +184,9 @@ class _Dag:
                     if parent is not None:
                         self._nodes.connect(parent.name, node_name)
 
-    def _ancestors(self, name: str) -> list[str]:
-        found: dict[str, None] = {}
-        queue = deque(self._needs[name])
-        while queue:
-            need = queue.popleft()
-            if need not in found:
-                found[need] = None
-                queue.extend(self._needs[need])
-        return list(found)
-
     def _resolve(self, task: m.DAGTask) -> tuple[list[m.DAGTask], Scope]:
         scope = Scope(self._context, self._template)
-        for ancestor in self._ancestors(task.name):
+        for ancestor in ancestors(task.name, self._needs):
             self._see(scope, ancestor)
         task = task.model_copy(deep=True)
         if task.when:

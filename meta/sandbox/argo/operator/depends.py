@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -52,6 +53,24 @@ def dependencies(logic: str) -> list[str]:
         DependsError: not an expression.
     """
     return list(dict.fromkeys(name for kind, name, _ in _scan(logic) if kind == "name"))
+
+
+def items_needed(logic: str) -> list[str]:
+    """The tasks of which an expression asks how their items went."""
+    of_items = {"AnySucceeded", "AllFailed"}
+    return [name for kind, name, result in _scan(logic) if kind == "name" and result in of_items]
+
+
+def ancestors(name: str, needs: Mapping[str, list[str]]) -> list[str]:
+    """All tasks that must be over before a task may run, the nearest first."""
+    found: dict[str, None] = {}
+    queue = deque(needs[name])
+    while queue:
+        need = queue.popleft()
+        if need not in found:
+            found[need] = None
+            queue.extend(needs[need])
+    return list(found)
 
 
 def _scan(logic: str) -> list[tuple[str, str, str | None]]:

@@ -9,8 +9,9 @@ from typing import TypeVar, cast
 from hera.workflows import models as m
 from pydantic import JsonValue
 
+from meta.sandbox.argo.expressions import escaped
 from meta.sandbox.argo.operator.context import OperationError
-from meta.sandbox.argo.operator.tags import replace
+from meta.sandbox.argo.operator.tags import EVERY, replace
 
 LONGEST_SEQUENCE = 10_000
 CallT = TypeVar("CallT", m.WorkflowStep, m.DAGTask)
@@ -25,18 +26,23 @@ def expand(call: CallT, values: Mapping[str, str | None]) -> list[CallT]:
 
     Raises:
         OperationError: `withParam` is not a JSON list, or `withSequence` has no whole numbers.
+        SubstitutionError: a tag stands for nothing, not even for a part of the item.
     """
-    bare = call.model_copy(update={"with_items": None, "with_param": None, "with_sequence": None})
+    hooks = call.hooks  # may read the part itself, which has not run
+    bare = call.model_copy(update={"with_items": None, "with_param": None, "with_sequence": None, "hooks": None})
     result: list[CallT] = []
     for index, item in enumerate(_items(call)):
         local: dict[str, str | None] = {**values, "item": _text(item)}
         label = _text(item)
         if isinstance(item, dict):
+            local["item"] = escaped(_text(dict(sorted(item.items()))))
             local |= {f"item.{key}": _text(value) for key, value in item.items()}
             label = ",".join(sorted(f"{key}:{_text(value)}" for key, value in item.items()))
         elif isinstance(item, list):
+            local["item"] = escaped(_text(item))
             label = f"[{' '.join(_text(part) for part in item)}]"
-        copy = replace(bare, local)
+        copy = replace(bare, local, strict=EVERY)
+        copy.hooks = hooks and {name: replace(hook, local) for name, hook in hooks.items()}
         copy.name = f"{call.name}({index}:{label.replace('(', '').replace(')', '')})"
         result.append(copy)
     return result
@@ -44,7 +50,8 @@ def expand(call: CallT, values: Mapping[str, str | None]) -> list[CallT]:
 
 def _items(call: m.WorkflowStep | m.DAGTask) -> list[JsonValue]:
     if call.with_items:
-        return [cast("JsonValue", item.model_dump(mode="json")) for item in call.with_items]
+        items = [item.model_dump(mode="json") for item in call.with_items]
+        return cast("list[JsonValue]", json.loads(json.dumps(items, sort_keys=True)))  # as the Kubernetes API keeps it
     if call.with_sequence is not None:
         return list(_sequence(call.with_sequence))
     text = call.with_param or ""
@@ -59,12 +66,16 @@ def _items(call: m.WorkflowStep | m.DAGTask) -> list[JsonValue]:
 
 def _sequence(sequence: m.Sequence) -> list[str]:
     start = _whole("start", sequence.start, 0)
-    if sequence.count is not None:
-        count = _whole("count", sequence.count, 0)
-        numbers = range(start, start + count)
-    else:
+    if sequence.end is not None:
         end = _whole("end", sequence.end, 0)
-        numbers = range(start, end + 1) if end >= start else range(start, end - 1, -1)
+    elif sequence.count is not None:
+        count = _whole("count", sequence.count, 0)
+        if count == 0:
+            return []
+        end = start + count - 1
+    else:
+        raise OperationError("neither end nor count was specified in withSequence")
+    numbers = range(start, end + 1) if end >= start else range(start, end - 1, -1)
     if len(numbers) > LONGEST_SEQUENCE:
         raise OperationError(f"withSequence makes {len(numbers)} items; the sandbox allows {LONGEST_SEQUENCE}")
     pattern = sequence.format or "%d"
@@ -85,4 +96,4 @@ def _whole(name: str, value: object, default: int) -> int:
 def _text(value: JsonValue) -> str:
     if isinstance(value, str):
         return value
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)

@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import cast
 
 from hera.workflows import models as m
 
+from meta.sandbox.argo.expressions import Value, to_json
 from meta.sandbox.argo.operator.config_maps import ParameterError, global_value
 from meta.sandbox.argo.operator.context import ON_EXIT, Call, Context, OperationError, PodRequest
 from meta.sandbox.argo.operator.execute import end_message, execute
@@ -304,12 +306,12 @@ def global_values(workflow: Workflow, objects: KubernetesObjects) -> dict[str, s
     if spec.priority is not None:
         values["workflow.priority"] = str(spec.priority)
     parameters = (spec.arguments.parameters if spec.arguments else None) or []
-    listed = json.dumps([_shown(p) for p in parameters], separators=(",", ":"))
+    listed = to_json(cast("list[Value]", [_shown(p) for p in parameters]))
     values["workflow.parameters"] = values["workflow.parameters.json"] = listed
     for parameter in parameters:
         values[f"workflow.parameters.{parameter.name}"] = global_value(parameter, objects)
     for kind, entries in (("labels", meta.labels), ("annotations", meta.annotations)):
-        values[f"workflow.{kind}"] = values[f"workflow.{kind}.json"] = json.dumps(entries, separators=(",", ":"))
+        values[f"workflow.{kind}"] = values[f"workflow.{kind}.json"] = to_json({**entries})
         values |= {f"workflow.{kind}.{key}": value for key, value in entries.items()}
     for parameter in (workflow.status.outputs.parameters if workflow.status.outputs else None) or []:
         values[f"workflow.outputs.parameters.{parameter.name}"] = parameter.value

@@ -10,7 +10,15 @@ from typing import cast
 from hera.workflows import models as m
 from pydantic import JsonValue
 
-from meta.sandbox.argo.expressions import ExpressionError, Value, compile_expression, environment, to_string
+from meta.sandbox.argo.expressions import (
+    ExpressionError,
+    Value,
+    compile_expression,
+    environment,
+    escaped,
+    to_json,
+    to_string,
+)
 from meta.sandbox.argo.operator.context import Context, OperationError
 from meta.sandbox.argo.operator.tags import find_tags
 from meta.sandbox.argo.state.status import NodeStatus, NodeType, Phase, k8s_time
@@ -74,8 +82,10 @@ class Scope:
         outputs = [node.outputs for node in done if node.outputs is not None]
         names = [{p.name: p.value or "" for p in o.parameters} for o in outputs if o.parameters]
         results = [_result(o.result) for o in outputs if o.result is not None]
-        self.values[f"{prefix}.outputs.result"] = json.dumps(results, separators=(",", ":"))
-        self.values[f"{prefix}.outputs.parameters"] = json.dumps(names, separators=(",", ":"))
+        self.values[f"{prefix}.outputs.result"] = escaped(
+            json.dumps(results, separators=(",", ":"), ensure_ascii=False)
+        )
+        self.values[f"{prefix}.outputs.parameters"] = to_json([{**entry} for entry in names])
         for name in dict.fromkeys(key for entry in names for key in entry):
             values = [entry[name] for entry in names if name in entry]
             self.values[f"{prefix}.outputs.parameters.{name}"] = _json_list(values)
@@ -216,4 +226,4 @@ def _result(text: str) -> JsonValue:
 def _json_list(values: list[str]) -> str:
     parsed = [_item(value) for value in values]
     structured = all(isinstance(item, (dict, list)) for item in parsed)
-    return json.dumps(parsed if structured else values, separators=(",", ":"))
+    return to_json(cast("list[Value]", parsed if structured else values))

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from meta.sandbox.argo.expressions import ExpressionError, Value, as_text, compile_expression, environment
 
 _TAG = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+EVERY = ("",)  # of `strict`: every tag must be known
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -57,11 +58,15 @@ def replace_text(text: str, values: Mapping[str, str | None], *, strict: tuple[s
                     "(skipped/omitted node with no default)"
                 )
             return json.dumps(value)[1:-1]
-        if tag.split(".", 1)[0] in strict and ".outputs.artifacts." not in tag:
+        if _is_strict(tag, strict) and ".outputs.artifacts." not in tag:
             raise SubstitutionError(f"failed to resolve {{{{{tag}}}}}")
         return match.group(0)
 
     return _TAG.sub(one, text)
+
+
+def _is_strict(name: str, strict: tuple[str, ...]) -> bool:
+    return strict == EVERY or name.split(".", 1)[0] in strict
 
 
 def _computed(source: str, env: Mapping[str, Value], strict: tuple[str, ...]) -> str | None:
@@ -70,7 +75,7 @@ def _computed(source: str, env: Mapping[str, Value], strict: tuple[str, ...]) ->
         program = compile_expression(source)
         missing = program.missing(env)
         for name in missing:
-            if name.split(".", 1)[0] in strict:
+            if _is_strict(name, strict):
                 raise SubstitutionError(f"failed to evaluate expression: {name} is missing")
         value = None if missing else program.evaluate(env)
         if value is not None:

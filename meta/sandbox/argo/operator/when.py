@@ -7,10 +7,17 @@ order is only defined between two of a kind.
 
 from __future__ import annotations
 
+import math
+import operator
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 Value = str | float | bool
+_ARITHMETIC = (("+", "-"), ("*", "/", "%"), ("**",))
+_COMPUTED: dict[str, Callable[[float, float], float]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod, "**": math.pow,
+}  # fmt: skip
 
 
 class WhenError(Exception):
@@ -23,11 +30,12 @@ class _Token:
     value: Value
 
 
+_WORDS = {"true": _Token("value", True), "false": _Token("value", False), "in": _Token("op", "in")}
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
     | (?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')
-    | (?P<op>==|!=|>=|<=|=~|!~|&&|\|\||<|>|!|-)
+    | (?P<op>==|!=|>=|<=|=~|!~|&&|\|\||\*\*|<|>|!|-|\+|\*|/|%|,)
     | (?P<paren>[()])
     | (?P<word>[^\W\d][\w.]*)
     | (?P<bracketed>\[[^\]]*\])
@@ -51,7 +59,7 @@ def evaluate_when(expression: str) -> bool:
 
 
 class _Parser:
-    """Precedence, low to high: `||`, `&&`, comparisons, prefix `!` and `-`."""
+    """Precedence, low to high: `||`, `&&`, comparisons and `in`, `+ -`, `* / %`, `**`, prefix `!` and `-`."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -110,10 +118,50 @@ class _Parser:
         return left
 
     def _comparison(self) -> Value:
-        left = self._prefix()
-        while operator := self._take("==", "!=", ">=", "<=", "<", ">", "=~", "!~"):
-            left = self._compare(operator, left, self._prefix())
+        left = self._arithmetic(0)
+        while operator := self._take("==", "!=", ">=", "<=", "<", ">", "=~", "!~", "in"):
+            if operator == "in":
+                left = any(self._compare("==", left, member) for member in self._members())
+            else:
+                left = self._compare(operator, left, self._arithmetic(0))
         return left
+
+    def _members(self) -> list[Value]:
+        """What stands after `in`: at least two values, as one in parentheses is that value."""
+        start = self._at
+        if self._next() == "(":
+            self._at += 1
+            members = [self._arithmetic(0)]
+            while self._take(","):
+                members.append(self._arithmetic(0))
+            if len(members) > 1 and self._next() == ")":
+                self._at += 1
+                return members
+        self._at = start
+        raise self._fail(f"Value '{self._prefix()}' cannot be used with the comparator 'in', it is not an array")
+
+    def _next(self) -> str:
+        return self._tokens[self._at].kind if self._at < len(self._tokens) else ""
+
+    def _arithmetic(self, level: int) -> Value:
+        if level == len(_ARITHMETIC):
+            return self._prefix()
+        left = self._arithmetic(level + 1)
+        while operator := self._take(*_ARITHMETIC[level]):
+            left = self._compute(operator, left, self._arithmetic(level + 1))
+        return left
+
+    def _compute(self, operator: str, left: Value, right: Value) -> Value:
+        if operator == "+" and (isinstance(left, str) or isinstance(right, str)):
+            return _text(left) + _text(right)
+        for value in (left, right):
+            if not isinstance(value, float):
+                raise self._fail(f"Value '{value}' cannot be used with the modifier '{operator}', it is not a number")
+        try:
+            computed = _COMPUTED[operator](float(left), float(right))
+        except (ArithmeticError, ValueError) as error:
+            raise self._fail(str(error)) from error
+        return float(computed)
 
     def _compare(self, operator: str, left: Value, right: Value) -> bool:
         if operator in {"==", "!="}:
@@ -166,10 +214,16 @@ def _token(match: re.Match[str]) -> _Token:
     if match.lastgroup == "bracketed":
         return _Token("value", text[1:-1])
     if match.lastgroup == "word":
-        return _Token("value", {"true": True, "false": False}.get(text, text))
+        return _WORDS.get(text) or _Token("value", text)
     if match.lastgroup == "paren":
         return _Token(text, text)
     return _Token("op", text)
+
+
+def _text(value: Value) -> str:
+    if isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}"
 
 
 def _ordered(operator: str, sign: int) -> bool:
