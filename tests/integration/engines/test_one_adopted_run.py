@@ -293,6 +293,15 @@ async def test_a_run_of_our_name_that_is_somebody_elses_is_left_alone_by_the_wai
     assert kfp.state(foreign) == "RUNNING"
 
 
+async def test_what_a_terminate_ends_beside_the_adopted_run_is_counted(processes: Processes, kfp: KfpStub) -> None:
+    engine = processes.kfp()
+    ref = await engine.submit(kfp_submission(PACKAGE))
+    late = kfp.add_run(dict(kfp.runs[ref.uid]))
+    assert await engine.terminate(key("train"), ref.name, ref)
+    assert (kfp.state(ref.uid), kfp.state(late)) == ("FAILED", "FAILED")
+    assert await processes.recorded() == [(late, ref.uid)]
+
+
 # -- resuming
 
 

@@ -10,7 +10,6 @@ from sqlmodel import select
 from meta.store import Store
 from meta.store.tables import LeaseRow
 from tests.unit.store.test_store import AT, snapshot
-from workers.ports import Keeper
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef
 
@@ -22,13 +21,6 @@ async def expire(store: Store) -> None:
     async with store.database.write() as session:
         for row in (await session.exec(select(LeaseRow))).all():
             row.expires_at -= timedelta(hours=1)
-
-
-def test_the_store_is_a_keeper() -> None:
-    def accepts(_keeper: Keeper) -> None: ...
-
-    def check(store: Store) -> None:  # the type checker reads this
-        accepts(store)
 
 
 async def test_a_second_try_is_told_who_holds_the_lease_and_how_long(store: Store) -> None:
