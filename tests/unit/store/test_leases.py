@@ -86,13 +86,13 @@ async def test_leases_of_two_keys_have_nothing_to_do_with_each_other(store: Stor
     assert (await store.take_lease(other, "b", "two", 60)).token == "b"
 
 
-async def test_rows_of_long_ago_are_cleared_away(store: Store) -> None:
+async def test_leases_of_long_ago_are_cleared_away_when_the_store_is_opened(store: Store) -> None:
     await store.take_lease(KEY, "a", "one", 60)
     async with store.database.write() as session:
         row = (await session.exec(select(LeaseRow))).one()
         row.expires_at -= timedelta(days=91)
     await store.take_lease(KEY.model_copy(update={"attempt": 2}), "b", "two", 60)
-    async with store.database.read() as session:
+    async with await Store.open(str(store.database.engine.url)), store.database.read() as session:
         assert [row.token for row in (await session.exec(select(LeaseRow))).all()] == ["b"]
 
 
