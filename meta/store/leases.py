@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from sqlmodel import col, delete, select, text
+from sqlmodel import col, delete, select, text, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
@@ -30,31 +30,33 @@ class KeyLeases:
         """Take the lease if nobody holds it, or its holder let it expire; returns the one in force."""
         async with self._database.write() as session:
             now = await self._now(session)
-            new = {"key": str(key), "token": _NOBODY, "holder": "", "tried": False, "expires_at": now}
+            expires_at = now + timedelta(seconds=seconds)
+            new = {"key": str(key), "token": token, "holder": holder, "tried": False, "expires_at": expires_at}
             if await self._database.insert_missing(session, LeaseRow, [new]):
-                await session.exec(delete(LeaseRow).where(col(LeaseRow.expires_at) < now - _KEPT))
-            row = await self._row(session, key)
-            assert row is not None  # inserted above; only rows of long ago are deleted
+                return Lease(token, holder, expires_at, seconds, tried=False)
+            row = (await session.exec(select(LeaseRow).where(LeaseRow.key == str(key)).with_for_update())).one()
             if row.token in (_NOBODY, token) or row.expires_at <= now:
-                row.token, row.holder, row.expires_at = token, holder, now + timedelta(seconds=seconds)
-            left = (row.expires_at - now).total_seconds()
-            return Lease(row.token, row.holder, row.expires_at, left, row.tried)
+                row.token, row.holder, row.expires_at = token, holder, expires_at
+            return Lease(row.token, row.holder, row.expires_at, (row.expires_at - now).total_seconds(), row.tried)
 
     async def renew(self, key: RunKey, token: str, seconds: float) -> bool:
         """Hold it for so many seconds from now, and note that the create follows; False if another has taken it."""
         async with self._database.write() as session:
-            row = await self._row(session, key)
-            if row is None or row.token != token:
-                return False
-            row.tried, row.expires_at = True, await self._now(session) + timedelta(seconds=seconds)
-            return True
+            until = await self._now(session) + timedelta(seconds=seconds)
+            ours = update(LeaseRow).where(col(LeaseRow.key) == str(key), col(LeaseRow.token) == token)
+            return (await session.exec(ours.values(tried=True, expires_at=until))).rowcount == 1
 
     async def release(self, key: RunKey, token: str) -> None:
         """Let it go, if it is still ours. The row stays, because it says that the key was tried."""
         async with self._database.write() as session:
-            row = await self._row(session, key)
-            if row is not None and row.token == token:
-                row.token, row.expires_at = _NOBODY, await self._now(session)
+            ours = update(LeaseRow).where(col(LeaseRow.key) == str(key), col(LeaseRow.token) == token)
+            await session.exec(ours.values(token=_NOBODY))
+
+    async def clear_old(self) -> None:
+        """Delete the leases of long ago."""
+        async with self._database.write() as session:
+            old = await self._now(session) - _KEPT
+            await session.exec(delete(LeaseRow).where(col(LeaseRow.expires_at) < old))
 
     async def first_end(self, key: RunKey, uid: str, end: str) -> str:
         """Write down the end that a key saw, once; returns the one that was written first."""
@@ -64,10 +66,6 @@ class KeyLeases:
             row = await session.get(SeenEndRow, (str(key), uid))
             assert row is not None  # inserted above
             return row.end
-
-    async def _row(self, session: AsyncSession, key: RunKey) -> LeaseRow | None:
-        query = select(LeaseRow).where(LeaseRow.key == str(key)).with_for_update()
-        return (await session.exec(query)).first()
 
     async def _now(self, session: AsyncSession) -> datetime:
         if self._database.engine.dialect.name == "sqlite":

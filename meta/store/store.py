@@ -48,6 +48,7 @@ class Store:
         database = Database(make_engine(parse_url(url)))
         try:
             await migrate(database)
+            await KeyLeases(database).clear_old()
         except BaseException:
             await database.engine.dispose()
             raise

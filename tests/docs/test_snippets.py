@@ -24,9 +24,12 @@ import workflows
 from meta.cli.app import app
 from meta.config import MetaConfig, load_config
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
+from workers.engines.others import ENDING
+from workers.engines.times import PATIENCE, times_of
 from workers.settings import ArgoSettings, HttpSettings, KfpSettings
 from workflows.bundle import build_bundle
 from workflows.calls import _HEARTBEAT as HEARTBEAT  # pyright: ignore[reportPrivateUsage] -- the page names it
+from workflows.messages import SUBMIT_TIMEOUT
 from workflows.retry import MAX_BACKOFF, STATE_OF
 from workflows.spec import load_definition
 from workflows.spec.models import Retry
@@ -175,6 +178,16 @@ def test_the_numbers_of_the_page_on_retries_are_those_of_the_code() -> None:
     rows = [line for line in page.splitlines() if line.startswith("| ")]
     states = {match for row in rows for match in re.findall(r"\| `(\w+)` \|", row)}
     assert states == {state.value for state in STATE_OF.values()}
+
+
+def test_the_numbers_of_the_page_on_one_engine_run_are_those_of_the_code() -> None:
+    page = prose("docs/exactly-one.md")
+    settings = HttpSettings(url="x")
+    times = times_of(settings)
+    assert f"the {SUBMIT_TIMEOUT.total_seconds():.0f} s that Temporal gives one try" in page
+    assert f"The defaults need {times.create + times.call + 10:.0f} s." in page
+    assert f"after {ENDING:.0f} s of asking" in page
+    assert PATIENCE + times.whole < SUBMIT_TIMEOUT.total_seconds(), "a lease expires before Temporal begins another try"
 
 
 def test_the_page_on_configuration_has_every_key_and_its_default() -> None:

@@ -40,6 +40,11 @@ class Others:
     recorder: OtherRuns
     end: Callable[[EngineRunRef], Awaitable[None]]
 
+    async def note(self, key: RunKey, stays: EngineRunRef | None, ended: EngineRunRef) -> None:
+        """Write down a run that is ended by somebody else's hand, if it is none that was adopted."""
+        if stays is not None and stays.uid != ended.uid:
+            await self.recorder.other_run_ended(key, stays, ended, datetime.now(UTC))
+
     async def tell(self, stays: EngineRunRef, others: Sequence[Other]) -> None:
         """Tell them all to end.
 

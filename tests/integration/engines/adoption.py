@@ -160,11 +160,13 @@ class Trial:
                 await self.meanwhile(draw)
                 await asyncio.sleep(0.05)
             for keeper, task in self.stragglers:
+                before = self.creates.received[self.name]
                 keeper.woken.set()
                 try:
                     assert (await task).uid == ref.uid, "a straggler adopted another run"
                 except EngineUnavailable as error:
                     assert "another try" in error.message or "does not answer" in error.message, error.message
+                assert self.creates.received[self.name] == before, "a straggler sent a create"
         return ref
 
     async def _one_try(self, kill: Kill) -> EngineRunRef | None:

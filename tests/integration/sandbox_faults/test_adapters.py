@@ -19,7 +19,7 @@ from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
 from workers.engines.base import Submission
 from workers.engines.kfp.engine import KfpEngine
-from workers.settings import ArgoSettings, StoreSettings
+from workers.settings import ArgoSettings, KfpSettings, StoreSettings
 from workflows.errors import EngineUnavailable
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
 
@@ -139,15 +139,62 @@ async def test_a_burst_of_errors_at_the_create_is_unavailable_and_makes_one_run_
     assert running(kfp, kfp_step(fault)) == [ref.uid]
 
 
-async def test_a_create_slower_than_the_time_out_is_adopted(argo: Client) -> None:
-    argo.faults("slow:delay=3,verb=create,times=1")
-    settings = ArgoSettings(url=argo.url, request_timeout=2.0, settle_delay=2.5)
-    engine = ArgoEngine("argo", settings, ArtifactStore(StoreSettings()))
+async def test_a_create_slower_than_the_time_out_is_adopted(argo: Client, kfp: Client) -> None:
+    for client in (argo, kfp):
+        client.faults("slow:delay=3,verb=create,times=1")
+    times = {"request_timeout": 2.0, "settle_delay": 2.5}
+    objects = ArtifactStore(StoreSettings())
+    argo_engine = ArgoEngine("argo", ArgoSettings.model_validate({"url": argo.url, **times}), objects)
+    kfp_engine = KfpEngine("kfp", KfpSettings.model_validate({"url": kfp.url, **times}), objects)
     try:
-        ref = await engine.submit(argo_step("slow"))
+        ref, run = await asyncio.gather(argo_engine.submit(argo_step("slow")), kfp_engine.submit(kfp_step("slow")))
     finally:
-        await engine.close()
+        await argo_engine.close()
+        await kfp_engine.close()
     assert ours(argo, argo_step("slow")) == [ref.name]
+    assert [one["run_id"] for one in runs_named(kfp, kfp_step("slow").name)] == [run.uid]
+
+
+async def test_a_look_that_fails_after_a_lost_answer_is_made_again_after_the_settle_delay(
+    argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    argo.faults("lost-response:times=1", "unavailable:verb=get,after=1,times=1")
+    ref = await argo_engine.submit(argo_step("blind"))
+    assert ours(argo, argo_step("blind")) == [ref.name]
+    assert argo.fired() == [1, 1]
+    kfp.faults("lost-response:times=1", "unavailable:verb=list,after=1,times=1")
+    run = await kfp_engine.submit(kfp_step("blind"))
+    assert [one["run_id"] for one in runs_named(kfp, kfp_step("blind").name)] == [run.uid]
+    assert kfp.fired() == [1, 1]
+
+
+async def test_a_run_that_lists_only_after_the_next_try_has_created_is_ended_while_that_one_is_waited_for(
+    kfp: Client, kfp_engine: KfpEngine
+) -> None:
+    kfp.faults("late-list:delay=4,times=1", "lost-response:times=1")
+    submission = kfp_step("later")
+    with pytest.raises(EngineUnavailable):
+        await kfp_engine.submit(submission)
+    ref = await kfp_engine.submit(submission)
+    await asyncio.to_thread(until, lambda: len(running(kfp, submission)) == 2, "both are listed")
+    task = asyncio.create_task(kfp_engine.wait(ref, Pulse()))
+    await asyncio.to_thread(until, lambda: running(kfp, submission) == [ref.uid], "the first one is ended")
+    kfp.call("POST", f"/runs/{ref.uid}:terminate")
+    await asyncio.wait_for(task, 20)
+
+
+async def test_a_workflow_that_ran_and_was_deleted_while_its_create_was_not_answered_is_adopted_from_the_archive(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults("lost-response:times=1", "early-deletion", "unavailable:verb=get,after=1,times=2")
+    submission = argo_step("brief")
+    with pytest.raises(EngineUnavailable):
+        await argo_engine.submit(submission)
+    await asyncio.to_thread(until, lambda: argo.fired()[1] == 1, "it is over and deleted")
+    ref = await argo_engine.submit(submission)
+    assert (await outcome_of(argo_engine, ref)).succeeded
+    archived = argo.call("GET", "/archived-workflows")[1]["items"]
+    assert [one["metadata"]["uid"] for one in archived if one["metadata"]["name"] == submission.name] == [ref.uid]
 
 
 async def test_a_label_in_the_manifest_of_a_step_makes_its_own_run_go_wrong(

@@ -10,7 +10,6 @@ from sqlmodel import select
 from meta.store import Store
 from meta.store.tables import LeaseRow
 from tests.unit.store.test_store import AT, snapshot
-from workers.ports import Keeper
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef
 
@@ -22,13 +21,6 @@ async def expire(store: Store) -> None:
     async with store.database.write() as session:
         for row in (await session.exec(select(LeaseRow))).all():
             row.expires_at -= timedelta(hours=1)
-
-
-def test_the_store_is_a_keeper() -> None:
-    def accepts(_keeper: Keeper) -> None: ...
-
-    def check(store: Store) -> None:  # the type checker reads this
-        accepts(store)
 
 
 async def test_a_second_try_is_told_who_holds_the_lease_and_how_long(store: Store) -> None:
@@ -94,13 +86,13 @@ async def test_leases_of_two_keys_have_nothing_to_do_with_each_other(store: Stor
     assert (await store.take_lease(other, "b", "two", 60)).token == "b"
 
 
-async def test_rows_of_long_ago_are_cleared_away(store: Store) -> None:
+async def test_leases_of_long_ago_are_cleared_away_when_the_store_is_opened(store: Store) -> None:
     await store.take_lease(KEY, "a", "one", 60)
     async with store.database.write() as session:
         row = (await session.exec(select(LeaseRow))).one()
         row.expires_at -= timedelta(days=91)
     await store.take_lease(KEY.model_copy(update={"attempt": 2}), "b", "two", 60)
-    async with store.database.read() as session:
+    async with await Store.open(str(store.database.engine.url)), store.database.read() as session:
         assert [row.token for row in (await session.exec(select(LeaseRow))).all()] == ["b"]
 
 

@@ -10,7 +10,7 @@ from sqlmodel import select
 from meta.store import Store
 from meta.store.migrate import differences
 from meta.store.tables import ArtifactEdgeRow, ArtifactRow, EngineRunRow, NodeRow
-from workers.ports import BundleStore, Recorder
+from workers.ports import BundleStore, Keeper, Recorder
 from workflows.bundle import Bundle
 from workflows.errors import DataDirBroken, InvalidInput, NotFound, SettingsInvalid
 from workflows.messages import RunSnapshot, StepSnapshot
@@ -54,10 +54,10 @@ def snapshot(run_id: str, *, at: datetime = AT, **changes: object) -> RunSnapsho
 
 
 def test_the_store_is_what_workers_ask_for() -> None:
-    def accepts(_bundles: BundleStore, _recorder: Recorder) -> None: ...
+    def accepts(_bundles: BundleStore, _recorder: Recorder, _keeper: Keeper) -> None: ...
 
-    def check(store: Store) -> None:  # the type checker reads this: Store fits both ports
-        accepts(store, store)
+    def check(store: Store) -> None:  # the type checker reads this: Store fits all ports
+        accepts(store, store, store)
 
     assert {"get", "attempt_submitted", "attempt_ended", "snapshot"} <= set(dir(Store))
     assert check

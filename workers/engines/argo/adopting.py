@@ -45,7 +45,7 @@ class ArgoAdopter:
         self._fence = fence
         self._body = body
         self._ref = ref
-        self._others = Others(fence.keeper, self._end)
+        self.others = Others(fence.keeper, self._end)
 
     async def submit(self, submission: Submission) -> EngineRunRef:
         """Adopt the Workflow of a submission, creating it if there is none.
@@ -95,7 +95,7 @@ class ArgoAdopter:
             taken = self._ref(found)
             return [] if key is None or taken.uid == ref.uid else [Other(key, taken, reading.was_shut_down(found))]
 
-        await self._others.end_all(ref, look)
+        await self.others.end_all(ref, look)
 
     async def _find(self, submission: Submission, this: Try) -> JsonObject | None:
         """The Workflow by its name; if an earlier try may have made one, of those in the archive too the oldest.
@@ -117,7 +117,7 @@ class ArgoAdopter:
             stays, other = self._ref(oldest), self._ref(found)
             if stays.uid != other.uid:
                 await this.check()  # a straggler must not end what a later try has adopted
-                await self._others.tell(stays, [Other(submission.key, other, reading.was_shut_down(found))])
+                await self.others.tell(stays, [Other(submission.key, other, reading.was_shut_down(found))])
         return oldest
 
     async def _create(self, name: str, workflow: JsonObject, this: Try, send_by: float) -> JsonObject:

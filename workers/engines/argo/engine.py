@@ -100,6 +100,7 @@ class ArgoEngine:
         while running:
             for workflow in running:
                 if not reading.was_shut_down(workflow) or text(workflow, "metadata", "uid") not in asked:
+                    await self._adopter.others.note(key, ref, self._ref(workflow))
                     await self._end(text(workflow, "metadata", "name"))
                     asked.add(text(workflow, "metadata", "uid"))
             if asyncio.get_running_loop().time() > deadline:

@@ -41,7 +41,7 @@ class KfpAdopter:
         self._fence = fence
         self._body = body
         self._ref = ref
-        self._others = Others(fence.keeper, self._end)
+        self.others = Others(fence.keeper, self._end)
 
     async def submit(self, submission: Submission) -> EngineRunRef:
         """Adopt the run of a submission, creating it if there is none.
@@ -67,7 +67,7 @@ class KfpAdopter:
         Raises:
             EngineUnavailable: the server does not answer.
         """
-        await self._others.end_all(ref, lambda: self._beside(ref))
+        await self.others.end_all(ref, lambda: self._beside(ref))
 
     async def _beside(self, ref: EngineRunRef) -> list[Other]:
         """Runs beside an adopted one that have not ended; what does not carry the key of its name is not ours."""
@@ -112,7 +112,7 @@ class KfpAdopter:
             raise self._foreign(submission, oldest)
         if others := [Other(submission.key, self._ref(run)) for run in younger if not reading.has_ended(run)]:
             await this.check()  # a straggler must not end what a later try has adopted
-            await self._others.tell(self._ref(oldest), others)
+            await self.others.tell(self._ref(oldest), others)
         return oldest
 
     def _foreign(self, submission: Submission, run: JsonObject) -> EngineRunForeign:

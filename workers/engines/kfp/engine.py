@@ -121,6 +121,7 @@ class KfpEngine:
         while running:
             for run in running:
                 if reading.state(run) != "CANCELING":
+                    await self._adopter.others.note(key, ref, self._ref(run))
                     await self._end(text(run, "run_id"))
             if asyncio.get_running_loop().time() > deadline:
                 ids = ", ".join(text(run, "run_id") for run in running)
