@@ -35,10 +35,7 @@ async def test_the_engine_runs_of_a_run_terminated_in_temporal_are_ended_and_tha
     await eventually(lambda: rig.states() == OVER, "both engine runs are ended")
     noted = await rig.until(run.id, lambda r: all(step.note for step in r.steps))
     assert [step.state for step in noted.steps] == [StepState.LOST, StepState.LOST]
-    assert {step.note for step in noted.steps} <= {
-        "its engine run has ended: cancelled",
-        "its engine run has ended: failed",  # KFP does not always say that somebody ended it
-    }
+    assert all("ended" in step.note for step in noted.steps)
 
 
 async def test_a_run_whose_submit_was_under_way_when_it_was_terminated_is_ended_too(rig: Rig) -> None:
