@@ -64,7 +64,7 @@ async def retried_by_hand_between_attempts(w: World) -> WorkflowHandle[object, R
     while not w.store.ended:
         await asyncio.sleep(0.01)
     w.engine.retry_by_hand("train")
-    while len(w.store.submitted) < 2:  # noqa: PLR2004 -- attempts
+    while len(w.store.submitted) < 2:
         await asyncio.sleep(0.01)
     w.engine.finish("train")
     return handle

@@ -15,6 +15,7 @@ from tests.integration.sweep.rig import Rig, eventually, installation, step_of
 from tests.stubs.argo import ArgoStub
 from tests.stubs.kfp import KfpStub
 from tests.support.ports import free_port
+from tests.support.temporal import temporal_server
 from workers.engines.json_view import child
 from workflows.outcome import RunState, StepState
 from workflows.values import JsonObject
@@ -143,8 +144,6 @@ steps:
 async def test_another_installations_runs_on_the_same_engines_are_left_alone_by_both(
     rig: Rig, tmp_path: Path, temporal: Client
 ) -> None:
-    from tests.support.temporal import temporal_server
-
     here = await rig.start()
     async with (
         temporal_server() as other_temporal,
@@ -160,6 +159,21 @@ async def test_another_installations_runs_on_the_same_engines_are_left_alone_by_
         await rig.watched(here.id)
         await eventually(lambda: sorted(rig.states()) == sorted(OVER + GOING), "only ours are ended")
         assert (await there.client.get(theirs.id)).state is RunState.RUNNING
+
+
+async def test_a_service_that_is_pointed_at_another_temporal_ends_nothing(rig: Rig) -> None:
+    run = await rig.start()
+    await rig.stop_serving()
+    async with temporal_server() as other:
+        temporal = rig.config.temporal.model_copy(update={"address": other.service_client.config.target_host})
+        rig.config = rig.config.model_copy(update={"temporal": temporal})
+        await rig.serve()
+        assert "no longer knows" in (await rig.watched(run.id)).message
+        rounds = rig.kfp.requests["list"]
+        await eventually(lambda: rig.kfp.requests["list"] >= rounds + 40, "many rounds have passed")
+        assert {getattr(one, "reason", "") async for one in rig.client.orphans()} == {"unknown meta-run"}
+        assert rig.states() == GOING
+        await rig.stop_serving()
 
 
 async def test_a_run_made_long_after_its_meta_run_has_ended_is_not_taken_for_its_own(rig: Rig) -> None:
