@@ -16,6 +16,7 @@ from workers.engines.registry import get_engine
 from workers.ports import BundleStore, Recorder
 from workers.submission import make_submission
 from workflows import resolve
+from workflows.errors import EngineRejected
 from workflows.manifests import definition_names
 from workflows.messages import (
     Activity,
@@ -80,7 +81,11 @@ class Activities:
 
     async def _goes_on(self, engine: Engine, previous: EngineRunRef) -> bool:
         """Whether somebody has retried the run of the attempt before by hand, so that it runs, or has succeeded."""
-        phase = await engine.phase_of(previous)
+        try:
+            phase = await engine.phase_of(previous)
+        except EngineRejected as error:  # an archive, say, that we may not read: then nothing speaks for it
+            log.warning("engine '%s': cannot look at %s again: %s", previous.engine, previous.name, error)
+            return False
         if phase not in (RunPhase.RUNNING, RunPhase.SUCCEEDED):
             return False
         log.warning(

@@ -208,6 +208,7 @@ class RunSnapshot(Message):
     steps: list[StepSnapshot] = Field(default_factory=list[StepSnapshot])
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    temporal_namespace: str = Field(default="", description="Id of the Temporal namespace; written by the service.")
 
 
 class ErrorDetail(Message):

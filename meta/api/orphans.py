@@ -82,6 +82,7 @@ class _Look:
     """What one look at an engine has learned: one question to Temporal for each meta-run, however many its runs."""
 
     existences: dict[str, Existence | None] = field(default_factory=dict[str, "Existence | None"])
+    namespace: str = ""
     words: dict[str, RunSnapshot | None] = field(default_factory=dict[str, "RunSnapshot | None"])
 
 
@@ -213,9 +214,7 @@ class OrphanFinder:
         if existence is None and snapshot is not None:
             if not snapshot.state.ended:
                 return None  # Temporal has forgotten it, and the store has not been told; it soon will be
-            existence = Existence(
-                snapshot.state, snapshot.state is RunState.TERMINATED, snapshot.started_at, snapshot.finished_at
-            )
+            existence = await self._remembered(snapshot, look)
         step = None
         if existence is not None and not existence.state.ended:
             if name not in look.words:
@@ -226,6 +225,18 @@ class OrphanFinder:
         owner = Owner(existence, step, adopted=adopted is not None, ended_before=ended_before)
         reason = judge(run, owner)
         return None if reason is None else Orphan(run, name, reason, _detail(reason, key, existence), adopted)
+
+    async def _remembered(self, snapshot: RunSnapshot, look: _Look) -> Existence | None:
+        """What the store says of a meta-run that Temporal has forgotten; nothing if it ran in another Temporal.
+
+        A service that is pointed at another Temporal must not take every run of its store for deleted.
+        """
+        if snapshot.temporal_namespace:
+            look.namespace = look.namespace or await self._temporal.namespace_id(fresh=True)
+            if look.namespace != snapshot.temporal_namespace:
+                return None
+        abrupt = snapshot.state is RunState.TERMINATED
+        return Existence(snapshot.state, abrupt, snapshot.started_at, snapshot.finished_at)
 
 
 def _in_order(run: OurRun, key: RunKey, snapshot: RunSnapshot) -> bool:

@@ -135,6 +135,9 @@ class Starter:
 
     async def _write(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
         try:
+            # A namespace's name can come again with another Temporal behind it; its id does not.
+            namespace = await self._temporal.namespace_id()
+            snapshot = snapshot.model_copy(update={"temporal_namespace": namespace})
             await self._store.runs.create(snapshot, inputs_digest, definition)
         except ServiceUnavailable as error:
             # Temporal has accepted, so the run goes on: the worker's records and the next look fill the row in.

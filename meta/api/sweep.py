@@ -123,6 +123,8 @@ class Sweeper:
             ended = await self._finder.end(orphan)
         if ended.error is not None:
             log.warning("%s (%s) has not ended yet, it is asked again: %s", ref.name, ref.uid, ended.error)
+        elif orphan.adopted is not None:
+            await self._store.noted(orphan.adopted.key, f"the service has ended its engine run: {orphan.reason.value}")
 
     async def _reopened(self, orphan: Orphan, adopted: AdoptedRun) -> None:
         ref, key = orphan.run.ref, adopted.key

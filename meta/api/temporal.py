@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel, ValidationError
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WorkflowExecutionDescription,
@@ -91,6 +92,7 @@ class TemporalRuns:
     def __init__(self, client: Client, ui_url: str = "") -> None:
         self._client = client
         self._ui_url = ui_url.rstrip("/")
+        self._namespace_id = ""
 
     @classmethod
     async def open(cls, address: str, namespace: str, ui_url: str = "") -> TemporalRuns:
@@ -101,6 +103,19 @@ class TemporalRuns:
     def url(self, run_id: str) -> str:
         """Page of a run in Temporal's Web UI; empty when none is configured."""
         return f"{self._ui_url}/namespaces/{self._client.namespace}/workflows/{run_id}" if self._ui_url else ""
+
+    async def namespace_id(self, *, fresh: bool = False) -> str:
+        """Id of the namespace, which another Temporal's namespace of the same name does not share.
+
+        Args:
+            fresh: ask again, in case that another Temporal has taken the address; else it is asked once.
+        """
+        if fresh or not self._namespace_id:
+            request = DescribeNamespaceRequest(namespace=self._client.namespace)
+            with _unavailable():
+                found = await self._client.workflow_service.describe_namespace(request, timeout=RPC_TIMEOUT)
+            self._namespace_id = found.namespace_info.id
+        return self._namespace_id
 
     async def start(self, run_id: str, start: StartRun, memo: RunMemo) -> bool:
         """Start a run.

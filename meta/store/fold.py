@@ -21,7 +21,15 @@ _STATE_OF_FAILURE = {
     FailureClass.CANCELLED: StepState.CANCELLED,
 }
 _FILLED = ("run", "outputs", "artifacts", "nodes", "cached_nodes", "started_at", "finished_at", "note")
-_RUN_FILLED = ("bundle_digest", "request_id", "trigger", "temporal_run_id", "inputs", "started_at")
+_RUN_FILLED = (
+    "bundle_digest",
+    "request_id",
+    "trigger",
+    "temporal_run_id",
+    "inputs",
+    "started_at",
+    "temporal_namespace",
+)
 
 
 def progress(step: StepSnapshot) -> tuple[int, int]:

@@ -58,6 +58,18 @@ async def resume_then_success(w: World) -> WorkflowHandle[object, RunSnapshot]:
     return await w.start({"train": {**ARGO, "retry": {"attempts": 2, "strategy": "resume", "backoff": "10ms"}}})
 
 
+async def retried_by_hand_between_attempts(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, None]
+    handle = await w.start({"train": {**ARGO, "retry": {"attempts": 2, "backoff": "2s"}}})
+    while not w.store.ended:
+        await asyncio.sleep(0.01)
+    w.engine.retry_by_hand("train")
+    while len(w.store.submitted) < 2:
+        await asyncio.sleep(0.01)
+    w.engine.finish("train")
+    return handle
+
+
 async def failure_and_skip(w: World) -> WorkflowHandle[object, RunSnapshot]:
     w.engine.script["train"] = [FAILED]
     return await w.start({"train": ARGO, "deploy": {**ARGO, "needs": ["train"]}, "side": ARGO})
@@ -82,6 +94,7 @@ SCENARIOS: dict[str, Scenario] = {
         values_artifacts_and_a_gate,
         restart_then_success,
         resume_then_success,
+        retried_by_hand_between_attempts,
         failure_and_skip,
         step_timeout,
         cancelled_while_waiting,

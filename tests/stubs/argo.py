@@ -50,6 +50,7 @@ class ArgoFaults:
         lost_retries: the retry takes effect, the answer never comes.
         retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
         slow_lists: every list takes so many seconds, as with a big archive.
+        forbid_terminate: a terminate is answered 403, as without the right to it.
         hang: seconds until a lost answer's connection is given up.
     """
 
@@ -64,6 +65,7 @@ class ArgoFaults:
     lost_retries: int = 0
     retry_conflicts: int = 0
     slow_lists: float = 0.0
+    forbid_terminate: bool = False
     hang: float = 6.0
 
 
@@ -290,6 +292,8 @@ class ArgoStub:
         workflow = self.workflows.get(name)
         if workflow is None:
             return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
+        if self.faults.forbid_terminate:
+            return _error(403, 7, f'you may not terminate "{name}"')
         if text(workflow, "status", "phase") in ENDED:
             return _error(400, 3, f'cannot shutdown a completed workflow: workflow: "{name}"')
         workflow["spec"] = {**child(workflow, "spec"), "shutdown": "Terminate"}

@@ -23,7 +23,7 @@ from tests.integration.engines.submissions import Pulse, argo_submission, key, k
 from tests.integration.sandbox_kfp import pipelines
 from tests.stubs.pipelines import package
 from workers.artifacts import ArtifactStore
-from workers.engines.base import Engine
+from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import build_engines
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
 
@@ -247,3 +247,20 @@ async def test_both_engines_are_healthy(engines: Engines) -> None:
         health = await engine.health()
         assert health.ok, health
         assert health.version
+
+
+async def test_both_list_our_runs_while_they_go_on(engines: Engines, tmp_path: Path) -> None:
+    given = engines.put("in/numbers", b"12345")
+    on_argo = argo_submission(
+        run_key=key("listed"), manifest=MANIFEST, artifacts={"source_data": given}, parameters={"more": "sleep 300"}
+    )
+    on_kfp = kfp_submission(
+        package(pipelines.spec("holding")), run_key=key("listed"), parameters={"folder": str(tmp_path)}
+    )
+    for engine, submission in ((engines.argo, on_argo), (engines.kfp, on_kfp)):
+        ref = await engine.submit(submission)
+        assert (str(key("listed")), ref) in [(run.key, run.ref) async for run in engine.list_ours()]
+        assert await engine.phase_of(ref) is RunPhase.RUNNING
+        assert await engine.terminate(submission.key, submission.name, ref)
+        assert ref not in [run.ref async for run in engine.list_ours()]
+        assert await engine.phase_of(ref) is RunPhase.FAILED

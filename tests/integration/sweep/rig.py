@@ -62,7 +62,7 @@ class Rig:
     def chain(self, definition: str = CHAIN) -> Path:
         """A definition with what it names."""
         (self.folder / "step.yaml").write_text(ARGO_MANIFEST)
-        (self.folder / "train.yaml").write_text(package(pipeline_spec()))
+        (self.folder / "train.yaml").write_text(package({**pipeline_spec(), "deploymentSpec": {}}))
         file = self.folder / "chain.yaml"
         file.write_text(definition)
         return file

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from meta.api.sweep import AGAIN_S, EVERY_S
 from meta.api.temporal import Existence
 from meta.api.verdict import SLACK, SWEPT, Owner, Reason, judge
 from workers.engines.base import OurRun
@@ -84,3 +87,16 @@ def test_a_key_that_cannot_be_read_is_never_swept(key: str) -> None:
 
 def test_what_people_started_or_others_own_is_not_swept() -> None:
     assert {Reason.BY_HAND, Reason.UNKNOWN, Reason.NOT_ITS_TIME, Reason.UNREADABLE}.isdisjoint(SWEPT)
+
+
+def test_the_page_on_orphans_has_every_reason_and_whether_it_is_swept() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "orphans.md").read_text()
+    words = " ".join(page.split())
+    rows = re.findall(r"^\| `([^`]+)` \|.*\| (yes|no) \|$", page, re.MULTILINE)
+    assert dict(rows) == {reason.value: "yes" if reason in SWEPT else "no" for reason in Reason}
+    assert EVERY_S == 30
+    assert "Every half minute" in words
+    assert AGAIN_S == 20
+    assert "twenty seconds later" in words
+    assert SLACK == timedelta(minutes=10)
+    assert "ten minutes" in words
