@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
 from meta.store.bundles import Bundles, Workflows
+from meta.store.circuits import EngineCircuits
 from meta.store.database import Database, make_engine, parse_url
 from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
+from meta.store.slots import EngineSlots
 from meta.store.triggers import TriggerEvents
+from workers.ports import EngineLoad
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -18,7 +22,7 @@ from workflows.outcome import EngineRunRef, Outcome
 
 
 class Store:
-    """Everything that is kept, by concept; itself a BundleStore and a Recorder (`workers.ports`)."""
+    """Everything that is kept, by concept; itself a BundleStore, a Recorder and a CircuitRecorder (`workers.ports`)."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -27,6 +31,8 @@ class Store:
         self.runs = Runs(database)
         self.recorder = LineageRecorder(database, self.runs)
         self.triggers = TriggerEvents(database)
+        self.slots = EngineSlots(database)
+        self.circuits = EngineCircuits(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -74,3 +80,7 @@ class Store:
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """See `LineageRecorder.snapshot`."""
         await self.recorder.snapshot(snapshot)
+
+    async def record_circuits(self, worker: str, loads: Mapping[str, EngineLoad]) -> None:
+        """See `EngineCircuits.record`."""
+        await self.circuits.record(worker, loads)

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 
 from urllib3 import BaseHTTPResponse
 
+from workers.circuit import Circuit
 from workers.engines.json_view import children, text
 from workers.http import ApiCaller, ApiUnavailable, GeneratedClient
 from workers.settings import ArgoSettings
@@ -131,6 +132,10 @@ class ArgoClient:
     async def run(self, work: Callable[[], T]) -> T:
         """Run blocking work in this engine's threads."""
         return await self._caller.run(work)
+
+    @property
+    def circuit(self) -> Circuit:
+        return self._caller.circuit
 
     def close(self) -> None:
         self._caller.close()

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
+from workers.circuit import CircuitView
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.logs import read_logs
@@ -53,6 +54,16 @@ class ArgoEngine:
         self._watcher = ArgoWatcher(name, self._client, settings)
         self._resumed: OrderedDict[tuple[str, str], str] = OrderedDict()
 
+    @property
+    def circuit(self) -> CircuitView:
+        """See `Engine.circuit`."""
+        return self._client.circuit.view()
+
+    @property
+    def awaited_runs(self) -> int:
+        """See `Engine.awaited_runs`."""
+        return len(self._watcher.awaited)
+
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. A Workflow's name is unique in its namespace, which makes creating idempotent."""
         found = await self._client.get(submission.name, fields=_IDENTITY)
@@ -90,7 +101,8 @@ class ArgoEngine:
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`."""
-        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.name), alive)
+        registered = self._watcher.register(ref.name)
+        return await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""

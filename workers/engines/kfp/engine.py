@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
+from workers.circuit import CircuitView
 from workers.engines.base import EngineHealth, LogLine, Submission
 from workers.engines.json_view import child, text
 from workers.engines.kfp import outcome as reading
@@ -58,6 +59,16 @@ class KfpEngine:
         self._resumed: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._terminated: OrderedDict[str, None] = OrderedDict()
 
+    @property
+    def circuit(self) -> CircuitView:
+        """See `Engine.circuit`."""
+        return self._client.circuit.view()
+
+    @property
+    def awaited_runs(self) -> int:
+        """See `Engine.awaited_runs`."""
+        return len(self._watcher.awaited)
+
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. KFP lets a display name be given twice, so the name is looked up before and after."""
         if (found := await self._adopt(submission)) is not None:
@@ -99,7 +110,8 @@ class KfpEngine:
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`."""
-        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
+        registered = self._watcher.register(ref.uid, ref.name)
+        return await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""
