@@ -28,6 +28,12 @@ from workflows.values import JsonObject, JsonValue
 
 T = TypeVar("T")
 
+THREADS = 16
+"""Requests under way at once, for each engine; more wait."""
+
+POOL = THREADS + 8
+"""Connections that are kept: of the requests, and of the watch and a few log streams."""
+
 NOT_FOUND = 404
 CONFLICT = 409
 _TRY_AGAIN = frozenset({408, 425, 429})
@@ -145,7 +151,7 @@ class ApiCaller:
         api_error: type[Exception],
         settings: HttpSettings,
         *,
-        threads: int = 16,
+        threads: int = THREADS,
     ) -> None:
         self._engine = engine
         self._client = client

@@ -13,7 +13,7 @@ from typing import cast
 
 from workers.circuit import Circuit
 from workers.engines.json_view import children, text
-from workers.http import ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
+from workers.http import POOL, ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
 from workers.settings import KfpSettings
 from workflows.values import JsonObject, JsonValue
 
@@ -207,4 +207,5 @@ def _generated(settings: KfpSettings) -> tuple[GeneratedClient, type[Exception]]
     ca_file = str(settings.ca_file) if settings.ca_file else None
     configuration.ssl_ca_cert = ca_file  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
     configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- likewise
+    configuration.connection_pool_maxsize = POOL
     return cast("GeneratedClient", kfp_server_api.ApiClient(configuration)), kfp_server_api.ApiException
