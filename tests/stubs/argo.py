@@ -76,6 +76,7 @@ class ArgoStub:
         status: makes the rest of a finished workflow's status (outputs, nodes); may be replaced.
         ending: seconds from a terminate request to the end.
         requests: how often each route was asked.
+        peak: how many workflows were unfinished at once, at most.
         before_watch: called when a watch is asked for, before it is opened.
     """
 
@@ -93,6 +94,7 @@ class ArgoStub:
         self.archive: dict[str, JsonObject] = {}
         self.requests: Counter[str] = Counter()
         self.tokens: list[str] = []
+        self.peak = 0
         self.before_watch: Callable[[], None] = lambda: None
         self._version = 100
         self._history: list[tuple[int, str, JsonObject]] = []
@@ -212,6 +214,7 @@ class ArgoStub:
         created = copy.deepcopy(workflow)
         workflow["status"] = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
         self._put(name, workflow, "ADDED")
+        self.peak = max(self.peak, sum(text(w, "status", "phase") not in ENDED for w in self.workflows.values()))
         self._run(name)
         if faults.lost_creates > 0:
             faults.lost_creates -= 1
