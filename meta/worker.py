@@ -6,10 +6,12 @@ import asyncio
 import logging
 
 from meta.config import MetaConfig
-from meta.server_process import open_store, run_server
+from meta.server_process import end_task, open_store, run_server
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
+from workers.circuit_report import report_circuits, worker_name
 from workers.engines.registry import build_engines
+from workers.limits import SubmitLimits, limits_of
 from workers.runtime import Sizes, connect, register_search_attributes, run_workers
 
 log = logging.getLogger("meta.worker")
@@ -27,13 +29,16 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     objects = ArtifactStore(config.objects)
     engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
-    activities = Activities(engines=engines, objects=objects, bundles=store, recorder=store)
+    limits = SubmitLimits(limits_of(config.engines), store.slots)
+    activities = Activities(engines=engines, objects=objects, bundles=store, recorder=store, limits=limits)
+    reporter = asyncio.create_task(report_circuits(engines, store, worker_name()), name="circuits")
     try:
         async with run_workers(client, activities, sizes):
             log.info("working for %s, engines: %s", config.temporal.address, ", ".join(engines) or "none")
             await stop.wait()
             log.info("stopping; engine runs go on")
     finally:
+        await end_task(reporter)
         for engine in engines.values():
             await engine.close()
         await store.close()

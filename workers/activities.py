@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from temporalio import activity
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
+from workers.limits import SubmitLimits
 from workers.ports import BundleStore, Recorder
 from workers.submission import make_submission
 from workflows import resolve
@@ -47,6 +48,7 @@ class Activities:
     objects: ArtifactStore
     bundles: BundleStore
     recorder: Recorder
+    limits: SubmitLimits = field(default_factory=SubmitLimits)
 
     def control(self) -> Sequence[Callable[..., Any]]:
         """Short ones, on the main task queue."""
@@ -75,7 +77,8 @@ class Activities:
             return message.previous
         for artifact in submission.artifacts.values():
             await self.objects.check(artifact)
-        ref = await engine.submit(submission)
+        await self.limits.take(engine.name, message.key, activity.info().attempt)
+        ref = await self.limits.kept(engine.name, message.key, engine.submit(submission))
         await self.recorder.attempt_submitted(message.definition_name, message.key, ref, _now())
         return ref
 
@@ -100,7 +103,8 @@ class Activities:
     @activity.defn(name=Activity.RESUME)
     async def resume(self, message: ResumeStep) -> EngineRunRef:
         engine = get_engine(self.engines, message.ref.engine)
-        ref = await engine.resume(message.ref, message.key)
+        await self.limits.take(engine.name, message.key, activity.info().attempt)
+        ref = await self.limits.kept(engine.name, message.key, engine.resume(message.ref, message.key))
         await self.recorder.attempt_submitted(message.definition_name, message.key, ref, _now())
         return ref
 
@@ -108,7 +112,9 @@ class Activities:
     async def wait(self, message: WaitStep) -> StepOutcome:
         """Wait for the engine run; a worker that shuts down leaves it alone, the next one waits on."""
         engine = get_engine(self.engines, message.ref.engine)
-        outcome = await engine.wait(message.ref, activity.heartbeat)
+        waiting = engine.wait(message.ref, activity.heartbeat)
+        outcome = await self.limits.kept(engine.name, message.key, waiting)
+        await self.limits.free(engine.name, message.key)
         outcome = _within_limits(message, outcome)
         outcome = outcome.model_copy(
             update={"outputs": _outputs(message, outcome), "artifacts": _artifacts(message, outcome)}
@@ -129,7 +135,9 @@ class Activities:
     async def terminate(self, message: TerminateStep) -> bool:
         """End every engine run of the key. Not a failure if there is none."""
         engine = get_engine(self.engines, message.engine)
-        return await engine.terminate(message.key, message.name, message.ref)
+        ended = await engine.terminate(message.key, message.name, message.ref)
+        await self.limits.free(engine.name, message.key, any_attempt=True)
+        return ended
 
     @activity.defn(name=Activity.RECORD)
     async def record(self, snapshot: RunSnapshot) -> None:

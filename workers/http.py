@@ -2,7 +2,7 @@
 
 Both engines ship a generated, blocking client on urllib3 with the same base (`ApiClient.call_api`). `ApiCaller` runs
 it in a few threads, takes the raw JSON (the generated models refuse what newer servers add), and turns what can go
-wrong into `ApiUnavailable` and `ApiRejected`.
+wrong into `ApiUnavailable` and `ApiRejected`. A circuit breaker stands in front of every request.
 """
 
 from __future__ import annotations
@@ -12,22 +12,36 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from urllib3 import BaseHTTPResponse, PoolManager
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
 
+from workers import metrics
+from workers.circuit import Circuit, KeptBack
 from workers.settings import HttpSettings
 from workflows.errors import EngineRejected, EngineUnavailable, SettingsInvalid
 from workflows.values import JsonObject, JsonValue
 
 T = TypeVar("T")
 
+THREADS = 16
+"""Requests under way at once, for each engine; more wait."""
+
+POOL = THREADS + 8
+"""Connections that are kept: of the requests, and of the watch and a few log streams."""
+
 NOT_FOUND = 404
 CONFLICT = 409
 _TRY_AGAIN = frozenset({408, 425, 429})
 _SERVER_ERROR = 500
+_DOWN = frozenset({0, 502, 503, 504})
+"""What a proxy says for a server that is down. A 500 comes from a server that is up, and often tells of one request."""
+
+_MAY_ASK = frozenset({429, 503})
 _MESSAGE = 2000
 
 Query = Mapping[str, str | int | bool]
@@ -39,12 +53,16 @@ class ApiUnavailable(EngineUnavailable):
     Attributes:
         status: HTTP status; 0 without an answer.
         sent: False when the request surely never reached the server.
+        retry_after: seconds that the server, or the circuit breaker, asks to wait.
     """
 
-    def __init__(self, message: str, *, hint: str = "", status: int = 0, sent: bool = True) -> None:
+    def __init__(
+        self, message: str, *, hint: str = "", status: int = 0, sent: bool = True, retry_after: float | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
         self.sent = sent
+        self.retry_after = retry_after
 
 
 class ApiRejected(EngineRejected):
@@ -133,13 +151,14 @@ class ApiCaller:
         api_error: type[Exception],
         settings: HttpSettings,
         *,
-        threads: int = 16,
+        threads: int = THREADS,
     ) -> None:
         self._engine = engine
         self._client = client
         self._api_error = api_error
         self._settings = settings
         self._token = Token(settings)
+        self.circuit = Circuit(engine)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"engine-{engine}")
 
     async def call(
@@ -165,7 +184,8 @@ class ApiCaller:
             send_by: a moment of `time.monotonic`; when no thread was free before it, nothing is sent.
 
         Raises:
-            ApiUnavailable: no connection, time-out, 408, 425, 429, 5xx, or an answer that is not JSON.
+            ApiUnavailable: no connection, time-out, 408, 425, 429, 5xx, an answer that is not JSON, or a call that the
+                circuit breaker keeps back.
             ApiRejected: any other answer but 2xx.
         """
 
@@ -180,11 +200,17 @@ class ApiCaller:
             try:
                 data = response.read()
             except HTTPError as error:
-                raise self._no_answer(method, path, error) from error
+                problem = self._no_answer(method, path, error)
+                self.circuit.failed(problem.message)
+                raise problem from error
             finally:
                 response.release_conn()
             return self._parse(method, path, data)
 
+        try:
+            self.circuit.check()  # here already: with an engine that hangs, all threads are taken
+        except KeptBack as error:
+            raise self._kept_back(method, error) from error
         return await self.run(send)
 
     async def find(
@@ -222,6 +248,11 @@ class ApiCaller:
         if token := self._token.value():
             headers["Authorization"] = token if " " in token else f"Bearer {token}"
         try:
+            self.circuit.enter()
+        except KeptBack as error:
+            raise self._kept_back(method, error) from error
+        began = time.perf_counter()
+        try:
             answer = self._client.call_api(
                 path,
                 method,
@@ -232,16 +263,46 @@ class ApiCaller:
                 _preload_content=False,
                 _request_timeout=(self._settings.connect_timeout, timeout or self._settings.request_timeout),
             )
-        except self._api_error as error:
-            raise self._refused(method, path.format_map(where or {}), error) from error
-        except HTTPError as error:
-            raise self._no_answer(method, path.format_map(where or {}), error) from error
+        except Exception as error:
+            problem: ApiRejected | ApiUnavailable
+            if isinstance(error, self._api_error):
+                problem = self._refused(method, path.format_map(where or {}), error)
+            elif isinstance(error, HTTPError):
+                problem = self._no_answer(method, path.format_map(where or {}), error)
+            else:  # a bug of ours or of the generated client; no news of the engine
+                self.circuit.succeeded()
+                raise
+            self._count(method, problem, time.perf_counter() - began)
+            raise problem from error
+        self._count(method, None, time.perf_counter() - began)
         return cast("BaseHTTPResponse", answer)
 
     def close(self) -> None:
         """Take no more requests, close idle connections. Requests under way end with their time-outs."""
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._client.rest_client.pool_manager.clear()
+
+    def _count(self, method: str, problem: ApiRejected | ApiUnavailable | None, seconds: float) -> None:
+        """Tell the circuit and the metrics what came of a request."""
+        if isinstance(problem, ApiUnavailable) and problem.status in _DOWN:
+            self.circuit.failed(problem.message)
+        else:
+            self.circuit.succeeded()
+        if isinstance(problem, ApiUnavailable) and problem.status in _MAY_ASK and problem.retry_after:
+            self.circuit.pause(problem.retry_after, problem.message)
+        outcome = "ok" if problem is None else "rejected" if isinstance(problem, ApiRejected) else "unavailable"
+        metrics.request_ended(self._engine, method, outcome, seconds)
+
+    def _kept_back(self, method: str, error: KeptBack) -> ApiUnavailable:
+        metrics.request_ended(self._engine, method, "kept_back", None)
+        since = f"{error.since:%H:%M:%S} UTC"
+        state = f"is taken for down since {since}" if error.down else "asked for a pause"
+        return ApiUnavailable(
+            f"engine '{self._engine}' {state} and is not asked again for {error.retry_after:.1f} s: {error.reason}",
+            hint=f"check that {self._settings.url} is up; it is tried again by itself",
+            sent=False,
+            retry_after=error.retry_after,
+        )
 
     def _parse(self, method: str, path: str, data: bytes) -> JsonObject:
         try:
@@ -259,7 +320,10 @@ class ApiCaller:
         what = f"engine '{self._engine}': {method} {path} answered {status}: {answer or 'no message'}"
         if status >= _SERVER_ERROR or status in _TRY_AGAIN or status == 0:
             return ApiUnavailable(
-                what, status=status, hint="it is tried again; see the engine's own log if it stays so"
+                what,
+                status=status,
+                hint="it is tried again; see the engine's own log if it stays so",
+                retry_after=retry_after(cast("Mapping[str, str] | None", getattr(error, "headers", None)) or {}),
             )
         hint = ""
         if status in (401, 403):
@@ -273,6 +337,19 @@ class ApiCaller:
             hint=f"check url of [engines.{self._engine}] in meta.toml, and that the engine is up; it is tried again",
             sent=not isinstance(error, NewConnectionError | ConnectTimeoutError),
         )
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of a `Retry-After` header, which is a number or a date (RFC 9110, 10.2.3); None when there is none."""
+    given = next((value for name, value in headers.items() if name.lower() == "retry-after"), "").strip()
+    if given.isdecimal():
+        return float(given)
+    try:
+        at = parsedate_to_datetime(given)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max((at - datetime.now(UTC)).total_seconds(), 0.0)
 
 
 def server_message(body: str | bytes | None) -> str:

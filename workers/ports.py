@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from workers.circuit import CircuitView
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -107,4 +109,63 @@ class Recorder(OtherRuns, Protocol):
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """The whole state of a meta-run, as its workflow sees it; it wins over what attempts wrote."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SlotAnswer:
+    """Whether an engine may have another run.
+
+    Attributes:
+        granted: it may, now.
+        taken: how many runs are under way, when there are too many.
+        wait: seconds until it is this run's turn, when only that is missing; its slot is kept for it.
+    """
+
+    granted: bool
+    taken: int = 0
+    wait: float | None = None
+
+
+class Slots(Protocol):
+    """Counts the runs of each engine that are under way, over all workers."""
+
+    async def take(self, engine: str, key: RunKey, limit: int | None, rate: float | None) -> SlotAnswer:
+        """Take a slot, once for each step of a meta-run and place in a fan-out: a later attempt takes it over.
+
+        Args:
+            engine: the engine's name.
+            key: whom the slot is for.
+            limit: slots that there are; None: no end of them.
+            rate: slots given out per second; None: as they are wanted.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        ...
+
+    async def free(self, key: RunKey, *, any_attempt: bool = False) -> None:
+        """Give a slot back, unless a later attempt has it; with `any_attempt` even then.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLoad:
+    """What a worker makes of one engine: its circuit breaker, and how many runs it waits for."""
+
+    circuit: CircuitView
+    awaited_runs: int
+
+
+class CircuitRecorder(Protocol):
+    async def record_circuits(self, worker: str, loads: Mapping[str, EngineLoad]) -> None:
+        """Write down a worker's circuits by engine, in place of what it wrote before.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
         ...

@@ -44,6 +44,12 @@ class HttpSettings(Settings):
     settle_delay: float = Field(
         default=12.0, description="Before looking again after an ambiguous create; must exceed request_timeout."
     )
+    max_concurrent_runs: int | None = Field(
+        default=None, ge=1, description="Runs under way at once, over all workers; None: no limit."
+    )
+    submit_rate: float | None = Field(
+        default=None, gt=0, description="Runs submitted per second, over all workers; None: no limit."
+    )
 
 
 class ArgoSettings(HttpSettings):
@@ -68,8 +74,9 @@ class KfpSettings(HttpSettings):
     )
     pipeline_root: str = ""
     service_account: str = ""
-    poll: float = Field(default=1.0, description="Between two lists of what finished.")
-    resync: float = Field(default=30.0, description="Between two full looks at every awaited run.")
+    poll: float = Field(default=1.0, description="Between two lists of what finished, while ends are likely.")
+    poll_slowest: float = Field(default=10.0, description="Between two such lists, while none is near.")
+    resync: float = Field(default=60.0, description="Between two lists of all awaited runs, a hundred a request.")
 
 
 EngineSettings = Annotated[ArgoSettings | KfpSettings, Field(discriminator="kind")]

@@ -11,6 +11,7 @@
     ├── Conflict                      the same request id with other inputs; a name in use
     ├── EngineError                   what went wrong at an engine
     │   ├── EngineUnavailable         the API is down or overloaded: tried again, costs no attempt
+    │   ├── EngineFull                the engine's own limit in meta.toml is reached: waits, costs no attempt
     │   ├── EngineRejected            the engine refused: a bad manifest, no right; fails at once
     │   ├── EngineRunForeign          a run of our name carries another key or digest
     │   ├── EngineRunFailed           the engine run failed: the step's retry policy decides
@@ -43,10 +44,14 @@ class MetaError(Exception):
     Args:
         message: what happened, and where.
         hint: what to do next; shown on a line of its own.
+
+    Attributes:
+        retry_after: seconds after which trying again makes sense; None leaves it to who tries.
     """
 
     code: ClassVar[str] = "META_ERROR"
     retryable: ClassVar[bool] = False
+    retry_after: float | None = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -135,6 +140,13 @@ class EngineUnavailable(EngineError):
     """The API is down, overloaded, or answered in a way that says nothing about the run."""
 
     code = "ENGINE_UNAVAILABLE"
+    retryable = True
+
+
+class EngineFull(EngineError):
+    """As many runs are under way, or were submitted of late, as the engine's settings allow."""
+
+    code = "ENGINE_FULL"
     retryable = True
 
 

@@ -20,6 +20,7 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
 from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
+from meta.store.circuits import WorkerCircuit
 from workflows.bundle import Bundle, validate_bundle
 from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
 from workflows.messages import RunSnapshot
@@ -131,6 +132,7 @@ class MetaServicer(MetaServiceServicer):
             yield pb.LogLine(step=one.step, node=one.line.node, text=one.line.text, at=at)
 
     async def Engines(self, request: pb.EnginesRequest, context: _Context) -> pb.EnginesResponse:
+        circuits = await self._store.circuits.fresh()
         return pb.EnginesResponse(
             engines=[
                 pb.EngineStatus(
@@ -141,6 +143,7 @@ class MetaServicer(MetaServiceServicer):
                     version=report.health.version,
                     message=report.health.message,
                     hint=report.health.hint,
+                    circuits=[_circuit(one) for one in circuits.get(report.name, [])],
                 )
                 for report in await self._engines.report()
             ]
@@ -179,4 +182,16 @@ def _workflow(workflow: PublishedWorkflow) -> pb.Workflow:
         bundle_digest=workflow.bundle_digest,
         published_at=convert.to_timestamp(workflow.published_at),
         definition_json=workflow.definition.model_dump_json(by_alias=True, exclude_unset=True).encode(),
+    )
+
+
+def _circuit(one: WorkerCircuit) -> pb.WorkerCircuit:
+    return pb.WorkerCircuit(
+        worker=one.worker,
+        state=one.circuit.state.value,
+        since=convert.to_timestamp(one.circuit.since),
+        reason=one.circuit.reason,
+        retry_at=convert.to_timestamp(one.circuit.retry_at),
+        awaited_runs=one.awaited_runs,
+        seen_at=convert.to_timestamp(one.seen_at),
     )

@@ -169,6 +169,7 @@ def engines_table(engines: Sequence[EngineInfo]) -> Table:
     table.add_column("message", overflow="fold")
     for one in engines:
         state = Text("ok", style="green") if one.ok else Text("down", style="bold red")
-        words = "; ".join(word for word in (one.message, one.hint) if word)
+        troubled = [str(circuit) for circuit in one.circuits if circuit.state != "closed"]
+        words = "; ".join(word for word in (one.message, one.hint, *troubled) if word)
         table.add_row(one.name, one.kind, one.url, state, one.version, Text(words))
     return table

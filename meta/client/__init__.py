@@ -9,6 +9,7 @@ async with MetaClient("127.0.0.1:7400") as client:
 
 from meta.client.client import MetaClient
 from meta.client.views import (
+    CircuitInfo,
     EndedOrphan,
     EngineInfo,
     EngineProblem,
@@ -23,6 +24,7 @@ from meta.client.views import (
 )
 
 __all__ = [
+    "CircuitInfo",
     "EndedOrphan",
     "EngineInfo",
     "EngineProblem",

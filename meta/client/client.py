@@ -16,7 +16,17 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceStub
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
-from meta.client.views import EngineInfo, LogEntry, OrphanNews, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+from meta.client.views import (
+    CircuitInfo,
+    EngineInfo,
+    LogEntry,
+    OrphanNews,
+    PublishedInfo,
+    RunFailed,
+    RunsPage,
+    RunView,
+    StartedRun,
+)
 from meta.config import DEFAULT_GRPC
 from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
@@ -220,7 +230,16 @@ class MetaClient:
         request = pb.EnginesRequest()
         reply = await persist(lambda: self._stub.Engines(request, timeout=CALL_TIMEOUT_S), self._patience_s)
         return [
-            EngineInfo(name=e.name, kind=e.kind, url=e.url, ok=e.ok, version=e.version, message=e.message, hint=e.hint)
+            EngineInfo(
+                name=e.name,
+                kind=e.kind,
+                url=e.url,
+                ok=e.ok,
+                version=e.version,
+                message=e.message,
+                hint=e.hint,
+                circuits=[_circuit(circuit) for circuit in e.circuits],
+            )
             for e in reply.engines
         ]
 
@@ -304,4 +323,16 @@ def _published(workflow: pb.Workflow) -> PublishedInfo:
         bundle_digest=workflow.bundle_digest,
         published_at=published_at,
         definition=convert.from_definition(workflow.definition_json),
+    )
+
+
+def _circuit(circuit: pb.WorkerCircuit) -> CircuitInfo:
+    return CircuitInfo(
+        worker=circuit.worker,
+        state=circuit.state,
+        since=convert.from_timestamp(circuit.since),
+        reason=circuit.reason,
+        retry_at=convert.from_timestamp(circuit.retry_at if circuit.HasField("retry_at") else None),
+        awaited_runs=circuit.awaited_runs,
+        seen_at=convert.from_timestamp(circuit.seen_at),
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.errors import MetaError
 from workflows.messages import RunSnapshot
@@ -48,6 +48,24 @@ class PublishedInfo(View):
     definition: MetaWorkflow
 
 
+class CircuitInfo(View):
+    """A worker's circuit breaker in front of an engine (`closed`, `open`, `half_open`), as it was at `seen_at`."""
+
+    worker: str
+    state: str
+    since: datetime | None = None
+    reason: str = ""
+    retry_at: datetime | None = None
+    awaited_runs: int = 0
+    seen_at: datetime | None = None
+
+    def __str__(self) -> str:
+        age = "" if self.seen_at is None else f", {(datetime.now(UTC) - self.seen_at).total_seconds():.0f} s ago"
+        since = "" if self.since is None else f" since {self.since:%Y-%m-%d %H:%M:%S} UTC"
+        words = f"worker {self.worker}: circuit {self.state}{since}{age}; waits for {self.awaited_runs} runs"
+        return f"{words}; {self.reason}" if self.reason else words
+
+
 class EngineInfo(View):
     """A configured engine, and whether it answers; `hint` says what to do when it does not."""
 
@@ -58,6 +76,7 @@ class EngineInfo(View):
     version: str = ""
     message: str = ""
     hint: str = ""
+    circuits: list[CircuitInfo] = Field(default_factory=list[CircuitInfo])
 
 
 class OrphanInfo(View):

@@ -19,7 +19,7 @@ from meta.stack.names import DEFAULT_PORTS
 from meta.stack.ports import holder, is_free
 from meta.stack.state import DataFolder, PartState, StackPhase
 from workers.settings import ArgoSettings, HttpSettings, KfpSettings
-from workflows.errors import BinaryMissing, DataDirBroken, PackageShadowed
+from workflows.errors import BinaryMissing, DataDirBroken, MetaError, PackageShadowed
 from workflows.messages import TASK_QUEUE
 from workflows.naming import LABEL_MANAGED, MANAGED_BY
 
@@ -207,6 +207,25 @@ async def service(config: MetaConfig) -> Finding:
         f"serves at {address}",
         "start it: python -m meta.service --config meta.toml; or set [grpc] address in meta.toml",
     )
+
+
+async def circuits(config: MetaConfig) -> list[Finding]:
+    """What the workers' circuit breakers do, as the service knows it: engines that a worker takes for down."""
+    from meta.client import MetaClient
+
+    try:
+        async with MetaClient(config.grpc.address, patience_s=0.0) as client:
+            engines = await client.engines()
+    except MetaError as error:
+        return [Finding("circuits", Verdict.SKIP, f"the service does not tell: {error.message}")]
+    found: list[Finding] = []
+    for engine in engines:
+        for circuit in engine.circuits:
+            closed = circuit.state == "closed"
+            hint = "" if closed else f"calls fail at once until {engine.url} answers; it is asked again by itself"
+            verdict = Verdict.OK if closed else Verdict.WARN
+            found.append(Finding(f"circuit {engine.name}", verdict, str(circuit), hint))
+    return found or [Finding("circuits", Verdict.SKIP, "no worker has written of late what its engines do")]
 
 
 def _argo(settings: ArgoSettings) -> probes.Probe:

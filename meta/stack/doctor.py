@@ -53,7 +53,9 @@ async def examine(config_file: Path | None, data_dir: Path, bucket: str = "") ->
     if started & {PartName.ARGO, PartName.KFP}:
         found += await checks.engines(config)
     if PartName.SERVICE in started:
-        found.append(await checks.service(config))
+        found.append(service := await checks.service(config))
+        if service.verdict is Verdict.OK:
+            found += await checks.circuits(config)
     return found
 
 

@@ -7,8 +7,9 @@ time-out helps against that.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,8 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(meta_write=True)
+        # SQLite has one writer, and those who wait for it only look now and then: within a process they stand in line.
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
     @asynccontextmanager
     async def read(self) -> AsyncGenerator[AsyncSession]:
@@ -114,7 +117,7 @@ class Database:
             ServiceUnavailable: the database does not answer, or stays locked beyond the busy time-out.
         """
         with _unavailable():
-            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+            async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
 
     async def use_wal(self) -> None:

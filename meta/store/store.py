@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Self
 
 from meta.store.bundles import Bundles, Workflows
+from meta.store.circuits import EngineCircuits
 from meta.store.database import Database, make_engine, parse_url
 from meta.store.engine_runs import EngineRuns
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
+from meta.store.slots import EngineSlots
 from meta.store.triggers import TriggerEvents
-from workers.ports import Lease
+from workers.ports import EngineLoad, Lease
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -21,7 +24,7 @@ from workflows.outcome import EngineRunRef, Outcome
 
 
 class Store:
-    """Everything that is kept, by concept; itself a BundleStore, a Recorder and a Keeper (`workers.ports`)."""
+    """Everything that is kept, by concept; itself what workers need from outside (`workers.ports`)."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
@@ -32,6 +35,8 @@ class Store:
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
         self.leases = KeyLeases(database)
+        self.slots = EngineSlots(database)
+        self.circuits = EngineCircuits(database)
 
     @classmethod
     async def open(cls, url: str) -> Self:
@@ -104,3 +109,7 @@ class Store:
     async def first_end(self, key: RunKey, uid: str, end: str) -> str:
         """See `KeyLeases.first_end`."""
         return await self.leases.first_end(key, uid, end)
+
+    async def record_circuits(self, worker: str, loads: Mapping[str, EngineLoad]) -> None:
+        """See `EngineCircuits.record`."""
+        await self.circuits.record(worker, loads)

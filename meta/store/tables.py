@@ -202,3 +202,41 @@ class TriggerEventRow(SQLModel, table=True):
     outcome: str
     reason: str = Field(default="", sa_type=Text)
     received_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class EngineSlotRow(SQLModel, table=True):
+    """An engine run that counts against its engine's limits; `due_at` is its turn under a rate of submits."""
+
+    __tablename__: ClassVar[str] = "engine_slots"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int
+    engine: str = Field(index=True)
+    due_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class EngineGateRow(SQLModel, table=True):
+    """What those who want a slot of an engine lock; `next_at` is when the next submit may come."""
+
+    __tablename__: ClassVar[str] = "engine_gates"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    engine: str = Field(primary_key=True)
+    next_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class EngineCircuitRow(SQLModel, table=True):
+    """A worker's circuit breaker in front of an engine, as it was at `seen_at`."""
+
+    __tablename__: ClassVar[str] = "engine_circuits"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    worker: str = Field(primary_key=True)
+    engine: str = Field(primary_key=True)
+    state: str
+    since: datetime = Field(sa_type=UtcDateTime)
+    failures: int
+    reason: str = Field(sa_type=Text)
+    retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    awaited_runs: int
+    seen_at: datetime = Field(sa_type=UtcDateTime)

@@ -42,8 +42,9 @@ class ArgoFaults:
         lost_creates: the workflow is created, the answer never comes.
         refused_creates: nothing is created, the answer never comes.
         quota_conflicts: nothing is created, the answer is 409, as some quota refusals are.
-        bursts: any request is answered 503.
-        stale_watches: a watch is answered 400, too old resource version.
+        bursts: any request is answered `burst_status`, 503 unless told otherwise.
+        retry_after: the seconds in the `Retry-After` of these answers; empty: none.
+        stale_watches: a watch is answered `stale_status`, too old resource version.
         delete_at_end: workflows are deleted the moment they end.
         archive: deleted workflows can still be read by uid; False: there is no archive at all.
         archive_by_name: reading by name finds them too, as in servers from 3.5 on.
@@ -58,7 +59,10 @@ class ArgoFaults:
     refused_creates: int = 0
     quota_conflicts: int = 0
     bursts: int = 0
+    burst_status: int = 503
+    retry_after: str = ""
     stale_watches: int = 0
+    stale_status: int = 400
     delete_at_end: bool = False
     archive: bool = False
     archive_by_name: bool = False
@@ -78,6 +82,8 @@ class ArgoStub:
         ending: seconds from a terminate request to the end.
         creates: what becomes of single creates, by the workflow's name.
         requests: how often each route was asked.
+        peak: how many workflows were unfinished at once, at most.
+        before_watch: called when a watch is asked for, before it is opened.
     """
 
     def __init__(self, *, duration: float | None = 0.0, namespace: str = "argo", keepalive: float = 15.0) -> None:
@@ -95,6 +101,8 @@ class ArgoStub:
         self.archive: dict[str, JsonObject] = {}
         self.requests: Counter[str] = Counter()
         self.tokens: list[str] = []
+        self.peak = 0
+        self.before_watch: Callable[[], None] = lambda: None
         self._version = 100
         self._history: list[tuple[int, str, JsonObject]] = []
         self._watches: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
@@ -124,6 +132,14 @@ class ArgoStub:
     def finish(self, name: str, phase: str = "Succeeded", message: str = "", *, silently: bool = False) -> None:
         """End a running workflow; from any thread. Silently: no event tells of it."""
         self._from_outside(lambda: self._finish(name, phase, message, silently=silently))
+
+    def add_workflow(self, name: str, labels: dict[str, JsonValue]) -> str:
+        """Put a running workflow there, before anybody asks; returns its uid."""
+        uid = str(uuid.uuid4())
+        metadata: JsonObject = {"name": name, "namespace": self.namespace, "uid": uid, "labels": labels}
+        status: JsonObject = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
+        self._put(name, {"metadata": metadata, "spec": {"entrypoint": "main"}, "status": status}, "ADDED")
+        return uid
 
     def delete(self, name: str, *, silently: bool = False) -> None:
         """Delete a workflow as its time to live does; silently: no event tells of it."""
@@ -176,7 +192,8 @@ class ArgoStub:
             self.tokens.append(request.headers.get("authorization", ""))
             if self.faults.bursts > 0:
                 self.faults.bursts -= 1
-                return Response("upstream connect error", status_code=503)
+                headers = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else None
+                return Response("upstream connect error", status_code=self.faults.burst_status, headers=headers)
             namespace = request.path_params.get("namespace", self.namespace)
             if namespace != self.namespace:
                 return _error(403, 7, f"workflows.argoproj.io is forbidden in the namespace '{namespace}'")
@@ -226,6 +243,7 @@ class ArgoStub:
         created = copy.deepcopy(workflow)
         workflow["status"] = {"phase": "Running", "startedAt": _now(), "finishedAt": None}
         self._put(name, workflow, "ADDED")
+        self.peak = max(self.peak, sum(text(w, "status", "phase") not in ENDED for w in self.workflows.values()))
         self._run(name)
         return created
 
@@ -248,9 +266,10 @@ class ArgoStub:
 
     async def _watch(self, request: Request) -> Response:
         since = request.query_params.get("listOptions.resourceVersion", "")
+        self.before_watch()
         if self.faults.stale_watches > 0:
             self.faults.stale_watches -= 1
-            return _error(400, 3, f"too old resource version: {since}")
+            return _error(self.faults.stale_status, 3, f"too old resource version: {since}")
         if request.headers.get("accept") != "text/event-stream":
             return _error(406, 3, "the stub watches over server-sent events only")
         wanted = _selector(request.query_params.get("listOptions.labelSelector", ""))

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from tests.stubs.creates import CreateScript
 from tests.stubs.server import ServedApp
-from workers.engines.json_view import children, text
+from workers.engines.json_view import children, text, texts
 from workflows.values import JsonObject, JsonValue
 
 Handler = Callable[[Request], Coroutine[None, None, Response]]
@@ -44,7 +44,8 @@ class KfpFaults:
         broken_creates: the server cannot make a run's manifest, and says so as it does: by an internal error.
         broken_because: the reason that it adds.
         doubled_creates: two runs are created, as when a proxy sends a request twice; the answer is the second.
-        bursts: any request is answered 503.
+        bursts: any request is answered `burst_status`, 503 unless told otherwise.
+        retry_after: the seconds in the `Retry-After` of these answers; empty: none.
         late: seconds until a new run shows in lists (the server makes the Argo Workflow first).
         unfilterable: a filter on finished_at is answered 400.
         lost_retries: the retry takes effect, the answer is 500.
@@ -57,6 +58,8 @@ class KfpFaults:
     broken_because: str = ""
     doubled_creates: int = 0
     bursts: int = 0
+    burst_status: int = 503
+    retry_after: str = ""
     late: float = 0.0
     unfilterable: bool = False
     lost_retries: int = 0
@@ -166,7 +169,8 @@ class KfpStub:
             self.requests[name] += 1
             if self.faults.bursts > 0:
                 self.faults.bursts -= 1
-                return Response("upstream connect error", status_code=503)
+                headers = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else None
+                return Response("upstream connect error", status_code=self.faults.burst_status, headers=headers)
             return await handler(request)
 
         return handle
@@ -338,6 +342,8 @@ def _passes(row: JsonObject, predicate: JsonObject) -> bool:
         return value == text(predicate, "string_value")
     if text(predicate, "operation") == "GREATER_THAN_EQUALS":
         return datetime.fromisoformat(value) >= datetime.fromisoformat(text(predicate, "timestamp_value"))
+    if text(predicate, "operation") == "IN":
+        return value in texts(predicate, "string_values", "values")
     raise NotImplementedError(predicate)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+from workers.circuit import CircuitState, CircuitView
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.naming import RunKey
@@ -34,6 +36,10 @@ class ScriptedEngine:
     terminated: list[str] = field(default_factory=list[str])
     rejected: dict[str, str] = field(default_factory=dict[str, str])
     unavailable: int = 0
+    circuit: CircuitView = field(
+        default_factory=lambda: CircuitView(CircuitState.CLOSED, datetime(2026, 1, 1, tzinfo=UTC))
+    )
+    awaited_runs: int = 0
     hold_submit: asyncio.Event | None = None
     holding: bool = False
     _runs: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict[str, "asyncio.Future[Outcome]"])

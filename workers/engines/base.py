@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from workers.circuit import CircuitView
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, Outcome
 from workflows.spec.models import ArgoSource, KfpSource
@@ -98,6 +99,16 @@ class Engine(Protocol):
 
     @property
     def kind(self) -> EngineKind: ...
+
+    @property
+    def circuit(self) -> CircuitView:
+        """What the circuit breaker in front of this process's calls to the engine is doing."""
+        ...
+
+    @property
+    def awaited_runs(self) -> int:
+        """How many runs this process waits for."""
+        ...
 
     async def submit(self, submission: Submission) -> EngineRunRef:
         """Adopt the run of this key, creating it if there is none.

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeVar
 
+from workers import metrics
 from workers.backoff import Backoff
 from workflows.errors import EngineUnavailable
 
@@ -28,8 +29,8 @@ _LINGER = 30.0
 class Watcher(ABC):
     """One task that notices, for all waits of an engine in this process, which runs may have ended.
 
-    It starts with the first wait and stops a while after the last. It only ever says "look": the wait itself reads
-    the run, so that a stale or repeated sign does no harm.
+    It starts when the first wait needs it and stops a while after the last has ended. It only ever says "look": the
+    wait itself reads the run, so that a stale or repeated sign does no harm.
     """
 
     def __init__(self, engine: str) -> None:
@@ -42,6 +43,12 @@ class Watcher(ABC):
     async def run(self) -> None:
         """Watch until cancelled; call `notify` for what may have ended."""
 
+    def joined(self, run: str, name: str) -> None:  # noqa: B027 -- nothing to do unless a watcher cares
+        """Called when somebody begins to wait for a run."""
+
+    def left(self, run: str) -> None:  # noqa: B027 -- likewise
+        """Called when nobody waits for a run any more."""
+
     @property
     def awaited(self) -> list[str]:
         """Ids of the runs that somebody waits for."""
@@ -52,27 +59,39 @@ class Watcher(ABC):
         return self._task is not None and not self._task.done()
 
     @contextmanager
-    def register(self, run: str) -> Generator[asyncio.Event]:
-        """Wait for signs of a run.
+    def register(self, run: str, name: str = "") -> Generator[asyncio.Event]:
+        """Wait for signs of a run; they come once the watcher runs (`start`).
 
         Args:
             run: the id that the watcher sees: an Argo Workflow's name, a KFP run's id.
+            name: what the run is called, as `workflows.naming.engine_run_name` makes it.
 
         Yields:
             An event that is set when it is time to look at the run.
         """
+        self._keep()
         event = asyncio.Event()
         self._awaited.setdefault(run, set()).add(event)
-        self._start()
+        self.joined(run, name)
+        metrics.waits_changed(self.engine, 1)
         try:
             yield event
         finally:
+            metrics.waits_changed(self.engine, -1)
             events = self._awaited[run]
             events.discard(event)
             if not events:
                 del self._awaited[run]
-            if not self._awaited:
+                self.left(run)
+            if not self._awaited and self._task is not None:
                 self._stopping = asyncio.get_running_loop().call_later(_LINGER, self._cancel)
+
+    def start(self) -> None:
+        """Run, if it does not yet. It gives no sign of what ended before: whoever starts it has looked."""
+        self._keep()
+        if not self.running:
+            self._task = asyncio.create_task(self.run(), name=f"watch-{self.engine}")
+            self._task.add_done_callback(self._ended)
 
     def notify(self, run: str) -> None:
         """Tell the waits of a run to look at it; does nothing when nobody waits."""
@@ -86,18 +105,13 @@ class Watcher(ABC):
         if task is not None:
             await asyncio.wait({task})
 
-    def _start(self) -> None:
+    def _keep(self) -> None:
         if self._stopping is not None:
             self._stopping.cancel()
             self._stopping = None
-        if not self.running:
-            self._task = asyncio.create_task(self.run(), name=f"watch-{self.engine}")
-            self._task.add_done_callback(self._ended)
 
     def _cancel(self) -> None:
-        if self._stopping is not None:
-            self._stopping.cancel()
-            self._stopping = None
+        self._keep()
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -107,29 +121,31 @@ class Watcher(ABC):
         if task.cancelled():
             return
         log.error("the watcher of engine '%s' died; it is started again", self.engine, exc_info=task.exception())
+        metrics.watcher_restarted(self.engine, "died")
         if self._awaited:
-            asyncio.get_running_loop().call_later(1.0, self._start)
+            asyncio.get_running_loop().call_later(1.0, self.start)
 
 
 async def wait_until_ended(
     look: Callable[[], Awaitable[T | None]],
-    register: Callable[[], AbstractContextManager[asyncio.Event]],
+    watcher: Watcher,
+    registered: AbstractContextManager[asyncio.Event],
     alive: Callable[[], None],
 ) -> T:
     """Wait for a run: look once, and again whenever the watcher has news of it.
 
     Args:
         look: reads the run; None while it has not ended.
-        register: at the watcher; gives the event that says so.
+        watcher: of the run's engine.
+        registered: `watcher.register` of the run.
         alive: called now and then.
     """
-    if (ended := await until_read(look, alive)) is not None:
-        return ended
-    with register() as changed:
+    with registered as changed:  # before the first look, or an end right after it could be missed
         while True:
             changed.clear()
             if (ended := await until_read(look, alive)) is not None:
                 return ended
+            watcher.start()
             await with_life(changed.wait(), alive)
 
 
@@ -151,7 +167,7 @@ async def until_read(read: Callable[[], Awaitable[T | None]], alive: Callable[[]
             if now - down_since > PATIENCE:
                 raise
             log.warning("a wait goes on although its engine does not answer: %s", error.message)
-            await with_life(asyncio.sleep(backoff.next()), alive)
+            await with_life(asyncio.sleep(backoff.next(error.retry_after)), alive)
 
 
 async def with_life(work: Awaitable[T], alive: Callable[[], None]) -> T:

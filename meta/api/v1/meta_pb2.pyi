@@ -1105,6 +1105,7 @@ class EngineStatus(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    CIRCUITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     url: _builtins.str
@@ -1112,6 +1113,10 @@ class EngineStatus(_message.Message):
     version: _builtins.str
     message: _builtins.str
     hint: _builtins.str
+    @_builtins.property
+    def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerCircuit]:
+        """What each worker that has written of late makes of the engine; the worst first."""
+
     def __init__(
         self,
         *,
@@ -1122,11 +1127,61 @@ class EngineStatus(_message.Message):
         version: _builtins.str = ...,
         message: _builtins.str = ...,
         hint: _builtins.str = ...,
+        circuits: _abc.Iterable[Global___WorkerCircuit] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EngineStatus: _TypeAlias = EngineStatus  # noqa: Y015
+
+@_typing.final
+class WorkerCircuit(_message.Message):
+    """A worker's circuit breaker in front of an engine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RETRY_AT_FIELD_NUMBER: _builtins.int
+    AWAITED_RUNS_FIELD_NUMBER: _builtins.int
+    SEEN_AT_FIELD_NUMBER: _builtins.int
+    worker: _builtins.str
+    """Host and process id."""
+    state: _builtins.str
+    """closed: calls go through; open: they fail at once; half_open: one is on its way to try."""
+    reason: _builtins.str
+    awaited_runs: _builtins.int
+    """Engine runs that the worker waits for."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def retry_at(self) -> _timestamp_pb2.Timestamp:
+        """When a call is let through again; not set while all are."""
+
+    @_builtins.property
+    def seen_at(self) -> _timestamp_pb2.Timestamp:
+        """When the worker wrote this down."""
+
+    def __init__(
+        self,
+        *,
+        worker: _builtins.str = ...,
+        state: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        retry_at: _timestamp_pb2.Timestamp | None = ...,
+        awaited_runs: _builtins.int = ...,
+        seen_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_at", b"retry_at", "seen_at", b"seen_at", "since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["awaited_runs", b"awaited_runs", "reason", b"reason", "retry_at", b"retry_at", "seen_at", b"seen_at", "since", b"since", "state", b"state", "worker", b"worker"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WorkerCircuit: _TypeAlias = WorkerCircuit  # noqa: Y015

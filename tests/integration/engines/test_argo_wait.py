@@ -93,15 +93,76 @@ async def test_what_ended_while_the_watch_was_cut_is_found_by_the_list(engine: A
     assert (await ended(task)).succeeded
 
 
-@pytest.mark.parametrize("refusals", [0, 2])
-async def test_a_version_too_old_is_no_end(engine: ArgoEngine, stub: ArgoStub, refusals: int) -> None:
-    """The server says it inside the stream, or with 400 when a watch begins."""
+@pytest.mark.parametrize(("refusals", "status"), [(0, 400), (2, 400), (2, 410)])
+async def test_a_version_too_old_is_no_end(engine: ArgoEngine, stub: ArgoStub, refusals: int, status: int) -> None:
+    """The server says it inside the stream, or with 400 or 410 when a watch begins."""
     ref, task = await waiting_for(engine, stub)
     stub.faults.stale_watches = refusals
+    stub.faults.stale_status = status
     stub.send_error("too old resource version")
     await eventually(lambda: stub.requests["watch"] >= 2 and stub.watchers == 1, "the watch is open again")
     stub.finish(ref.name)
     assert (await ended(task)).succeeded
+
+
+async def test_what_ends_between_the_list_and_the_watch_is_not_lost(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    ended_there: list[str] = []
+
+    def end_it() -> None:
+        if not ended_there:
+            stub._finish(ref.name, "Succeeded", "")  # pyright: ignore[reportPrivateUsage] -- at once, on the stub's loop
+            ended_there.append(ref.name)
+
+    stub.before_watch = end_it
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 10)
+    assert outcome.succeeded
+    assert ended_there
+    assert stub.requests["list"] == 1
+
+
+async def test_what_ends_right_after_the_first_look_is_not_lost(engine: ArgoEngine, stub: ArgoStub) -> None:
+    """The watch is open already, so no list comes after it that would tell."""
+    other, _ = await waiting_for(engine, stub)
+    ref = await engine.submit(argo_submission(run_key=key(attempt=2)))
+    lists, reads = stub.requests["list"], stub.requests["get"]
+    task = asyncio.create_task(engine.wait(ref, Pulse()))
+    await eventually(lambda: stub.requests["get"] > reads, "the wait has looked")
+    stub.finish(ref.name)
+    assert (await ended(task)).succeeded
+    assert stub.requests["list"] == lists
+    assert stub.phase(other.name) == "Running"
+
+
+async def test_a_wait_reads_its_run_once_before_it_ends_and_once_after(engine: ArgoEngine, stub: ArgoStub) -> None:
+    ref = await engine.submit(argo_submission())
+    reads = stub.requests["get"]
+    task = asyncio.create_task(engine.wait(ref, Pulse()))
+    await eventually(lambda: stub.watchers == 1, "the watch is open")
+    stub.finish(ref.name)
+    assert (await ended(task)).succeeded
+    assert stub.requests["get"] == reads + 2
+
+
+async def test_two_workers_each_with_a_watch_see_the_ends_of_their_own_waits(stub: ArgoStub) -> None:
+    settings = ArgoSettings(url=stub.url)
+    workers = [ArgoEngine("argo", settings, ArtifactStore(StoreSettings())) for _ in range(2)]
+    refs = [await workers[0].submit(argo_submission(run_key=key(attempt=n))) for n in range(1, 11)]
+    # Each waits for its half, and both for the last one: a wait that was taken over while its first worker still lives.
+    shares = [refs[:5] + refs[-1:], refs[5:]]
+    tasks = [
+        asyncio.create_task(worker.wait(ref, Pulse()))
+        for worker, share in zip(workers, shares, strict=True)
+        for ref in share
+    ]
+    await eventually(lambda: stub.watchers == 2, "both watches are open")
+    for ref in refs:
+        stub.finish(ref.name)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert all(outcome.succeeded for outcome in outcomes)
+    assert stub.requests["watch"] == 2
+    for worker in workers:
+        await worker.close()
 
 
 async def test_a_silent_watch_is_left_by_the_read_time_out(stub: ArgoStub) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from tests.stubs.kfp import KfpStub
 from tests.stubs.metadata import serve_metadata
 from tests.stubs.pipelines import package, pipeline_spec
 from workers.artifacts import ArtifactStore
+from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.engine import KfpEngine
+from workers.engines.kfp.watcher import KfpWatcher
 from workers.settings import KfpSettings, StoreSettings
 from workflows.errors import EngineRejected
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -77,16 +80,80 @@ async def test_a_wait_ends_when_the_list_shows_the_end(engine: KfpEngine, stub: 
     assert outcome.finished_at is not None
 
 
-async def test_many_waits_cost_one_list_a_tick_and_no_reads(engine: KfpEngine, stub: KfpStub) -> None:
+async def requests_of_ten_ticks(count: int) -> tuple[int, int]:
+    """Lists and reads while so many runs are waited for and none ends."""
+    async with KfpStub(duration=None) as stub:
+        engine = engine_at(stub, poll=0.05, poll_slowest=0.05, resync=3600.0)
+        first = await engine.submit(kfp_submission(PLAIN))
+        run = stub.runs[first.uid]
+        refs = [first] + [first.model_copy(update={"uid": stub.add_run(run)}) for _ in range(count - 1)]
+        reads = stub.requests["get"]
+        tasks = [asyncio.create_task(engine.wait(ref, Pulse())) for ref in refs]
+        await eventually(lambda: stub.requests["get"] >= reads + count, "all waits have looked", timeout=60)
+        reads, lists = stub.requests["get"], stub.requests["list"]
+        began = asyncio.get_running_loop().time()
+        await eventually(lambda: stub.requests["list"] >= lists + 10, "ten ticks have gone by", timeout=60)
+        ticks = (asyncio.get_running_loop().time() - began) / 0.05
+        found = (stub.requests["list"] - lists, stub.requests["get"] - reads)
+        assert found[0] <= ticks * 1.2 + 2
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await engine.close()
+        return found
+
+
+async def test_requests_do_not_grow_with_the_number_of_waits() -> None:
+    few, many = await requests_of_ten_ticks(50), await requests_of_ten_ticks(500)
+    assert few[1] == many[1] == 0
+    assert abs(few[0] - many[0]) <= 2
+
+
+async def test_many_waits_end_with_one_read_each(engine: KfpEngine, stub: KfpStub) -> None:
     refs = [await engine.submit(kfp_submission(PLAIN, run_key=key("train", n))) for n in range(1, 21)]
     tasks = [asyncio.create_task(engine.wait(ref, Pulse())) for ref in refs]
-    await eventually(lambda: stub.requests["get"] >= 2 * len(refs), "all waits have registered")
-    reads, lists = stub.requests["get"], stub.requests["list"]
-    await eventually(lambda: stub.requests["list"] >= lists + 5, "five ticks have gone by")
-    assert stub.requests["get"] == reads
+    await eventually(lambda: stub.requests["get"] >= len(refs), "all waits have looked")
+    reads = stub.requests["get"]
     for ref in refs:
         stub.finish(ref.uid)
     assert all(outcome.succeeded for outcome in await asyncio.wait_for(asyncio.gather(*tasks), 20))
+    assert stub.requests["get"] == reads + len(refs)
+
+
+async def test_a_resync_lists_a_hundred_runs_a_request_and_has_only_ended_and_missing_ones_read(stub: KfpStub) -> None:
+    settings = KfpSettings(url=stub.url)
+    client = KfpClient("kfp", settings)
+    watcher = KfpWatcher("kfp", client, settings)
+    await client.health()
+    runs = [stub.add_run({"display_name": "run"}) for _ in range(249)]
+    stub.finish(runs[120])
+    await eventually(lambda: stub.state(runs[120]) == "SUCCEEDED", "it has ended")
+    with ExitStack() as stack:
+        events = {run: stack.enter_context(watcher.register(run)) for run in [*runs, "gone"]}
+        await watcher.resync()
+    assert [run for run, event in events.items() if event.is_set()] == [runs[120], "gone"]
+    assert stub.requests["list"] == 3
+    assert stub.requests["get"] == 0
+    client.close()
+
+
+async def test_two_workers_each_with_a_watcher_see_the_ends_of_their_own_waits(stub: KfpStub) -> None:
+    workers = [engine_at(stub) for _ in range(2)]
+    refs = [await workers[0].submit(kfp_submission(PLAIN, run_key=key("train", n))) for n in range(1, 11)]
+    # Each waits for its half, and both for the last one: a wait that was taken over while its first worker still lives.
+    shares = [refs[:5] + refs[-1:], refs[5:]]
+    tasks = [
+        asyncio.create_task(worker.wait(ref, Pulse()))
+        for worker, share in zip(workers, shares, strict=True)
+        for ref in share
+    ]
+    await eventually(lambda: stub.requests["get"] >= len(tasks), "all waits have looked")
+    for ref in refs:
+        stub.finish(ref.uid)
+    outcomes = await asyncio.wait_for(asyncio.gather(*tasks), 20)
+    assert all(outcome.succeeded for outcome in outcomes)
+    for worker in workers:
+        await worker.close()
 
 
 async def test_a_server_that_refuses_the_filter_is_listed_instead(engine: KfpEngine, stub: KfpStub) -> None:

@@ -11,8 +11,9 @@ from typing import TypeVar, cast
 
 from urllib3 import BaseHTTPResponse
 
+from workers.circuit import Circuit
 from workers.engines.json_view import children, text
-from workers.http import ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
+from workers.http import POOL, ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
 from workers.settings import ArgoSettings
 from workflows.naming import LABEL_MANAGED, LABEL_RUN, MANAGED_BY
 from workflows.values import JsonObject
@@ -177,6 +178,10 @@ class ArgoClient:
         """Run blocking work in this engine's threads."""
         return await self._caller.run(work)
 
+    @property
+    def circuit(self) -> Circuit:
+        return self._caller.circuit
+
     def close(self) -> None:
         self._caller.close()
 
@@ -208,5 +213,6 @@ def _generated(settings: ArgoSettings) -> tuple[GeneratedClient, type[Exception]
     configuration.ssl_ca_cert = str(settings.ca_file) if settings.ca_file else None
     # What to repeat is decided above, where it is known what is safe; urllib3's own retries are switched off.
     configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
+    configuration.connection_pool_maxsize = POOL
     client = argo_workflows.ApiClient(configuration)
     return cast("GeneratedClient", client), argo_workflows.ApiException

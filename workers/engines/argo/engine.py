@@ -9,6 +9,7 @@ from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
+from workers.circuit import CircuitView
 from workers.engines.argo import ours
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.adopting import IDENTITY, ArgoAdopter
@@ -58,6 +59,16 @@ class ArgoEngine:
         self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
         self._adopter = ArgoAdopter(settings.namespace, self._client, self._fence, self._body, self._ref)
 
+    @property
+    def circuit(self) -> CircuitView:
+        """See `Engine.circuit`."""
+        return self._client.circuit.view()
+
+    @property
+    def awaited_runs(self) -> int:
+        """See `Engine.awaited_runs`."""
+        return len(self._watcher.awaited)
+
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. A Workflow's name is unique in its namespace, which makes creating idempotent."""
         return await self._adopter.submit(submission)
@@ -84,7 +95,8 @@ class ArgoEngine:
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`."""
-        return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.name), alive)
+        registered = self._watcher.register(ref.name)
+        return await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
         """See `Engine.terminate`."""

@@ -12,6 +12,7 @@ from typing import TypeVar, cast
 from urllib3 import BaseHTTPResponse
 from urllib3.exceptions import HTTPError
 
+from workers import metrics
 from workers.backoff import Backoff
 from workers.engines.argo import outcome
 from workers.engines.argo.client import ArgoClient, sse_data
@@ -94,6 +95,7 @@ class ArgoWatcher(Watcher):
             reader.stop()
             await asyncio.wait({reader.ended}, timeout=_GOODBYE)
             raise
+        metrics.watcher_restarted(self.engine, "broken")
         if problem:
             log.info("engine '%s': the watch broke and is opened again: %s", self.engine, problem)
 

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import cast
 
+from workers.circuit import Circuit
 from workers.engines.json_view import children, text
-from workers.http import ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
+from workers.http import POOL, ApiCaller, ApiRejected, ApiUnavailable, GeneratedClient
 from workers.settings import KfpSettings
 from workflows.values import JsonObject, JsonValue
 
 _RUNS = "/apis/v2beta1/runs"
 _EXPERIMENTS = "/apis/v2beta1/experiments"
 _PIPELINES = "/apis/v2beta1/pipelines"
-_PAGE = 100
+PAGE = 100
+"""Rows of a list call."""
+
 _INTERNAL = 500
 _BAD_PIPELINE = re.compile(
     r"error fetching manifest: .*(an (empty|invalid) pipeline spec manifest|ResourceNotFoundError)", re.DOTALL
@@ -34,6 +37,11 @@ def equals(key: str, value: str) -> str:
 def since(key: str, moment: str) -> str:
     """A list call's filter: a time (RFC 3339) or later."""
     return _filter("GREATER_THAN_EQUALS", key, {"timestamp_value": moment})
+
+
+def one_of(key: str, values: Sequence[str]) -> str:
+    """A list call's filter: one field is one of some strings."""
+    return _filter("IN", key, {"string_values": {"values": list(values)}})
 
 
 def _filter(operation: str, key: str, value: JsonObject) -> str:
@@ -135,12 +143,12 @@ class KfpClient:
     async def tasks(self, run_id: str) -> list[JsonObject] | None:
         """Tasks of a run with inputs and outputs, from servers of 3.x; None from others, which have no such path."""
         path = _RUNS + "/{run_id}/tasks"
-        first = await self._caller.find(path, where={"run_id": run_id}, query={"page_size": _PAGE})
+        first = await self._caller.find(path, where={"run_id": run_id}, query={"page_size": PAGE})
         if first is None:
             return None
         found = children(first, "tasks")
         while token := text(first, "next_page_token"):
-            query = {"page_size": _PAGE, "page_token": token}
+            query = {"page_size": PAGE, "page_token": token}
             first = await self._caller.call("GET", path, where={"run_id": run_id}, query=query)
             found += children(first, "tasks")
         return found
@@ -152,6 +160,10 @@ class KfpClient:
     async def health(self) -> JsonObject:
         """`/apis/v2beta1/healthz`: answers when the server is up."""
         return await self._caller.call("GET", "/apis/v2beta1/healthz")
+
+    @property
+    def circuit(self) -> Circuit:
+        return self._caller.circuit
 
     def close(self) -> None:
         self._caller.close()
@@ -166,7 +178,7 @@ class KfpClient:
         sort_by: str = "",
         pages: int = 50,
     ) -> AsyncIterator[JsonObject]:
-        query: dict[str, str | int] = {"page_size": _PAGE}
+        query: dict[str, str | int] = {"page_size": PAGE}
         if self._settings.namespace and where is None:
             query["namespace"] = self._settings.namespace
         if filter:
@@ -196,4 +208,5 @@ def _generated(settings: KfpSettings) -> tuple[GeneratedClient, type[Exception]]
     ca_file = str(settings.ca_file) if settings.ca_file else None
     configuration.ssl_ca_cert = ca_file  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
     configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- likewise
+    configuration.connection_pool_maxsize = POOL
     return cast("GeneratedClient", kfp_server_api.ApiClient(configuration)), kfp_server_api.ApiException

@@ -10,6 +10,7 @@ from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
+from workers.circuit import CircuitView
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
@@ -67,6 +68,16 @@ class KfpEngine:
         self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
         self._adopter = KfpAdopter(self._client, self._fence, self._run_body, self._ref)
 
+    @property
+    def circuit(self) -> CircuitView:
+        """See `Engine.circuit`."""
+        return self._client.circuit.view()
+
+    @property
+    def awaited_runs(self) -> int:
+        """See `Engine.awaited_runs`."""
+        return len(self._watcher.awaited)
+
     async def submit(self, submission: Submission) -> EngineRunRef:
         """See `Engine.submit`. KFP lets a display name be given twice, so the name is looked up before and after."""
         try:
@@ -99,9 +110,10 @@ class KfpEngine:
 
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`. A second run of the key can show late: the name is looked up twice meanwhile."""
+        registered = self._watcher.register(ref.uid, ref.name)
         settled = asyncio.create_task(self._after_settling(ref), name=f"look-beside-{ref.uid}")
         try:
-            outcome = await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
+            outcome = await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
         finally:
             settled.cancel()
             await asyncio.wait({settled})
