@@ -17,6 +17,7 @@ from temporalio.common import RetryPolicy
 from workflows.messages import (
     WAIT_TASK_QUEUE,
     Activity,
+    AskRetry,
     ResolvedStep,
     ResolveOutputs,
     ResolveStep,
@@ -133,12 +134,25 @@ async def wait(message: WaitStep) -> StepOutcome:
     )
 
 
+async def ask_retry(message: AskRetry) -> bool:
+    return await workflow.execute_local_activity(
+        Activity.RETRY_ON,
+        message,
+        result_type=bool,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=f"Whether {message.step} is tried again",
+    )
+
+
 async def terminate(message: TerminateStep) -> bool:
+    # One try lasts as long as the run may take to stop; heartbeats tell when its worker has died.
     return await workflow.execute_activity(
         Activity.TERMINATE,
         message,
         result_type=bool,
-        start_to_close_timeout=_TERMINATE_TIMEOUT,
+        start_to_close_timeout=message.grace + _TERMINATE_TIMEOUT,
+        heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"End {message.name} on {message.engine}",

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.naming import RunKey
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, FailureClass, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, ValueType
 
@@ -31,6 +31,7 @@ class Activity(StrEnum):
     WAIT = "wait"
     TERMINATE = "terminate"
     RECORD = "record"
+    RETRY_ON = "retry_on"
 
 
 class SearchAttribute(StrEnum):
@@ -118,10 +119,12 @@ class WaitStep(Message):
 
 
 class StepOutcome(Message):
-    """What the workflow keeps of an outcome; nodes stay in the store."""
+    """What the workflow keeps of an outcome; nodes stay in the store, but for the few that it failed by."""
 
     failure: FailureClass | None = None
+    phase: str = ""
     message: str = ""
+    failed_nodes: list[FailedNode] = Field(default_factory=list[FailedNode])
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     nodes: int = 0
@@ -131,11 +134,31 @@ class StepOutcome(Message):
 
 
 class TerminateStep(Message):
+    """Ends the engine runs of a key.
+
+    Attributes:
+        failure: what the workflow makes of the attempt, whatever the engine calls the end; None: unknown.
+        grace: how long a run may take to stop by itself, its exit handlers included; zero: it is terminated at once.
+        asked_at: when the workflow wanted the end; the grace counts from here, however often this is tried again.
+    """
+
     engine: str
     key: RunKey
     name: str
     ref: EngineRunRef | None = None
     reason: str = ""
+    failure: FailureClass | None = None
+    grace: timedelta = timedelta(0)
+    asked_at: datetime | None = None
+
+
+class AskRetry(Message):
+    """The expression of `retryOn`, and what it may read: `outcome`."""
+
+    step: str
+    expression: str
+    attempt: int
+    outcome: StepOutcome
 
 
 class StepSnapshot(Message):
@@ -147,6 +170,7 @@ class StepSnapshot(Message):
     state: StepState = StepState.PENDING
     attempt: int = 0
     message: str = ""
+    failed_nodes: list[FailedNode] = Field(default_factory=list[FailedNode])
     run: EngineRunRef | None = None
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)

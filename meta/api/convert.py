@@ -13,7 +13,7 @@ from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, canonical_json
 
@@ -126,6 +126,10 @@ def to_step(step: StepSnapshot) -> pb.Step:
         cached_nodes=step.cached_nodes,
         started_at=to_timestamp(step.started_at),
         finished_at=to_timestamp(step.finished_at),
+        failed_nodes=[
+            pb.FailedNode(name=n.name, phase=n.phase, message=n.message, exit_code=n.exit_code, log=n.log)
+            for n in step.failed_nodes
+        ],
     )
     if step.run is not None:
         ref = step.run
@@ -157,7 +161,13 @@ def from_step(step: pb.Step) -> StepSnapshot:
         cached_nodes=step.cached_nodes,
         started_at=from_timestamp(step.started_at if step.HasField("started_at") else None),
         finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
+        failed_nodes=[from_failed_node(node) for node in step.failed_nodes],
     )
+
+
+def from_failed_node(node: pb.FailedNode) -> FailedNode:
+    exit_code = node.exit_code if node.HasField("exit_code") else None
+    return FailedNode(name=node.name, phase=node.phase, message=node.message, exit_code=exit_code, log=list(node.log))
 
 
 def to_artifact(artifact: Artifact) -> pb.Artifact:

@@ -9,19 +9,20 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
-from workers.backoff import Backoff
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.client import ArgoClient
+from workers.engines.argo.last_lines import with_last_lines
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.ending import Going, Told, end_runs
 from workers.engines.json_view import child, text
 from workers.engines.resuming import retry_in_place
 from workers.engines.waiting import wait_until_ended
-from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
+from workers.http import CONFLICT, ApiRejected, ApiUnavailable
 from workers.settings import ArgoSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import ArgoSource
@@ -30,7 +31,6 @@ from workflows.values import JsonObject
 log = logging.getLogger(__name__)
 
 _IDENTITY = "metadata,spec.shutdown,status.phase,status.finishedAt"
-_ENDING = 30.0
 _FENCES = 10_000
 
 
@@ -92,31 +92,21 @@ class ArgoEngine:
         """See `Engine.wait`."""
         return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.name), alive)
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
-        """See `Engine.terminate`."""
-        running = await self._runs_of(key, name, ref)
-        if running is None and ref is None:
-            await asyncio.sleep(self._settings.settle_delay)
-            running = await self._runs_of(key, name, ref)
-        if running is None:
-            return ref is not None
-        deadline = asyncio.get_running_loop().time() + _ENDING
-        backoff = Backoff(first=0.1, limit=2.0)
-        asked: set[str] = set()
-        while running:
-            for workflow in running:
-                if not reading.was_shut_down(workflow) or text(workflow, "metadata", "uid") not in asked:
-                    await self._end(text(workflow, "metadata", "name"))
-                    asked.add(text(workflow, "metadata", "uid"))
-            if asyncio.get_running_loop().time() > deadline:
-                names = ", ".join(text(w, "metadata", "name") for w in running)
-                raise EngineUnavailable(
-                    f"engine '{self.name}': told to terminate, but still running after {_ENDING:.0f} s: {names}",
-                    hint="it is asked again; if it stays so, look at the workflow controller",
-                )
-            await asyncio.sleep(backoff.next())
-            running = await self._runs_of(key, name, ref)
-        return True
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
+        """See `Engine.terminate`: `stop`, with which exit handlers run, then `terminate`, with which they do not."""
+
+        async def look() -> list[Going] | None:
+            runs = await self._runs_of(key, name, ref)
+            if runs is None:
+                return None
+            return [Going(text(run, "metadata", "name"), reading.told(run)) for run in runs]
+
+        async def tell(run: str, what: Told) -> None:
+            await (self._client.stop(run) if what is Told.STOP else self._client.terminate(run))
+
+        return await end_runs(
+            look, tell, engine=self.name, grace=grace, settle_delay=self._settings.settle_delay, known=ref is not None
+        )
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: lines of all pods' main containers."""
@@ -216,7 +206,10 @@ class ArgoEngine:
         if not reading.has_ended(workflow):
             return None
         outcome = reading.read_outcome(workflow, cancelled=reading.was_shut_down(workflow))
-        return outcome.model_copy(update={"artifacts": await self._artifacts(workflow)})
+        artifacts, failed = await asyncio.gather(
+            self._artifacts(workflow), with_last_lines(self._client, workflow, outcome)
+        )
+        return outcome.model_copy(update={"artifacts": artifacts, "failed_nodes": failed, "url": ref.url})
 
     async def _artifacts(self, workflow: JsonObject) -> dict[str, Artifact]:
         found = await asyncio.gather(
@@ -243,14 +236,6 @@ class ArgoEngine:
         if not runs:
             return None
         return [workflow for workflow in runs.values() if not reading.has_ended(workflow)]
-
-    async def _end(self, name: str) -> None:
-        try:
-            await self._client.terminate(name)
-        except ApiRejected as error:
-            # It ended in between, or is gone; the next look says which.
-            if error.status not in (400, NOT_FOUND, CONFLICT):
-                raise
 
     def _ref(self, workflow: JsonObject) -> EngineRunRef:
         metadata = child(workflow, "metadata")

@@ -8,8 +8,8 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 
 from workers.artifacts import ArtifactStore
-from workers.backoff import Backoff
 from workers.engines.base import EngineHealth, LogLine, Submission
+from workers.engines.ending import Going, Told, end_runs
 from workers.engines.json_view import child, text
 from workers.engines.kfp import outcome as reading
 from workers.engines.kfp.client import KfpClient
@@ -22,7 +22,7 @@ from workers.engines.resuming import retry_in_place
 from workers.engines.waiting import wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
 from workers.settings import KfpSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import KfpSource
@@ -30,7 +30,6 @@ from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)
 
-_ENDING = 30.0
 _REMEMBERED = 10_000
 
 
@@ -101,29 +100,19 @@ class KfpEngine:
         """See `Engine.wait`."""
         return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
-        """See `Engine.terminate`."""
-        running = await self._runs_of(key, name, ref)
-        if running is None and ref is None:
-            await asyncio.sleep(self._settings.settle_delay)
-            running = await self._runs_of(key, name, ref)
-        if running is None:
-            return ref is not None
-        deadline = asyncio.get_running_loop().time() + _ENDING
-        backoff = Backoff(first=0.1, limit=2.0)
-        while running:
-            for run in running:
-                if reading.state(run) != "CANCELING":
-                    await self._end(text(run, "run_id"))
-            if asyncio.get_running_loop().time() > deadline:
-                ids = ", ".join(text(run, "run_id") for run in running)
-                raise EngineUnavailable(
-                    f"engine '{self.name}': told to terminate, but still running after {_ENDING:.0f} s: {ids}",
-                    hint="it is asked again; if it stays so, look at the persistence agent and the workflow controller",
-                )
-            await asyncio.sleep(backoff.next())
-            running = await self._runs_of(key, name, ref)
-        return True
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
+        """See `Engine.terminate`. KFP's one verb is `:terminate`; it ends an exit handler's task too."""
+
+        async def look() -> list[Going] | None:
+            runs = await self._runs_of(key, name, ref)
+            return None if runs is None else [Going(text(run, "run_id"), reading.told(run)) for run in runs]
+
+        async def tell(run: str, _: Told) -> None:
+            await self._end(run)
+
+        return await end_runs(
+            look, tell, engine=self.name, grace=0.0, settle_delay=self._settings.settle_delay, known=ref is not None
+        )
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncGenerator[LogLine]:
         """See `Engine.logs`: KFP's API has no logs, so these are the errors of the run and its tasks."""
@@ -295,7 +284,8 @@ class KfpEngine:
         if not reading.has_ended(run):
             return None
         cancelled = ref.uid in self._terminated or reading.was_cancelled(run)
-        return await self._results.read(run, ref.uid, cancelled=cancelled)
+        outcome = await self._results.read(run, ref.uid, cancelled=cancelled)
+        return outcome.model_copy(update={"url": ref.url})
 
     async def _runs_of(self, key: RunKey, name: str, ref: EngineRunRef | None) -> list[JsonObject] | None:
         """Runs of a key that have not ended; None when there is no run at all.
