@@ -119,12 +119,15 @@ class Activities:
         engine = get_engine(self.engines, message.engine)
         ending = engine.terminate(message.key, message.name, message.ref, grace=grace_left(message, _now()))
         try:
-            return await with_life(ending, activity.heartbeat)
+            found = await with_life(ending, activity.heartbeat)
         except EngineRejected as error:
             # A refusal leaves a run behind as surely as silence does. Rights can be given, so it is asked again.
             raise EngineUnavailable(
                 error.message, hint=error.hint or "the run cannot be ended until this is mended"
             ) from error
+        if message.failure is not None:
+            await self.recorder.attempt_cut(message.attempt or message.key, message.failure, message.reason)
+        return found
 
     @activity.defn(name=Activity.RETRY_ON)
     async def retry_on(self, message: AskRetry) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
 from workflows.messages import (
     WAIT_TASK_QUEUE,
@@ -40,6 +41,7 @@ _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_inter
 _SUBMIT_TIMEOUT = timedelta(seconds=120)  # holds every HTTP time-out and the settle delay of an adapter's submit
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
+_WRAPPED = "local-activity-errors"  # id of a patch: see _local
 _FOREVER = timedelta(days=3650)
 
 
@@ -62,8 +64,33 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def _local(work: Coroutine[Any, Any, T]) -> T:
+    """Await a local activity whose failure is for the caller to take.
+
+    Temporal raises what went wrong in a local activity bare, and wrapped in an ActivityError for all others. Bare it
+    would end the workflow at once, past the steps that go on and without a last word.
+
+    Raises:
+        ActivityError: its cause says why.
+    """
+    try:
+        return await work
+    except (ApplicationError, CancelledError) as error:
+        if not workflow.patched(_WRAPPED):  # a run that ended so stays as it was
+            raise
+        raise ActivityError(
+            "a local activity failed",
+            scheduled_event_id=0,
+            started_event_id=0,
+            identity="",
+            activity_type="",
+            activity_id="",
+            retry_state=RetryState.NON_RETRYABLE_FAILURE,
+        ) from error
+
+
 async def resolve(message: ResolveStep) -> ResolvedStep:
-    return await workflow.execute_local_activity(
+    activity = workflow.execute_local_activity(
         Activity.RESOLVE,
         message,
         result_type=ResolvedStep,
@@ -71,10 +98,11 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         retry_policy=_LOCAL,
         summary=f"Work out what {message.step} gets",
     )
+    return await _local(activity)
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
-    return await workflow.execute_local_activity(
+    activity = workflow.execute_local_activity(
         Activity.RESOLVE_OUTPUTS,
         message,
         result_type=JsonObject,
@@ -82,6 +110,7 @@ async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
         retry_policy=_LOCAL,
         summary="Work out the outputs of the run",
     )
+    return await _local(activity)
 
 
 async def record(snapshot: RunSnapshot) -> None:
@@ -135,7 +164,7 @@ async def wait(message: WaitStep) -> StepOutcome:
 
 
 async def ask_retry(message: AskRetry) -> bool:
-    return await workflow.execute_local_activity(
+    activity = workflow.execute_local_activity(
         Activity.RETRY_ON,
         message,
         result_type=bool,
@@ -143,6 +172,7 @@ async def ask_retry(message: AskRetry) -> bool:
         retry_policy=_LOCAL,
         summary=f"Whether {message.step} is tried again",
     )
+    return await _local(activity)
 
 
 async def terminate(message: TerminateStep) -> bool:

@@ -137,6 +137,7 @@ class TerminateStep(Message):
     """Ends the engine runs of a key.
 
     Attributes:
+        attempt: key of the attempt that is ended, where another one, which it resumed, made the engine run.
         failure: what the workflow makes of the attempt, whatever the engine calls the end; None: unknown.
         grace: how long a run may take to stop by itself, its exit handlers included; zero: it is terminated at once.
         asked_at: when the workflow wanted the end; the grace counts from here, however often this is tried again.
@@ -147,6 +148,7 @@ class TerminateStep(Message):
     name: str
     ref: EngineRunRef | None = None
     reason: str = ""
+    attempt: RunKey | None = None
     failure: FailureClass | None = None
     grace: timedelta = timedelta(0)
     asked_at: datetime | None = None

@@ -240,6 +240,7 @@ class StepRun:
             name=attempt.name,
             ref=attempt.ref,
             reason=reason,
+            attempt=attempt.key,
             failure=failure,
             grace=self._step.grace,
             asked_at=workflow.now(),

@@ -22,6 +22,8 @@ class ScriptedEngine:
         resumed: keys of resumed attempts.
         terminated: names of ended runs.
         graces: how long each of them was given to stop, in seconds.
+        refuse_end: what the next terminates are answered with.
+        ends_as: what a run that is told to end comes to, as its wait sees it.
         refuse_resume: what resuming is answered with, if not by a retry in place.
         unavailable: how many submits fail before the API answers.
         rejected: message of a refusal, by step.
@@ -35,6 +37,8 @@ class ScriptedEngine:
     resumed: list[RunKey] = field(default_factory=list[RunKey])
     terminated: list[str] = field(default_factory=list[str])
     graces: list[float] = field(default_factory=list[float])
+    refuse_end: list[EngineError] = field(default_factory=list[EngineError])
+    ends_as: FailureClass = FailureClass.CANCELLED
     refuse_resume: EngineError | None = None
     rejected: dict[str, str] = field(default_factory=dict[str, str])
     unavailable: int = 0
@@ -78,9 +82,11 @@ class ScriptedEngine:
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
         self.terminated.append(name)
         self.graces.append(grace)
+        if self.refuse_end:
+            raise self.refuse_end.pop(0)
         run = self._runs.get(name)
         if run is not None and not run.done():
-            run.set_result(Outcome(failure=FailureClass.CANCELLED, message="ended"))
+            run.set_result(Outcome(failure=self.ends_as, message="ended"))
         self._tell()
         return run is not None
 
