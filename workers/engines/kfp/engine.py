@@ -101,7 +101,7 @@ class KfpEngine:
         return await wait_until_ended(lambda: self._look(ref), lambda: self._watcher.register(ref.uid), alive)
 
     async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
-        """See `Engine.terminate`. KFP's one verb is `:terminate`; it ends an exit handler's task too."""
+        """See `Engine.terminate`. KFP's one verb is `:terminate`: there is nothing to wait a grace for."""
 
         async def look() -> list[Going] | None:
             runs = await self._runs_of(key, name, ref)
