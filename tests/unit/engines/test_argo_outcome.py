@@ -88,6 +88,12 @@ def test_the_message_of_a_failure_names_the_pods_that_failed_once() -> None:
     assert outcome.message == "child 'wf-1' failed\nwf(0): OOMKilled (exit code 137)"
 
 
+def test_what_the_workflow_says_of_its_one_pod_is_not_said_twice() -> None:
+    nodes = {"wf": {"displayName": "wf", "type": "Pod", "phase": "Failed", "message": "Error (exit code 1)"}}
+    failed = workflow(phase="Failed", nodes=nodes, message="main: Error (exit code 1)")
+    assert read_outcome(failed, cancelled=False).message == "main: Error (exit code 1)"
+
+
 def pod(name: str, phase: str, second: int, **fields: object) -> JsonObject:
     made: JsonObject = {
         "displayName": name,

@@ -195,8 +195,9 @@ def failed_leaves(nodes: Sequence[Node]) -> list[Node]:
 
 def _message(workflow: JsonObject, failed: Sequence[Node]) -> str:
     """The workflow's own message and those of the nodes that failed, as `name: message`."""
-    lines = [text(workflow, "status", "message") or f"the workflow ended {phase(workflow)}"]
-    lines += [f"{node.name}: {node.message or node.phase}" for node in failed[:MAX_FAILED_NODES]]
+    own = text(workflow, "status", "message") or f"the workflow ended {phase(workflow)}"
+    told = [node for node in failed[:MAX_FAILED_NODES] if not (node.message and node.message in own)]
+    lines = [own, *(f"{node.name}: {node.message or node.phase}" for node in told)]
     if len(failed) > MAX_FAILED_NODES:
         lines.append(f"and {len(failed) - MAX_FAILED_NODES} more nodes failed")
     return "\n".join(dict.fromkeys(lines))
