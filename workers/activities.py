@@ -13,14 +13,17 @@ from temporalio import activity
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
+from workers.engines.waiting import with_life
 from workers.limits import SubmitLimits
 from workers.ports import BundleStore, Recorder
 from workers.submission import make_submission
 from workflows import resolve
-from workflows.errors import EngineRejected
+from workflows.errors import EngineRejected, EngineUnavailable
+from workflows.expressions.retry_on import wants_retry
 from workflows.manifests import definition_names
 from workflows.messages import (
     Activity,
+    AskRetry,
     ResolvedStep,
     ResolveOutputs,
     ResolveStep,
@@ -52,7 +55,15 @@ class Activities:
 
     def control(self) -> Sequence[Callable[..., Any]]:
         """Short ones, on the main task queue."""
-        return [self.resolve, self.resolve_outputs, self.submit, self.resume, self.terminate, self.record]
+        return [
+            self.resolve,
+            self.resolve_outputs,
+            self.submit,
+            self.resume,
+            self.terminate,
+            self.record,
+            self.retry_on,
+        ]
 
     def waits(self) -> Sequence[Callable[..., Any]]:
         """Long ones, on a task queue of their own: thousands of them must not starve a submit."""
@@ -122,7 +133,9 @@ class Activities:
         await self.recorder.attempt_ended(message.definition_name, message.key, message.ref, outcome, _now())
         return StepOutcome(
             failure=outcome.failure,
+            phase=outcome.phase,
             message=outcome.message,
+            failed_nodes=outcome.failed_nodes,
             outputs=outcome.outputs,
             artifacts=outcome.artifacts,
             nodes=len(outcome.nodes),
@@ -133,15 +146,37 @@ class Activities:
 
     @activity.defn(name=Activity.TERMINATE)
     async def terminate(self, message: TerminateStep) -> bool:
-        """End every engine run of the key. Not a failure if there is none."""
+        """End every engine run of the key. Not a failure if there is none; tried again until the engine confirms."""
         engine = get_engine(self.engines, message.engine)
-        ended = await engine.terminate(message.key, message.name, message.ref)
+        ending = engine.terminate(message.key, message.name, message.ref, grace=grace_left(message, _now()))
+        try:
+            found = await with_life(ending, activity.heartbeat)
+        except EngineRejected as error:
+            # A refusal leaves a run behind as surely as silence does. Rights can be given, so it is asked again.
+            raise EngineUnavailable(
+                error.message, hint=error.hint or "the run cannot be ended until this is mended"
+            ) from error
         await self.limits.free(engine.name, message.key, any_attempt=True)
-        return ended
+        if message.failure is not None:
+            await self.recorder.attempt_cut(message.attempt or message.key, message.failure, message.reason)
+        return found
+
+    @activity.defn(name=Activity.RETRY_ON)
+    async def retry_on(self, message: AskRetry) -> bool:
+        return wants_retry(message)
 
     @activity.defn(name=Activity.RECORD)
     async def record(self, snapshot: RunSnapshot) -> None:
         await self.recorder.snapshot(snapshot)
+
+
+def grace_left(message: TerminateStep, now: datetime) -> float:
+    """Seconds that an engine run may still take to stop: the grace counts from when the workflow wanted the end.
+
+    Never more than the whole of it, whatever the clocks of worker and server say.
+    """
+    asked_at = message.asked_at or now
+    return max(min(message.grace, asked_at + message.grace - now).total_seconds(), 0.0)
 
 
 def _within_limits(message: WaitStep, outcome: Outcome) -> Outcome:

@@ -11,7 +11,7 @@ from workers.circuit import CircuitView
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineRunRef, Outcome
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
 
 
 class BundleStore(Protocol):
@@ -105,6 +105,13 @@ class Recorder(OtherRuns, Protocol):
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
     ) -> None:
         """The engine run ended: its outcome, nodes and artifacts."""
+        ...
+
+    async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
+        """The workflow ended this attempt: cancelled or timed out, whatever the engine calls it, before or after.
+
+        Does nothing when no engine run was adopted for it, or when it had succeeded.
+        """
         ...
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:

@@ -20,6 +20,7 @@ _ICON = {
     StepState.SKIPPED: "⏭️",
 }
 _SHORT = 60
+_SHOWN_LINES = 10
 _NBSP = "\u00a0"  # the Web UI breaks lines at every ordinary space
 
 
@@ -73,6 +74,7 @@ class Board:
         if outcome is not None:
             self._set(
                 name,
+                failed_nodes=outcome.failed_nodes,
                 outputs=outcome.outputs,
                 artifacts=outcome.artifacts,
                 nodes=outcome.nodes,
@@ -121,6 +123,8 @@ def markdown(run: RunSnapshot) -> str:
         rows.append(f"| {step.name} | {step.engine} | {state} | {attempt} | {_time(step)} | {link} | {_notes(step)} |")
     if run.message:
         rows += ["", run.message]
+    for step in run.steps:
+        rows += _last_lines(step)
     return "\n".join(rows)
 
 
@@ -131,6 +135,14 @@ def static_details(definition: MetaWorkflow) -> str:
         for name, step in definition.steps.items()
     ]
     return "\n".join([f"Meta-workflow **{definition.name}**", "", *steps])
+
+
+def _last_lines(step: StepSnapshot) -> list[str]:
+    """The last words of the first node that a step failed by; indented, which Markdown shows as they are."""
+    node = next((node for node in step.failed_nodes if node.log), None)
+    if node is None:
+        return []
+    return ["", f"Last lines of {node.name} in {step.name}:", "", *(f"    {line}" for line in node.log[-_SHOWN_LINES:])]
 
 
 def _time(step: StepSnapshot) -> str:

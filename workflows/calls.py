@@ -13,11 +13,13 @@ from typing import Any, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
 from workflows.messages import (
     SUBMIT_TIMEOUT,
     WAIT_TASK_QUEUE,
     Activity,
+    AskRetry,
     ResolvedStep,
     ResolveOutputs,
     ResolveStep,
@@ -39,6 +41,7 @@ _PATIENT = RetryPolicy(
 _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
+_WRAPPED = "local-activity-errors"  # id of a patch: see _local
 _FOREVER = timedelta(days=3650)
 
 
@@ -61,8 +64,33 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def _local(work: Coroutine[Any, Any, T]) -> T:
+    """Await a local activity whose failure is for the caller to take.
+
+    Temporal raises what went wrong in a local activity bare, and wrapped in an ActivityError for all others. Bare it
+    would end the workflow at once, past the steps that go on and without a last word.
+
+    Raises:
+        ActivityError: its cause says why.
+    """
+    try:
+        return await work
+    except (ApplicationError, CancelledError) as error:
+        if not workflow.patched(_WRAPPED):  # a run that ended so stays as it was
+            raise
+        raise ActivityError(
+            "a local activity failed",
+            scheduled_event_id=0,
+            started_event_id=0,
+            identity="",
+            activity_type="",
+            activity_id="",
+            retry_state=RetryState.NON_RETRYABLE_FAILURE,
+        ) from error
+
+
 async def resolve(message: ResolveStep) -> ResolvedStep:
-    return await workflow.execute_local_activity(
+    activity = workflow.execute_local_activity(
         Activity.RESOLVE,
         message,
         result_type=ResolvedStep,
@@ -70,10 +98,11 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         retry_policy=_LOCAL,
         summary=f"Work out what {message.step} gets",
     )
+    return await _local(activity)
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
-    return await workflow.execute_local_activity(
+    activity = workflow.execute_local_activity(
         Activity.RESOLVE_OUTPUTS,
         message,
         result_type=JsonObject,
@@ -81,6 +110,7 @@ async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
         retry_policy=_LOCAL,
         summary="Work out the outputs of the run",
     )
+    return await _local(activity)
 
 
 async def record(snapshot: RunSnapshot) -> None:
@@ -133,12 +163,26 @@ async def wait(message: WaitStep) -> StepOutcome:
     )
 
 
+async def ask_retry(message: AskRetry) -> bool:
+    activity = workflow.execute_local_activity(
+        Activity.RETRY_ON,
+        message,
+        result_type=bool,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=f"Whether {message.step} is tried again",
+    )
+    return await _local(activity)
+
+
 async def terminate(message: TerminateStep) -> bool:
+    # One try lasts as long as the run may take to stop; heartbeats tell when its worker has died.
     return await workflow.execute_activity(
         Activity.TERMINATE,
         message,
         result_type=bool,
-        start_to_close_timeout=_TERMINATE_TIMEOUT,
+        start_to_close_timeout=message.grace + _TERMINATE_TIMEOUT,
+        heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=f"End {message.name} on {message.engine}",

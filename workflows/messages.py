@@ -11,7 +11,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.naming import RunKey
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, FailureClass, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, ValueType
 
@@ -35,6 +35,7 @@ class Activity(StrEnum):
     WAIT = "wait"
     TERMINATE = "terminate"
     RECORD = "record"
+    RETRY_ON = "retry_on"
 
 
 class SearchAttribute(StrEnum):
@@ -128,10 +129,12 @@ class WaitStep(Message):
 
 
 class StepOutcome(Message):
-    """What the workflow keeps of an outcome; nodes stay in the store."""
+    """What the workflow keeps of an outcome; nodes stay in the store, but for the few that it failed by."""
 
     failure: FailureClass | None = None
+    phase: str = ""
     message: str = ""
+    failed_nodes: list[FailedNode] = Field(default_factory=list[FailedNode])
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     nodes: int = 0
@@ -141,11 +144,33 @@ class StepOutcome(Message):
 
 
 class TerminateStep(Message):
+    """Ends the engine runs of a key.
+
+    Attributes:
+        attempt: key of the attempt that is ended, where another one, which it resumed, made the engine run.
+        failure: what the workflow makes of the attempt, whatever the engine calls the end; None: unknown.
+        grace: how long a run may take to stop by itself, its exit handlers included; zero: it is terminated at once.
+        asked_at: when the workflow wanted the end; the grace counts from here, however often this is tried again.
+    """
+
     engine: str
     key: RunKey
     name: str
     ref: EngineRunRef | None = None
     reason: str = ""
+    attempt: RunKey | None = None
+    failure: FailureClass | None = None
+    grace: timedelta = timedelta(0)
+    asked_at: datetime | None = None
+
+
+class AskRetry(Message):
+    """The expression of `retryOn`, and what it may read: `outcome`."""
+
+    step: str
+    expression: str
+    attempt: int
+    outcome: StepOutcome
 
 
 class OtherRun(Message):
@@ -172,6 +197,7 @@ class StepSnapshot(Message):
     state: StepState = StepState.PENDING
     attempt: int = 0
     message: str = ""
+    failed_nodes: list[FailedNode] = Field(default_factory=list[FailedNode])
     run: EngineRunRef | None = None
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.values import JsonObject
+
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+
+MAX_FAILED_NODES = 20
+"""Failed nodes that an outcome names: a loop of thousands can fail in every item."""
+
+MAX_NODE_MESSAGE = 500
+"""Characters of a failed node's message."""
+
+MAX_LOG_LINES = 20
+"""Last lines of a failed node's log."""
+
+MAX_LOG_CHARACTERS = 4096
+"""Characters of those lines together."""
 
 
 class EngineKind(StrEnum):
@@ -109,6 +124,25 @@ class Node(BaseModel):
     finished_at: datetime | None = None
 
 
+class FailedNode(BaseModel):
+    """A node that an engine run failed by, in the form that histories keep.
+
+    Attributes:
+        phase: the engine's word.
+        message: the engine's, cut to `MAX_NODE_MESSAGE` characters.
+        exit_code: of its main process; None when the engine does not tell it (KFP's API never does).
+        log: the last lines that it wrote, at most `MAX_LOG_LINES`; empty where the engine has none any more.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    phase: str = ""
+    message: str = ""
+    exit_code: int | None = None
+    log: list[str] = Field(default_factory=list[str])
+
+
 class EngineRunRef(BaseModel):
     """Which engine run; enough to find it again from any process.
 
@@ -134,16 +168,22 @@ class Outcome(BaseModel):
 
     Attributes:
         failure: None when it succeeded.
+        phase: the engine's word for it; empty when the run is gone.
         message: the engine's own message, with the failed nodes' when it failed.
+        failed_nodes: what it failed by, the cause first; at most `MAX_FAILED_NODES`.
+        url: page of the run in the engine's own UI; empty when none is configured.
         outputs: workflow-level outputs (Argo) or the pipeline's declared outputs (KFP), as the engine gave them.
         nodes: every node; large, so it goes to the store and not into histories.
     """
 
     failure: FailureClass | None = None
+    phase: str = ""
     message: str = ""
+    failed_nodes: list[FailedNode] = Field(default_factory=list[FailedNode])
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     nodes: list[Node] = Field(default_factory=list[Node])
+    url: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
@@ -152,9 +192,34 @@ class Outcome(BaseModel):
         return self.failure is None
 
     @property
-    def failed_nodes(self) -> list[Node]:
-        return [n for n in self.nodes if n.phase.upper() in ("FAILED", "ERROR")]
-
-    @property
     def cached_nodes(self) -> int:
         return sum(n.cached for n in self.nodes)
+
+
+def failed_node(node: Node, log: list[str] | None = None) -> FailedNode:
+    """A node as an outcome keeps it, within its limits."""
+    return FailedNode(
+        name=node.name,
+        phase=node.phase,
+        message=node.message[:MAX_NODE_MESSAGE],
+        exit_code=node.exit_code,
+        log=last_lines(log or []),
+    )
+
+
+def last_lines(lines: list[str]) -> list[str]:
+    """The last lines that fit into `MAX_LOG_LINES` and `MAX_LOG_CHARACTERS`; one that is longer alone is cut."""
+    kept: list[str] = []
+    left = MAX_LOG_CHARACTERS
+    for line in map(_plain, reversed(lines[-MAX_LOG_LINES:])):
+        if len(line) > left and kept:
+            break
+        kept.append(line[-left:])
+        left -= len(kept[-1]) + 1
+    return kept[::-1]
+
+
+def _plain(line: str) -> str:
+    """A line without colours, control characters and what no encoding takes: programs print anything."""
+    shown = _ESCAPE.sub("", line)
+    return "".join(c for c in shown if c.isprintable() or c == "\t")

@@ -14,6 +14,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from workflows import calls
 from workflows.board import Board
 from workflows.messages import (
+    AskRetry,
     ResolvedStep,
     ResolveStep,
     ResumeStep,
@@ -25,7 +26,7 @@ from workflows.messages import (
 )
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import EngineRunRef, FailureClass, StepState
-from workflows.retry import STATE_OF, Action, decide
+from workflows.retry import STATE_OF, Action, Decision, History, asks, decide, policy_of
 from workflows.spec.durations import format_duration
 from workflows.spec.models import Step
 
@@ -39,6 +40,7 @@ _CLASS_OF_CODE = {
     "ENGINE_RUN_TIMED_OUT": FailureClass.TIMED_OUT,
     "ENGINE_RUN_CANCELLED": FailureClass.CANCELLED,
 }
+_RESUME_REFUSED = ("ENGINE_REJECTED", "ENGINE_RUN_LOST")
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class StepRun:
         self._board = board
         self._changed = changed
         self._step: Step = start.definition.steps[name]
+        self._policy = policy_of(self._step)
 
     async def run(self) -> None:
         """Bring the step to an end; its failure is a state on the board, not an exception.
@@ -127,17 +130,24 @@ class StepRun:
             self._board.attempt_started(self._name, number, workflow.now())
             self._changed()
             attempt = _Attempt(key, key, engine_run_name(self._start.definition.name, key))
-            if action is Action.RESUME and previous is not None:
-                attempt = replace(previous, key=key)
+            if action.in_place and previous is not None:
+                attempt = replace(previous, key=key, previous=None)
             elif previous is not None:
                 attempt.previous = previous
             outcome = await self._attempt(attempt, resolved, action)
             if outcome.failure is None:
                 self._end(StepState.SUCCEEDED, "", outcome)
                 return
-            decision = decide(outcome.failure, self._step.retry, number)
+            try:
+                decision = await self._decide(outcome.failure, outcome, number)
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from error
+                message = f"{outcome.message}\nnot tried again: {_message(error)}"
+                self._end(STATE_OF[outcome.failure], message, outcome)
+                return
             if decision.action is Action.GIVE_UP:
-                self._end(STATE_OF[outcome.failure], outcome.message, outcome)
+                self._end(STATE_OF[outcome.failure], self._last_words(outcome, decision, number), outcome)
                 return
             action, previous = decision.action, attempt
             if outcome.failure is FailureClass.REJECTED and action is Action.RESTART:
@@ -148,6 +158,24 @@ class StepRun:
             if decision.delay:
                 await workflow.sleep(decision.delay, summary=f"Before attempt {number + 1} of {self._name}")
 
+    async def _decide(self, failure: FailureClass, outcome: StepOutcome, number: int) -> Decision:
+        """What follows an attempt. The expression of `retryOn` is evaluated outside, once: its answer is recorded."""
+        wanted = None
+        expression = self._step.retry.retry_on
+        if isinstance(expression, str) and asks(failure, self._policy, number):
+            wanted = await calls.ask_retry(
+                AskRetry(step=self._name, expression=expression, attempt=number, outcome=outcome)
+            )
+        # The workflow's own random numbers are the same in every replay.
+        return decide(failure, self._policy, History(number, wanted), workflow.random().random())
+
+    def _last_words(self, outcome: StepOutcome, decision: Decision, number: int) -> str:
+        """The outcome's message, and why attempts that are left are not used."""
+        left = self._policy.attempts - number
+        if left <= 0 or outcome.failure is FailureClass.REJECTED:
+            return outcome.message
+        return f"{outcome.message}\nnot tried again, {left} left: {decision.reason}"
+
     async def _attempt(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
         """Run one attempt; when it is cut short, end its engine run before anything else happens."""
         timeout = self._step.attempt_timeout
@@ -155,10 +183,10 @@ class StepRun:
             return await _within(timeout, self._submit_and_wait(attempt, resolved, action))
         except TimeoutError:
             assert timeout is not None
-            await self._terminate(attempt, "attempt timed out")
+            await self._terminate(attempt, "attempt timed out", FailureClass.TIMED_OUT)
             return StepOutcome(failure=FailureClass.TIMED_OUT, message=f"not done within {format_duration(timeout)}")
         except asyncio.CancelledError:
-            await self._terminate(attempt, "cancelled")
+            await self._terminate(attempt, "cancelled", FailureClass.CANCELLED)
             raise
         except ActivityError as error:
             return StepOutcome(failure=_failure_of(error), message=_message(error))
@@ -173,10 +201,8 @@ class StepRun:
 
     async def _calls(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
         name = self._start.definition.name
-        if action is Action.RESUME and attempt.ref is not None:
-            attempt.ref = await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))
-            by_hand = False
-        else:
+        ref = await self._resume(attempt) if action.in_place else None
+        if ref is None:
             ref = await calls.submit(
                 SubmitStep(
                     definition_name=name,
@@ -189,8 +215,9 @@ class StepRun:
                 self._step.engine,
             )
             by_hand = attempt.take(ref)
-        assert attempt.ref is not None  # set by either
-        self._board.adopted(self._name, attempt.ref)
+        else:
+            attempt.ref, by_hand = ref, False
+        self._board.adopted(self._name, ref)
         if by_hand:
             self._board.waiting(self._name, RETRIED_BY_HAND)
         self._changed()
@@ -201,16 +228,46 @@ class StepRun:
             WaitStep(
                 definition_name=name,
                 key=attempt.key,
-                ref=attempt.ref,
+                ref=ref,
                 outputs=self._step.outputs,
                 producer=self._name,
             )
         )
 
-    async def _terminate(self, attempt: _Attempt, reason: str) -> None:
+    async def _resume(self, attempt: _Attempt) -> EngineRunRef | None:
+        """Retry the engine run of the attempt before this one in place.
+
+        Returns:
+            None when it cannot be resumed and need not be (`auto`): the attempt then makes a run of its own. That is
+            one attempt, not two.
+        """
+        name = self._start.definition.name
+        if attempt.ref is not None:
+            try:
+                return await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))
+            except ActivityError as error:
+                cause = _cause(error)
+                if self._policy.strategy != "auto" or cause is None or cause.type not in _RESUME_REFUSED:
+                    raise
+                self._board.waiting(self._name, f"cannot be resumed, a new run is started: {cause.message}")
+                self._changed()
+        attempt.owner, attempt.name, attempt.ref = attempt.key, engine_run_name(name, attempt.key), None
+        return None
+
+    async def _terminate(self, attempt: _Attempt, reason: str, failure: FailureClass) -> None:
         message = TerminateStep(
-            engine=self._step.engine, key=attempt.owner, name=attempt.name, ref=attempt.ref, reason=reason
+            engine=self._step.engine,
+            key=attempt.owner,
+            name=attempt.name,
+            ref=attempt.ref,
+            reason=reason,
+            attempt=attempt.key,
+            failure=failure,
+            grace=self._step.grace,
+            asked_at=workflow.now(),
         )
+        self._board.waiting(self._name, f"{reason}: its engine run is being ended")
+        self._changed()
         await calls.uninterrupted(calls.terminate(message))
 
     def _end(self, state: StepState, message: str, outcome: StepOutcome | None = None) -> None:

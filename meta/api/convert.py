@@ -13,7 +13,7 @@ from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, canonical_json
 
@@ -127,6 +127,10 @@ def to_step(step: StepSnapshot) -> pb.Step:
         started_at=to_timestamp(step.started_at),
         finished_at=to_timestamp(step.finished_at),
         note=step.note,
+        failed_nodes=[
+            pb.FailedNode(name=n.name, phase=n.phase, message=n.message, exit_code=n.exit_code, log=n.log)
+            for n in step.failed_nodes
+        ],
     )
     if step.run is not None:
         message.run.CopyFrom(to_engine_run(step.run))
@@ -166,6 +170,7 @@ def from_step(step: pb.Step) -> StepSnapshot:
             for other in step.other_runs
         ],
         note=step.note,
+        failed_nodes=[from_failed_node(node) for node in step.failed_nodes],
     )
 
 
@@ -175,6 +180,11 @@ def to_engine_run(ref: EngineRunRef) -> pb.EngineRun:
 
 def from_engine_run(run: pb.EngineRun, engine: str, kind: EngineKind) -> EngineRunRef:
     return EngineRunRef(engine=engine, kind=kind, name=run.name, uid=run.uid, namespace=run.namespace, url=run.url)
+
+
+def from_failed_node(node: pb.FailedNode) -> FailedNode:
+    exit_code = node.exit_code if node.HasField("exit_code") else None
+    return FailedNode(name=node.name, phase=node.phase, message=node.message, exit_code=exit_code, log=list(node.log))
 
 
 def to_artifact(artifact: Artifact) -> pb.Artifact:

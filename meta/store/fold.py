@@ -20,7 +20,7 @@ _STATE_OF_FAILURE = {
     FailureClass.TIMED_OUT: StepState.TIMED_OUT,
     FailureClass.CANCELLED: StepState.CANCELLED,
 }
-_FILLED = ("run", "outputs", "artifacts", "nodes", "cached_nodes", "started_at", "finished_at", "note")
+_FILLED = ("run", "outputs", "artifacts", "nodes", "cached_nodes", "started_at", "finished_at", "note", "failed_nodes")
 _RUN_FILLED = (
     "bundle_digest",
     "request_id",
@@ -83,8 +83,9 @@ def fold_ended(
     news = StepSnapshot(
         name=step, kind=ref.kind, engine=ref.engine, attempt=attempt, run=ref, message=outcome.message,
         state=StepState.SUCCEEDED if outcome.failure is None else _STATE_OF_FAILURE[outcome.failure],
-        outputs=outcome.outputs, artifacts=outcome.artifacts, nodes=len(outcome.nodes),
-        cached_nodes=outcome.cached_nodes, started_at=base.started_at or outcome.started_at,
+        failed_nodes=outcome.failed_nodes, outputs=outcome.outputs, artifacts=outcome.artifacts,
+        nodes=len(outcome.nodes), cached_nodes=outcome.cached_nodes,
+        started_at=base.started_at or outcome.started_at,
         finished_at=at,  # by our clock, as started_at is: engines cut theirs to whole seconds
     )  # fmt: skip
     if progress(news) > progress(base):

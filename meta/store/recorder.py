@@ -14,7 +14,7 @@ from meta.store.runs import Runs
 from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineRunRef, Outcome
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
 
 _CHUNK = 500  # rows of one insert; both databases limit the number of parameters
 
@@ -52,8 +52,9 @@ class LineageRecorder:
                 return  # told before; the first telling had the results at hand
             row.ended_at = outcome.finished_at or at
             row.succeeded = outcome.succeeded
-            row.failure = outcome.failure.value if outcome.failure else None
-            row.message = outcome.message
+            if outcome.succeeded or row.failure is None:  # else it was cut: the workflow's word stands
+                row.failure = outcome.failure.value if outcome.failure else None
+                row.message = outcome.message
             row.outputs = outcome.outputs
             identity = _identity(key)
             for rows in node_rows(key, outcome):
@@ -83,6 +84,14 @@ class LineageRecorder:
             await self._runs.change(session, blank, lambda run: run)
             if await self._database.insert_missing(session, OtherRunRow, [row]):
                 await self._runs.touch(session, key.meta_run)
+
+    async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
+        """The workflow ended this attempt: its word wins over the engine's, whichever comes first."""
+        async with self._database.write() as session:
+            row = await session.get(EngineRunRow, (key.meta_run, key.step, key.index, key.attempt))
+            if row is not None and not row.succeeded:
+                row.failure, row.message = failure.value, message
+                session.add(row)
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """The whole state of a meta-run, as its workflow sees it; it wins over what attempts wrote."""

@@ -20,7 +20,7 @@ from workers.ports import EngineLoad, Lease
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineRunRef, Outcome
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
 
 
 class Store:
@@ -85,6 +85,10 @@ class Store:
     ) -> None:
         """See `LineageRecorder.attempt_ended`."""
         await self.recorder.attempt_ended(workflow, key, ref, outcome, at)
+
+    async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
+        """See `LineageRecorder.attempt_cut`."""
+        await self.recorder.attempt_cut(key, failure, message)
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """See `LineageRecorder.snapshot`."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from tests.support.world import World, world
+from workflows.errors import EngineRunLost
 from workflows.messages import RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
 
@@ -88,6 +89,36 @@ async def cancelled_while_waiting(w: World) -> WorkflowHandle[object, RunSnapsho
     return handle
 
 
+async def resume_refused_then_restart(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, FAILED, Outcome()]
+    w.engine.refuse_resume = EngineRunLost("workflow is gone and cannot be retried in place")
+    return await w.start({"train": {**ARGO, "retry": {"attempts": 3, "strategy": "auto", "backoff": "10ms"}}})
+
+
+async def retry_on_an_expression(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, Outcome()]
+    expression = "outcome.failed_nodes.all(n, n.exit_code == 1) && outcome.attempt == 1"
+    return await w.start({"train": {**ARGO, "retry": {"attempts": 3, "retryOn": expression, "backoff": "10ms"}}})
+
+
+async def retry_on_that_cannot_be_computed(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED]
+    expression = "outcome.failed_nodes[0].exit_code == 1"
+    return await w.start({"train": {**ARGO, "retry": {"attempts": 3, "retryOn": expression, "backoff": "10ms"}}})
+
+
+async def lost_then_restart(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [Outcome(failure=FailureClass.LOST, message="record gone"), Outcome()]
+    return await w.start({"train": {**ARGO, "onLost": "restart", "retry": {"attempts": 2, "backoff": "10ms"}}})
+
+
+async def an_expression_that_fails_its_step(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    return await w.start(
+        {"a": ARGO, "b": {**ARGO, "parameters": {"x": "${{ steps.a.outputs.nope }}"}}, "c": ARGO},
+        outputs={"x": "${{ steps.c.state }}"},
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -98,6 +129,11 @@ SCENARIOS: dict[str, Scenario] = {
         failure_and_skip,
         step_timeout,
         cancelled_while_waiting,
+        resume_refused_then_restart,
+        retry_on_an_expression,
+        retry_on_that_cannot_be_computed,
+        lost_then_restart,
+        an_expression_that_fails_its_step,
     )
 }
 

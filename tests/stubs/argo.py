@@ -49,6 +49,9 @@ class ArgoFaults:
         archive: deleted workflows can still be read by uid; False: there is no archive at all.
         archive_by_name: reading by name finds them too, as in servers from 3.5 on.
         lost_retries: the retry takes effect, the answer never comes.
+        refused_retries: the retry is answered 400, as for a workflow whose template cannot be retried.
+        refused_ends: a stop or terminate is answered 403.
+        silent_logs: a log stream says nothing for so many seconds.
         retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
         slow_lists: every list takes so many seconds, as with a big archive.
         forbid_terminate: a terminate is answered 403, as without the right to it.
@@ -67,6 +70,9 @@ class ArgoFaults:
     archive: bool = False
     archive_by_name: bool = False
     lost_retries: int = 0
+    refused_retries: int = 0
+    refused_ends: int = 0
+    silent_logs: float = 0.0
     retry_conflicts: int = 0
     slow_lists: float = 0.0
     forbid_terminate: bool = False
@@ -81,6 +87,7 @@ class ArgoStub:
         status: makes the rest of a finished workflow's status (outputs, nodes); may be replaced.
         ending: seconds from a terminate request to the end.
         creates: what becomes of single creates, by the workflow's name.
+        stopping: seconds from a stop request to the end, exit handlers included; None: it does not stop.
         requests: how often each route was asked.
         peak: how many workflows were unfinished at once, at most.
         before_watch: called when a watch is asked for, before it is opened.
@@ -91,6 +98,7 @@ class ArgoStub:
         self.namespace = namespace
         self.keepalive = keepalive
         self.ending = 0.0
+        self.stopping: float | None = 0.0
         self.faults = ArgoFaults()
         self.plans: dict[str, list[str]] = {}
         self.creates = CreateScript()
@@ -174,6 +182,7 @@ class ArgoStub:
                 Route(base, self._route("list", self._list)),
                 Route(base + "/{name}", self._route("get", self._get)),
                 Route(base + "/{name}/log", self._route("log", self._log)),
+                Route(base + "/{name}/stop", self._route("stop", self._stop), methods=["PUT"]),
                 Route(base + "/{name}/terminate", self._route("terminate", self._terminate), methods=["PUT"]),
                 Route(base + "/{name}/retry", self._route("retry", self._retry), methods=["PUT"]),
                 Route("/api/v1/workflow-events/{namespace}", self._route("watch", self._watch)),
@@ -306,17 +315,26 @@ class ArgoStub:
             self._watches.discard(queue)
             self._open.discard(queue)
 
+    async def _stop(self, request: Request) -> Response:
+        return self._shut_down(request.path_params["name"], "Stop", self.stopping)
+
     async def _terminate(self, request: Request) -> Response:
-        name = request.path_params["name"]
+        return self._shut_down(request.path_params["name"], "Terminate", self.ending)
+
+    def _shut_down(self, name: str, strategy: str, delay: float | None) -> Response:
         workflow = self.workflows.get(name)
         if workflow is None:
             return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
         if self.faults.forbid_terminate:
             return _error(403, 7, f'you may not terminate "{name}"')
         if text(workflow, "status", "phase") in ENDED:
-            return _error(400, 3, f'cannot shutdown a completed workflow: workflow: "{name}"')
-        workflow["spec"] = {**child(workflow, "spec"), "shutdown": "Terminate"}
-        self._later(self.ending, lambda: self._finish(name, "Failed", "Stopped with strategy 'Terminate'"))
+            return _error(500, 13, f'cannot shutdown a completed workflow: workflow: "{name}"')
+        if self.faults.refused_ends > 0:
+            self.faults.refused_ends -= 1
+            return _error(403, 7, f'workflows.argoproj.io "{name}" is forbidden: cannot patch resource')
+        workflow["spec"] = {**child(workflow, "spec"), "shutdown": strategy}
+        if delay is not None:
+            self._later(delay, lambda: self._finish(name, "Failed", f"Stopped with strategy '{strategy}'"))
         return JSONResponse(workflow)
 
     async def _retry(self, request: Request) -> Response:
@@ -326,6 +344,9 @@ class ArgoStub:
             return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
         if (phase := text(workflow, "status", "phase")) not in ("Failed", "Error"):
             return _error(400, 3, f"Cannot retry a workflow in phase {phase}")
+        if self.faults.refused_retries > 0:
+            self.faults.refused_retries -= 1
+            return _error(400, 3, f"Cannot retry workflow {name}")
         if self.faults.retry_conflicts > 0:
             self.faults.retry_conflicts -= 1
             return _error(409, 10, "Operation cannot be fulfilled: the object has been modified")
@@ -358,10 +379,15 @@ class ArgoStub:
     async def _log(self, request: Request) -> Response:
         name = request.path_params["name"]
         follow = request.query_params.get("logOptions.follow") == "true"
-        return StreamingResponse(self._lines(name, follow=follow), media_type="application/json")
+        wanted = request.query_params.get("podName", "")
+        lines = [(pod, line) for pod, line in self.log_lines.get(name, []) if wanted in ("", pod)]
+        if tail := int(request.query_params.get("logOptions.tailLines", "0")):
+            lines = lines[-tail:]
+        return StreamingResponse(self._lines(name, lines, follow=follow), media_type="application/json")
 
-    async def _lines(self, name: str, *, follow: bool) -> AsyncIterator[bytes]:
-        for pod, line in self.log_lines.get(name, []):
+    async def _lines(self, name: str, lines: list[tuple[str, str]], *, follow: bool) -> AsyncIterator[bytes]:
+        await asyncio.sleep(self.faults.silent_logs)
+        for pod, line in lines:
             yield json.dumps({"result": {"podName": pod, "content": line}}).encode() + b"\n"
         while follow and self.phase(name) not in ENDED:
             await asyncio.sleep(0.01)

@@ -49,6 +49,7 @@ class KfpFaults:
         late: seconds until a new run shows in lists (the server makes the Argo Workflow first).
         unfilterable: a filter on finished_at is answered 400.
         lost_retries: the retry takes effect, the answer is 500.
+        refused_retries: the server cannot retry the run, and says so as it does: by an internal error.
         hang: seconds until a lost answer's connection is given up.
     """
 
@@ -63,6 +64,7 @@ class KfpFaults:
     late: float = 0.0
     unfilterable: bool = False
     lost_retries: int = 0
+    refused_retries: int = 0
     hang: float = 6.0
 
 
@@ -244,6 +246,10 @@ class KfpStub:
             return _error(404, 5, f"Run {run_id} not found")
         if text(run, "state") not in ("FAILED", "CANCELED"):
             return _error(400, 3, "Workflow must be Failed/Error to retry")
+        if self.faults.refused_retries > 0:
+            self.faults.refused_retries -= 1
+            why = "workflow cannot be retried: Cannot retry workflow with offloaded node status"
+            return _error(500, 13, f"Failed to retry run {run_id} as it does not allow retries: {why}")
         run |= {"state": "RUNNING", "finished_at": NOT_YET}
         self._run(run_id)
         if self.faults.lost_retries > 0:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from workers.circuit import CircuitState, CircuitView
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
-from workflows.errors import EngineRejected, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 
@@ -23,6 +23,10 @@ class ScriptedEngine:
         submitted: every submission that was not just a repeat.
         resumed: keys of resumed attempts.
         terminated: names of ended runs.
+        graces: how long each of them was given to stop, in seconds.
+        refuse_end: what the next terminates are answered with.
+        ends_as: what a run that is told to end comes to, as its wait sees it.
+        refuse_resume: what resuming is answered with, if not by a retry in place.
         unavailable: how many submits fail before the API answers.
         rejected: message of a refusal, by step.
         hold_submit: submits wait for it; `holding` says that one does.
@@ -34,6 +38,10 @@ class ScriptedEngine:
     submitted: list[Submission] = field(default_factory=list[Submission])
     resumed: list[RunKey] = field(default_factory=list[RunKey])
     terminated: list[str] = field(default_factory=list[str])
+    graces: list[float] = field(default_factory=list[float])
+    refuse_end: list[EngineError] = field(default_factory=list[EngineError])
+    ends_as: FailureClass = FailureClass.CANCELLED
+    refuse_resume: EngineError | None = None
     rejected: dict[str, str] = field(default_factory=dict[str, str])
     unavailable: int = 0
     circuit: CircuitView = field(
@@ -64,6 +72,8 @@ class ScriptedEngine:
 
     async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
         self.resumed.append(key)
+        if self.refuse_resume is not None:
+            raise self.refuse_resume
         self._begin(key.step, ref.name)
         return ref
 
@@ -75,11 +85,14 @@ class ScriptedEngine:
             alive()
         return waiting.result()
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
         self.terminated.append(name)
+        self.graces.append(grace)
+        if self.refuse_end:
+            raise self.refuse_end.pop(0)
         run = self._runs.get(name)
         if run is not None and not run.done():
-            run.set_result(Outcome(failure=FailureClass.CANCELLED, message="ended"))
+            run.set_result(Outcome(failure=self.ends_as, message="ended"))
         self._tell()
         return run is not None
 

@@ -9,7 +9,7 @@ from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineRunRef, Outcome
+from workflows.outcome import EngineRunRef, FailureClass, Outcome
 
 
 @dataclass
@@ -21,6 +21,7 @@ class MemoryStore:
     bundles: dict[str, Bundle] = field(default_factory=dict[str, Bundle])
     submitted: list[RunKey] = field(default_factory=list[RunKey])
     ended: list[RunKey] = field(default_factory=list[RunKey])
+    cut: dict[RunKey, FailureClass] = field(default_factory=dict[RunKey, FailureClass])
     snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
     notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
 
@@ -43,6 +44,9 @@ class MemoryStore:
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
     ) -> None:
         self.ended.append(key)
+
+    async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
+        self.cut[key] = failure
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         self.snapshots[snapshot.id] = snapshot

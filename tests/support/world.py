@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,6 +14,7 @@ from tests.support.memory import MemoryStore
 from tests.support.temporal import temporal_server
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
+from workers.engines.base import Engine
 from workers.runtime import Sizes, register_search_attributes, run_workers
 from workers.settings import StoreSettings
 from workflows.bundle import Bundle
@@ -36,6 +37,7 @@ class World:
         inputs: JsonObject | None = None,
         declared: dict[str, object] | None = None,
         outputs: dict[str, str] | None = None,
+        files: dict[str, str] | None = None,
     ) -> WorkflowHandle[object, RunSnapshot]:
         parsed = MetaWorkflow.model_validate(
             {
@@ -47,8 +49,8 @@ class World:
                 "outputs": outputs or {},
             }
         )
-        files = {step.file: "manifest" for step in parsed.steps.values() if step.file}
-        digest = self.store.put(Bundle(definition=parsed, files=files))
+        texts = {step.file: "manifest" for step in parsed.steps.values() if step.file} | (files or {})
+        digest = self.store.put(Bundle(definition=parsed, files=texts))
         return await self.client.start_workflow(
             WORKFLOW_TYPE,
             StartRun(definition=parsed, bundle_digest=digest, inputs=inputs or {}),
@@ -59,13 +61,13 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncGenerator[World]:
-    """A world of a test's own."""
+async def world(engines: Mapping[str, Engine] | None = None) -> AsyncGenerator[World]:
+    """A world of a test's own; with the given engines in place of the scripted one."""
     async with temporal_server() as client:
         await register_search_attributes(client)
         engine, store = ScriptedEngine(), MemoryStore()
         activities = Activities(
-            engines={"argo": engine},
+            engines=engines or {"argo": engine},
             objects=ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
             bundles=store,
             recorder=store,

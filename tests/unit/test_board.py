@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 from workflows.board import Board, markdown, static_details
 from workflows.messages import StartRun, StepOutcome
-from workflows.outcome import EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import EngineKind, EngineRunRef, FailedNode, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -47,6 +47,15 @@ def test_steps_that_never_started_are_cancelled_with_the_run() -> None:
     b.finish(RunState.CANCELED, NOW)
     states = {s.name: (s.state, s.message) for s in b.snapshot().steps}
     assert states == {"a": (StepState.CANCELLED, "cancelled"), "b": (StepState.CANCELLED, "not started")}
+
+
+def test_a_failed_step_shows_the_last_lines_that_it_wrote() -> None:
+    b = board()
+    node = FailedNode(name="main", exit_code=1, log=[f"line {i}" for i in range(20)])
+    b.ended("a", StepState.FAILED, NOW, "boom", StepOutcome(failed_nodes=[FailedNode(name="other"), node]))
+    assert b.step("a").failed_nodes[1] == node
+    text = markdown(b.snapshot())
+    assert text.endswith("\n\nLast lines of main in a:\n\n" + "\n".join(f"    line {i}" for i in range(10, 20)))
 
 
 def test_a_message_cannot_break_the_table() -> None:

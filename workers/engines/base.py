@@ -139,10 +139,17 @@ class Engine(Protocol):
         """
         ...
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
         """End every run of this key and return once the engine confirms that they have ended.
 
         It covers a submit in flight: when there is no run yet it looks again after the settle delay.
+
+        Args:
+            key: of the attempt that made the run.
+            name: the run's.
+            ref: the run, where it is known.
+            grace: seconds that a run may take to stop, its exit handlers included, before it is terminated. KFP knows
+                no stop; there it is not looked at.
 
         Returns:
             True if there was a run.

@@ -62,7 +62,7 @@ def check_expression(text: str, scope: Scope) -> Checked:
     if len(text) > MAX_LENGTH:
         issue = Issue(f"the expression has {len(text)} characters, {MAX_LENGTH} at most", 0, "compute it in a step")
         return Checked(ExprType.ANY, (), (issue,))
-    if issues := _limits(text):
+    if issues := check_limits(text):
         return Checked(ExprType.ANY, (), tuple(issues))
     try:
         found = find_references(text)
@@ -92,7 +92,8 @@ def reference_type(reference: Reference, scope: Scope) -> ExprType:
     return (outputs or {}).get(reference.item, ExprType.ANY)
 
 
-def _limits(text: str) -> list[Issue]:
+def check_limits(text: str) -> list[Issue]:
+    """What an expression may not have, whatever it reads."""
     count, deepest = macro_nesting(tokenize(text))
     issues: list[Issue] = []
     if deepest > MAX_MACRO_NESTING:

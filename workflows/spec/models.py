@@ -7,7 +7,7 @@ The models say what shape a definition has; what it means (dependencies, types o
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -15,6 +15,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    PlainValidator,
     SerializerFunctionWrapHandler,
     StrictBool,
     StrictInt,
@@ -24,12 +25,15 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from workflows.outcome import EngineKind
+from workflows.outcome import EngineKind, FailureClass
 from workflows.spec.durations import format_duration, parse_duration
 from workflows.values import JsonObject, JsonValue, ValueType
 
 NAME = r"^[a-z][a-z0-9_]*$"
 LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+
+CANCEL_GRACE = timedelta(seconds=30)
+"""`cancelGrace` of an Argo step that does not give one; Kubernetes gives a pod as long."""
 
 Name = Annotated[str, Field(pattern=NAME, max_length=63)]
 """Names of steps, inputs, outputs and artifacts."""
@@ -107,15 +111,53 @@ class KfpSource(Model):
         return self
 
 
+RETRYABLE = (FailureClass.FAILED, FailureClass.TIMED_OUT, FailureClass.LOST, FailureClass.CANCELLED)
+"""Failure classes that `retryOn` can name: a refusal is never tried again, an API that is down always."""
+
+
+def _retry_on(value: object) -> list[str] | str | None:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return value
+    if not isinstance(value, list) or not value:
+        raise ValueError("retryOn is a list of failure classes, or an expression over 'outcome'")
+    words = [str(word) for word in RETRYABLE]
+    for word in cast(list[object], value):
+        if word not in words:
+            raise ValueError(f"retryOn: {word!r} is no failure class that can be tried again: {', '.join(words)}")
+    return cast(list[str], value)
+
+
+RetryOn = Annotated[
+    list[str] | str | None,
+    PlainValidator(_retry_on),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [str(c) for c in RETRYABLE]}},
+                {"type": "string", "minLength": 1},
+                {"type": "null"},
+            ]
+        }
+    ),
+]
+
+
 class Retry(Model):
     """How often and how a failed engine run is tried again. One budget: the engine's own retries stay inside."""
 
     attempts: StrictInt = Field(default=1, ge=1, le=100, description="Every attempt counts, the first too.")
-    strategy: Literal["resume", "restart"] = Field(
-        default="restart", description="resume: the engine's in-place retry, which keeps finished nodes."
+    strategy: Literal["resume", "restart", "auto"] = Field(
+        default="restart",
+        description="resume: the engine's in-place retry, which keeps finished nodes; restart: a new engine run; "
+        "auto: resume where the engine can, else restart.",
     )
     backoff: Duration = Field(
-        default=timedelta(seconds=10), description="Before the second attempt; doubles, up to 10m."
+        default=timedelta(seconds=10),
+        description="Before the second attempt; doubles, up to 10m. The pause is between half of it and the whole.",
+    )
+    retry_on: RetryOn = Field(
+        default=None,
+        description="Failure classes, or CEL over 'outcome'; by default failed and timed_out are tried again.",
     )
 
 
@@ -133,12 +175,27 @@ class Step(Model):
     retry: Retry = Retry()
     timeout: Duration | None = Field(default=None, description="Over all attempts.")
     attempt_timeout: Duration | None = Field(default=None, description="Of one attempt.")
+    cancel_grace: Duration | None = Field(
+        default=None,
+        description="How long a run that is cancelled may take to stop, its exit handlers included, before it is "
+        "terminated. Argo only; 30s by default.",
+    )
+    on_lost: Literal["fail", "restart"] = Field(
+        default="fail", description="restart: an engine run whose result is gone is run again, within retry.attempts."
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.argo is None) == (self.kfp is None):
             raise ValueError("a step has exactly one of 'argo', 'kfp'")
         return self
+
+    @property
+    def grace(self) -> timedelta:
+        """How long the step's engine run may take to stop. KFP knows no stop, only an end at once."""
+        if self.kind is not EngineKind.ARGO:
+            return timedelta(0)
+        return CANCEL_GRACE if self.cancel_grace is None else self.cancel_grace
 
     @property
     def source(self) -> ArgoSource | KfpSource:

@@ -17,6 +17,7 @@ from workflows.plan import circle_message, find_circle
 from workflows.spec.locate import NOWHERE, Locator, Path
 from workflows.spec.models import MetaWorkflow, Step
 from workflows.spec.passing import check_passing
+from workflows.spec.retrying import check_retry
 from workflows.spec.scopes import scope_of
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue, canonical_json
@@ -68,6 +69,7 @@ class _Validation:
         for key, duration in (("timeout", step.timeout), ("attemptTimeout", step.attempt_timeout)):
             if duration is not None and not duration:
                 yield self._locate.problem((*at, key), "a timeout of nothing; write it as 30s, 10m, 2h")
+        yield from check_retry(name, step, self._locate)
         if step.when is not None:
             yield from self._when(name, step.when)
         types: dict[str, ExprType] = {}

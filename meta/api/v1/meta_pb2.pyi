@@ -689,6 +689,7 @@ class Step(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     OTHER_RUNS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
+    FAILED_NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     """argo or kfp."""
@@ -717,6 +718,10 @@ class Step(_message.Message):
     def other_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherRun]:
         """Engine runs that came to be beside an adopted one of this step's attempts, and were ended."""
 
+    @_builtins.property
+    def failed_nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedNode]:
+        """What its last engine run failed by, the cause first; a few, each with the last lines of its log."""
+
     def __init__(
         self,
         *,
@@ -736,10 +741,11 @@ class Step(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         other_runs: _abc.Iterable[Global___OtherRun] | None = ...,
         note: _builtins.str = ...,
+        failed_nodes: _abc.Iterable[Global___FailedNode] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "finished_at", b"finished_at", "run", b"run", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "note", b"note", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "failed_nodes", b"failed_nodes", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "note", b"note", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -776,6 +782,42 @@ class OtherRun(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OtherRun: _TypeAlias = OtherRun  # noqa: Y015
+
+@_typing.final
+class FailedNode(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PHASE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    EXIT_CODE_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    phase: _builtins.str
+    """The engine's word."""
+    message: _builtins.str
+    exit_code: _builtins.int
+    """Not set when the engine does not tell it."""
+    @_builtins.property
+    def log(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        phase: _builtins.str = ...,
+        message: _builtins.str = ...,
+        exit_code: _builtins.int | None = ...,
+        log: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code", "exit_code", b"exit_code", "log", b"log", "message", b"message", "name", b"name", "phase", b"phase"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exit_code: _TypeAlias = _typing.Literal["exit_code"]  # noqa: Y015
+    _WhichOneofArgType__exit_code: _TypeAlias = _typing.Literal["_exit_code", b"_exit_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exit_code) -> _WhichOneofReturnType__exit_code | None: ...
+
+Global___FailedNode: _TypeAlias = FailedNode  # noqa: Y015
 
 @_typing.final
 class EngineRun(_message.Message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,11 @@ from tests.integration.engines.submissions import Pulse, argo_submission, key
 from tests.stubs.argo import ArgoStub
 from workers.artifacts import ArtifactStore
 from workers.engines import waiting
+from workers.engines.argo import last_lines
 from workers.engines.argo.engine import ArgoEngine
+from workers.engines.json_view import text
 from workers.settings import ArgoSettings, StoreSettings
-from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.outcome import MAX_LOG_LINES, EngineRunRef, FailureClass, Outcome
 from workflows.values import JsonObject
 
 
@@ -241,6 +243,66 @@ async def test_a_failed_workflow_tells_its_message_and_that_of_its_pods(engine: 
     assert outcome.failure is FailureClass.FAILED
     assert outcome.message == "child 'x' failed\nsplit: Error (exit code 3)"
     assert [node.exit_code for node in outcome.failed_nodes] == [3]
+
+
+def failed_pods(count: int) -> Callable[[JsonObject], JsonObject]:
+    """A status with pods that failed one after the other."""
+
+    def status(workflow: JsonObject) -> JsonObject:
+        name = text(workflow, "metadata", "name")
+        nodes: JsonObject = {
+            f"{name}-{i}": {
+                "type": "Pod",
+                "displayName": f"item({i})",
+                "templateName": "item",
+                "phase": "Failed",
+                "message": "Error (exit code 1)",
+                "finishedAt": f"2024-01-01T00:00:{i:02d}Z",
+            }
+            for i in range(count)
+        }
+        return {"nodes": nodes}
+
+    return status
+
+
+async def test_a_failed_workflow_keeps_the_last_lines_of_its_first_failed_pods(
+    engine: ArgoEngine, stub: ArgoStub
+) -> None:
+    stub.status = failed_pods(8)
+    ref, task = await waiting_for(engine, stub)
+    stub.log_lines[ref.name] = [(f"{ref.name}-item-{i}", f"{i}: line {line}") for line in range(30) for i in range(8)]
+    stub.finish(ref.name, "Failed", "child failed")
+    outcome = await ended(task)
+    assert [node.name for node in outcome.failed_nodes] == [f"item({i})" for i in range(8)]
+    for i, node in enumerate(outcome.failed_nodes):
+        expected = [f"{i}: line {line}" for line in range(30 - MAX_LOG_LINES, 30)] if i < last_lines.PODS else []
+        assert node.log == expected
+    assert stub.requests["log"] == last_lines.PODS
+
+
+async def test_an_outcome_does_not_wait_for_logs_that_do_not_come(
+    engine: ArgoEngine, stub: ArgoStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(last_lines, "PATIENCE", 0.2)
+    stub.status = failed_pods(2)
+    stub.faults.silent_logs = 60
+    ref, task = await waiting_for(engine, stub)
+    stub.finish(ref.name, "Failed", "child failed")
+    outcome = await ended(task)
+    assert outcome.failure is FailureClass.FAILED
+    assert [node.log for node in outcome.failed_nodes] == [[], []]
+    assert stub.requests["log"] == 2
+
+
+async def test_a_log_that_is_none_leaves_the_outcome_as_it_is(engine: ArgoEngine, stub: ArgoStub) -> None:
+    stub.status = failed_pods(1)
+    ref, task = await waiting_for(engine, stub)
+    stub.log_lines[ref.name] = [(f"{ref.name}-item-0", "\ud800\x00\x1b[31mred\x1b[0m")]
+    stub.finish(ref.name, "Failed", "child failed")
+    outcome = await ended(task)
+    assert outcome.failed_nodes[0].log == ["red"]
+    assert outcome.model_dump_json()
 
 
 async def test_artifacts_carry_digest_and_size_of_their_objects(stub: ArgoStub, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.stubs.pipelines import package, pipeline_spec
 from workers.artifacts import ArtifactStore
 from workers.engines.kfp.engine import KfpEngine
 from workers.settings import KfpSettings, StoreSettings
-from workflows.errors import EngineRunLost
+from workflows.errors import EngineRejected, EngineRunLost
 from workflows.naming import engine_run_name
 from workflows.outcome import FailureClass
 
@@ -119,6 +119,33 @@ async def test_a_retry_that_took_effect_although_the_answer_was_500_is_not_sent_
     await engine.resume(ref, key("train", 2))
     assert stub.state(ref.uid) == "RUNNING"
     assert stub.requests["retry"] == 1
+
+
+async def test_a_retry_that_the_server_cannot_do_says_so_and_is_not_tried_for_ever(
+    engine: KfpEngine, stub: KfpStub
+) -> None:
+    ref = await engine.submit(kfp_submission(PACKAGE))
+    stub.finish(ref.uid, "FAILED")
+    await eventually(lambda: stub.state(ref.uid) == "FAILED", "it has failed")
+    stub.faults.refused_retries = 1
+    with pytest.raises(EngineRejected, match="offloaded node status"):
+        await engine.resume(ref, key("train", 2))
+
+
+async def test_a_grace_is_not_waited_for_because_kfp_knows_no_stop(engine: KfpEngine, stub: KfpStub) -> None:
+    ref = await engine.submit(kfp_submission(PACKAGE))
+    assert await engine.terminate(KEY, NAME, ref, grace=3600)
+    assert stub.state(ref.uid) == "FAILED"
+
+
+async def test_another_process_waits_for_the_end_that_one_has_asked_for(engine: KfpEngine, stub: KfpStub) -> None:
+    stub.ending = 0.5
+    ref = await engine.submit(kfp_submission(PACKAGE))
+    first = asyncio.create_task(engine.terminate(KEY, NAME, ref))
+    await eventually(lambda: stub.state(ref.uid) == "CANCELING", "it is ending")
+    assert await engine.terminate(KEY, NAME, ref)
+    assert await first
+    assert stub.requests["terminate"] == 1
 
 
 async def test_a_run_that_is_gone_cannot_be_resumed(engine: KfpEngine, stub: KfpStub) -> None:

@@ -23,7 +23,7 @@ from workers.engines.kfp.watcher import KfpWatcher
 from workers.settings import KfpSettings, StoreSettings
 from workflows.errors import EngineRejected
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 PLAIN = package(pipeline_spec())
 WITH_OUTPUTS = package(
@@ -154,6 +154,26 @@ async def test_two_workers_each_with_a_watcher_see_the_ends_of_their_own_waits(s
     assert all(outcome.succeeded for outcome in outcomes)
     for worker in workers:
         await worker.close()
+
+
+async def test_a_failed_run_names_the_tasks_that_it_failed_by_and_not_what_holds_them(
+    engine: KfpEngine, stub: KfpStub
+) -> None:
+    ref, task = await waiting_for(engine, stub)
+    details: list[JsonValue] = [
+        {"task_id": "1", "display_name": "root", "state": "FAILED"},
+        {"task_id": "2", "display_name": "fit", "state": "FAILED", "parent_task_id": "1",
+         "error": {"message": "exit status 1"}, "end_time": "2024-01-01T00:00:09Z"},
+        {"task_id": "3", "display_name": "load", "state": "FAILED", "parent_task_id": "1",
+         "error": {"message": "no such file"}, "end_time": "2024-01-01T00:00:05Z"},
+        {"task_id": "4", "display_name": "split", "state": "SUCCEEDED", "parent_task_id": "1"},
+    ]  # fmt: skip
+    stub.runs[ref.uid]["run_details"] = {"task_details": details}
+    stub.finish(ref.uid, "FAILED", "run failed")
+    outcome = await ended(task)
+    assert outcome.phase == "FAILED"
+    found = [(node.name, node.message, node.exit_code, node.log) for node in outcome.failed_nodes]
+    assert found == [("load", "no such file", None, []), ("fit", "exit status 1", None, [])]
 
 
 async def test_a_server_that_refuses_the_filter_is_listed_instead(engine: KfpEngine, stub: KfpStub) -> None:

@@ -18,7 +18,7 @@ from workers.artifacts import ArtifactStore
 from workers.engines.argo.engine import ArgoEngine
 from workers.settings import ArgoSettings, StoreSettings
 from workflows.naming import engine_run_name
-from workflows.outcome import Artifact, FailureClass
+from workflows.outcome import Artifact, EngineRunRef, FailureClass
 from workflows.values import JsonObject
 
 
@@ -81,6 +81,44 @@ async def test_a_wait_ends_when_the_run_is_terminated(engine: ArgoEngine) -> Non
     assert not alive(int(lines[0].text))
     outcome = await asyncio.wait_for(waiting, 10)
     assert outcome.failure is FailureClass.CANCELLED
+
+
+async def test_a_run_is_stopped_so_that_its_exit_handler_runs_to_the_end(
+    engine: ArgoEngine, settings: ArgoSandboxSettings
+) -> None:
+    done = settings.data_dir / "cleaned"
+    manifest = workflow(
+        "x", "main", shell("main", "echo up; sleep 300"), shell("clean", f"sleep 1; touch {done}"), onExit="clean"
+    )
+    ref = await engine.submit(argo_submission(manifest=text_of(manifest)))
+    await first_line(engine, ref)
+    assert await engine.terminate(key(), engine_run_name("chain", key()), ref, grace=60)
+    assert done.exists()
+    assert (await engine.wait(ref, Pulse())).failure is FailureClass.CANCELLED
+
+
+async def test_a_run_whose_exit_handler_takes_longer_than_its_grace_is_terminated(engine: ArgoEngine) -> None:
+    manifest = workflow("x", "main", shell("main", "echo up; sleep 300"), shell("clean", "sleep 300"), onExit="clean")
+    ref = await engine.submit(argo_submission(manifest=text_of(manifest)))
+    await first_line(engine, ref)
+    assert await engine.terminate(key(), engine_run_name("chain", key()), ref, grace=1)
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    assert outcome.failure is FailureClass.CANCELLED
+
+
+async def test_a_failed_run_tells_exit_codes_and_the_last_lines_of_its_pods(engine: ArgoEngine) -> None:
+    script = "for i in $(seq 1 30); do echo line $i; done; exit 7"
+    ref = await engine.submit(argo_submission(manifest=text_of(workflow("x", "main", shell("main", script)))))
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    (node,) = outcome.failed_nodes
+    assert (outcome.phase, node.exit_code) == ("Failed", 7)
+    assert node.log == [f"line {i}" for i in range(11, 31)]
+
+
+async def first_line(engine: ArgoEngine, ref: EngineRunRef) -> None:
+    """Until a pod has written something."""
+    while not [line async for line in engine.logs(ref)]:
+        await asyncio.sleep(0.05)
 
 
 async def test_a_failed_run_is_resumed_in_place(engine: ArgoEngine, settings: ArgoSandboxSettings) -> None:

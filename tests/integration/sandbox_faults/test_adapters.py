@@ -300,16 +300,35 @@ async def test_a_kfp_run_whose_row_is_gone_is_lost_not_failed(kfp: Client, kfp_e
 async def test_terminate_ends_the_run_whatever_becomes_of_the_answer(
     argo: Client, argo_engine: ArgoEngine, kfp: Client, kfp_engine: KfpEngine, fault: str
 ) -> None:
-    """The activity around it is tried again when the engine was unavailable."""
     for client in (argo, kfp):
         client.faults(f"{fault}:verb=terminate,times=1")
     step = f"end{fault}".replace("-", "")
     for engine, submission in ((argo_engine, argo_step(step, "sleep 60")), (kfp_engine, kfp_step(step))):
         ref = await engine.submit(submission)
-        with pytest.raises(EngineUnavailable):
-            await engine.terminate(submission.key, submission.name, ref)
         assert await engine.terminate(submission.key, submission.name, ref)
         assert (await outcome_of(engine, ref)).failure is FailureClass.CANCELLED
+    assert (argo.fired(), kfp.fired()) == ([1], [1])
+
+
+@pytest.mark.parametrize("fault", ["lost-response", "lost-request", "unavailable"])
+async def test_a_stop_ends_the_run_whatever_becomes_of_the_answer(
+    argo: Client, argo_engine: ArgoEngine, fault: str
+) -> None:
+    argo.faults(f"{fault}:verb=stop,times=1", "slow:verb=terminate,delay=0")
+    submission = argo_step(f"stop{fault}".replace("-", ""), "sleep 60")
+    ref = await argo_engine.submit(submission)
+    assert await argo_engine.terminate(submission.key, submission.name, ref, grace=60)
+    assert (await outcome_of(argo_engine, ref)).failure is FailureClass.CANCELLED
+    assert argo.fired() == [1, 0], "the stop was told again, and nothing was terminated"
+
+
+async def test_an_outcome_does_without_a_log_that_the_server_does_not_give(
+    argo: Client, argo_engine: ArgoEngine
+) -> None:
+    argo.faults("unavailable:verb=log")
+    outcome = await outcome_of(argo_engine, await argo_engine.submit(argo_step("silent", "echo x; exit 3")))
+    assert [(node.exit_code, node.log) for node in outcome.failed_nodes] == [(3, [])]
+    assert argo.fired() == [1]
 
 
 @pytest.mark.parametrize("rules", [(), ("canceled-after-terminate",)])

@@ -224,6 +224,27 @@ async def test_names_with_hyphens_are_read_with_underscores(world: World) -> Non
     assert world.engine.submitted[1].parameters == {"rows": "7", "data": "s3://b/raw"}
 
 
+async def test_an_expression_that_fails_fails_its_step_and_the_others_go_on_to_their_end(world: World) -> None:
+    world.engine.script["side"] = [RUNNING]
+    handle = await world.start(
+        {"a": ARGO, "b": {**ARGO, "parameters": {"x": "${{ steps.a.outputs.nope }}"}}, "side": ARGO}
+    )
+    await wait_for_state(handle, "b", StepState.FAILED)
+    world.engine.finish("side")
+    error = await failure(handle)
+    assert error.type == RUN_FAILED
+    assert "step b failed: step 'b', parameter 'x': step 'a' has no output 'nope'" in error.message
+    run = world.store.snapshots[handle.id]
+    assert states(run) == {"a": StepState.SUCCEEDED, "b": StepState.FAILED, "side": StepState.SUCCEEDED}
+
+
+async def test_outputs_that_cannot_be_computed_fail_the_run_which_is_recorded(world: World) -> None:
+    handle = await world.start({"a": ARGO}, outputs={"x": "${{ steps.a.outputs.nope }}"})
+    error = await failure(handle)
+    assert (error.type, "output 'x': step 'a' has no output 'nope'" in error.message) == (RUN_FAILED, True)
+    assert world.store.snapshots[handle.id].state is RunState.FAILED
+
+
 async def test_outputs_too_large_for_a_history_are_refused_with_the_mend(world: World) -> None:
     world.engine.script["train"] = [Outcome(outputs={"blob": "x" * 300_000})]
     error = await failure(await world.start({"train": ARGO}))

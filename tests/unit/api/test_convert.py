@@ -9,7 +9,7 @@ from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -20,6 +20,10 @@ STEP = StepSnapshot(
     state=StepState.TIMED_OUT,
     attempt=2,
     message="too slow",
+    failed_nodes=[
+        FailedNode(name="fit", phase="Failed", message="Error (exit code 0)", exit_code=0, log=["a", "ü"]),
+        FailedNode(name="load", phase="FAILED"),
+    ],
     run=EngineRunRef(engine="kfp-eu", kind=EngineKind.KFP, name="n", uid="u", namespace="ns", url="http://x"),
     outputs={"accuracy": 0.5, "count": 3, "big": 2**60},
     artifacts={

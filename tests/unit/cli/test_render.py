@@ -11,7 +11,7 @@ from meta.cli.progress import follow
 from meta.cli.render import duration_text, print_run, runs_table
 from meta.client import MetaClient, RunView
 from workflows.messages import OtherRun, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -74,6 +74,20 @@ def test_a_run_shows_steps_outputs_and_artifacts() -> None:
         "train.model s3://meta/m sha256:abcdef012345 12,345 bytes", "http://ui/x",
     ):  # fmt: skip
         assert words in text
+
+
+def test_a_failed_step_shows_the_last_lines_of_its_nodes_and_the_command_for_the_rest() -> None:
+    screen, out = console()
+    nodes = [
+        FailedNode(name="fit", message="Error (exit code 1)", exit_code=1, log=["Traceback", "ValueError: [bold]no"]),
+        FailedNode(name="load", message="no log"),
+    ]
+    ended = run(RunState.FAILED, StepState.FAILED)
+    print_run(screen, ended.model_copy(update={"steps": [ended.steps[0].model_copy(update={"failed_nodes": nodes})]}))
+    shown = out.getvalue()
+    assert "train: last lines of fit (exit code 1)\n  | Traceback\n  | ValueError: [bold]no\n" in shown
+    assert "meta logs chain-1 train" in shown
+    assert "last lines of load" not in shown
 
 
 def test_a_list_of_runs_has_a_line_each() -> None:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workers.engines.argo.last_lines import pod_name
 from workers.engines.argo.outcome import OutputArtifact, read_artifacts, read_nodes, read_outcome, read_outputs
-from workflows.outcome import FailureClass
+from workflows.outcome import (
+    MAX_FAILED_NODES,
+    MAX_LOG_CHARACTERS,
+    MAX_LOG_LINES,
+    MAX_NODE_MESSAGE,
+    FailureClass,
+    last_lines,
+)
 from workflows.values import JsonObject
 
 NODES: JsonObject = {
@@ -74,6 +86,93 @@ def test_the_message_of_a_failure_names_the_pods_that_failed_once() -> None:
     outcome = read_outcome(failed, cancelled=False)
     assert outcome.failure is FailureClass.FAILED
     assert outcome.message == "child 'wf-1' failed\nwf(0): OOMKilled (exit code 137)"
+
+
+def test_what_the_workflow_says_of_its_one_pod_is_not_said_twice() -> None:
+    nodes = {"wf": {"displayName": "wf", "type": "Pod", "phase": "Failed", "message": "Error (exit code 1)"}}
+    failed = workflow(phase="Failed", nodes=nodes, message="main: Error (exit code 1)")
+    assert read_outcome(failed, cancelled=False).message == "main: Error (exit code 1)"
+
+
+def pod(name: str, phase: str, second: int, **fields: object) -> JsonObject:
+    made: JsonObject = {
+        "displayName": name,
+        "type": "Pod",
+        "phase": phase,
+        "startedAt": f"2024-01-01T00:00:{second:02d}Z",
+        "finishedAt": f"2024-01-01T00:00:{second + 1:02d}Z",
+        **fields,
+    }  # pyright: ignore[reportAssignmentType] -- JSON by the test
+    return made
+
+
+def test_the_failed_nodes_begin_with_the_cause_and_have_one_try_of_each_retry() -> None:
+    nodes = {
+        "wf": {"displayName": "wf", "type": "DAG", "phase": "Failed", "message": "child failed"},
+        "wf-9": {"displayName": "load", "type": "Retry", "phase": "Failed", "children": ["wf-7", "wf-2"]},
+        "wf-2": pod("load(1)", "Failed", 5, message="Error (exit code 2)", outputs={"exitCode": "2"}),
+        "wf-7": pod("load(0)", "Failed", 1, message="Error (exit code 1)", outputs={"exitCode": "1"}),
+        "wf-8": {"displayName": "train", "type": "Retry", "phase": "Succeeded", "children": ["wf-3", "wf-4"]},
+        "wf-3": pod("train(0)", "Failed", 1),
+        "wf-4": pod("train(1)", "Succeeded", 3),
+        "wf-5": pod("first", "Error", 2, message="pod deleted"),
+    }
+    outcome = read_outcome(workflow(phase="Failed", nodes=nodes, message="child failed"), cancelled=False)
+    found = [(node.name, node.phase, node.exit_code) for node in outcome.failed_nodes]
+    assert found == [("first", "Error", None), ("load(1)", "Failed", 2)]
+    assert outcome.phase == "Failed"
+    assert outcome.message == "child failed\nfirst: pod deleted\nload(1): Error (exit code 2)"
+
+
+def test_a_template_that_fails_without_a_pod_is_the_node_that_failed() -> None:
+    nodes = {"wf": {"displayName": "wf", "type": "Steps", "phase": "Error", "message": "no such template"}}
+    outcome = read_outcome(workflow(phase="Error", nodes=nodes), cancelled=False)
+    assert [node.message for node in outcome.failed_nodes] == ["no such template"]
+
+
+def test_a_loop_that_fails_everywhere_is_named_within_bounds() -> None:
+    nodes = {f"wf-{i}": pod(f"item({i})", "Failed", 1, message="x" * 2000) for i in range(1000)}
+    outcome = read_outcome(workflow(phase="Failed", nodes=nodes, message="failed"), cancelled=False)
+    assert len(outcome.failed_nodes) == MAX_FAILED_NODES
+    assert all(len(node.message) == MAX_NODE_MESSAGE for node in outcome.failed_nodes)
+    assert outcome.message.endswith("and 980 more nodes failed")
+
+
+def test_a_workflow_that_succeeded_has_no_failed_nodes() -> None:
+    assert read_outcome(workflow(), cancelled=False).failed_nodes == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "node_id", "pod"),
+    [
+        ({"name": "wf"}, "wf", "wf"),
+        ({"name": "wf"}, "wf-12", "wf-train-12"),
+        ({"name": "wf"}, "wf-13", "wf-other-13"),
+        ({"name": "wf", "annotations": {"workflows.argoproj.io/pod-name-format": "v1"}}, "wf-12", "wf-12"),
+        ({"name": "w" * 250}, "w-12", "w" * 242 + "-12"),
+    ],
+)
+def test_a_pod_is_named_as_the_controller_names_it(metadata: JsonObject, node_id: str, pod: str) -> None:
+    nodes: JsonObject = {
+        "wf-12": {"templateName": "train"},
+        "wf-13": {"templateName": "mine", "templateRef": {"name": "shared", "template": "other"}},
+        "w-12": {"templateName": "train"},
+    }
+    assert pod_name({"metadata": metadata, "status": {"nodes": nodes}}, node_id) == pod
+
+
+@given(st.lists(st.text(max_size=6000), max_size=40))
+def test_the_last_lines_have_bounds_and_are_the_last(lines: list[str]) -> None:
+    kept = last_lines(lines)
+    assert len(kept) <= MAX_LOG_LINES
+    assert sum(map(len, kept)) <= MAX_LOG_CHARACTERS
+    assert bool(kept) is bool(lines)
+    shown = [line for whole in lines for line in last_lines([whole])]
+    assert all(whole.endswith(cut) for whole, cut in zip(shown[len(shown) - len(kept) :], kept, strict=True))
+
+
+def test_a_line_is_kept_without_what_a_terminal_or_a_database_would_not_bear() -> None:
+    assert last_lines(["\x1b[31mred\x1b[0m\x00 \tend", "\ud800x"]) == ["red \tend", "x"]
 
 
 def test_an_error_without_words_still_says_how_it_ended() -> None:

@@ -15,7 +15,7 @@ from workflows.bundle import Bundle
 from workflows.errors import DataDirBroken, InvalidInput, NotFound, SettingsInvalid
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, Node, Outcome, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Node, Outcome, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -59,7 +59,7 @@ def test_the_store_is_what_workers_ask_for() -> None:
     def check(store: Store) -> None:  # the type checker reads this: Store fits all ports
         accepts(store, store, store)
 
-    assert {"get", "attempt_submitted", "attempt_ended", "snapshot"} <= set(dir(Store))
+    assert {"get", "attempt_submitted", "attempt_ended", "attempt_cut", "snapshot"} <= set(dir(Store))
     assert check
 
 
@@ -96,6 +96,37 @@ async def test_a_bundle_comes_back_with_the_digest_it_went_in_with(store: Store)
     assert back.digest == BUNDLE.digest
     with pytest.raises(NotFound, match="no bundle sha256:0"):
         await store.get("sha256:0")
+
+
+@pytest.mark.parametrize("order", ["the engine first", "the workflow first"])
+async def test_the_workflows_word_on_an_attempt_that_it_ended_wins_over_the_engines(store: Store, order: str) -> None:
+    key = RunKey(meta_run="r1", step="prepare")
+    await store.attempt_cut(key, FailureClass.CANCELLED, "before anything was adopted")  # does nothing
+    await store.attempt_submitted("chain", key, REF, AT)
+    failed = Outcome(failure=FailureClass.FAILED, message="run failed", nodes=[Node(id="n", name="main")])
+    calls = [
+        store.attempt_ended("chain", key, REF, failed, AT + timedelta(seconds=1)),
+        store.attempt_cut(key, FailureClass.TIMED_OUT, "attempt timed out"),
+    ]
+    for call in calls if order == "the engine first" else reversed(calls):
+        await call
+    async with store.database.read() as session:
+        row = (await session.exec(select(EngineRunRow))).one()
+        nodes = (await session.exec(select(NodeRow))).all()
+    assert (row.failure, row.message, row.succeeded) == ("timed_out", "attempt timed out", False)
+    assert row.ended_at == AT + timedelta(seconds=1)
+    assert len(nodes) == 1, "what the engine told of its nodes is kept all the same"
+
+
+async def test_an_attempt_that_had_succeeded_before_it_could_be_ended_stays_a_success(store: Store) -> None:
+    key = RunKey(meta_run="r1", step="prepare")
+    await store.attempt_submitted("chain", key, REF, AT)
+    await store.attempt_cut(key, FailureClass.CANCELLED, "cancelled")
+    await store.attempt_ended("chain", key, REF, Outcome(), AT)
+    await store.attempt_cut(key, FailureClass.CANCELLED, "cancelled")
+    async with store.database.read() as session:
+        row = (await session.exec(select(EngineRunRow))).one()
+    assert (row.failure, row.succeeded) == (None, True)
 
 
 async def test_publishing_counts_versions_and_a_repeat_makes_none(store: Store) -> None:

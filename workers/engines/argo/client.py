@@ -6,6 +6,9 @@ they refuse nulls and fields that newer servers add, and its watch buffers for e
 
 from __future__ import annotations
 
+import json
+import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar, cast
 
@@ -121,9 +124,13 @@ class ArgoClient:
         """Workflows that carry the hash of a run key, with metadata and phase."""
         query = {
             "listOptions.labelSelector": f"{OURS},{LABEL_RUN}={key_hash}",
-            "fields": "items.metadata,items.status.phase",
+            "fields": "items.metadata,items.spec.shutdown,items.status.phase",
         }
         return children(await self._caller.call("GET", _WORKFLOWS, where=self._at(""), query=query), "items")
+
+    async def stop(self, name: str) -> None:
+        """End a Workflow; its exit handlers run. It then ends as if terminated, `spec.shutdown` says Stop."""
+        await self._caller.call("PUT", _WORKFLOW + "/stop", where=self._at(name), body=self._verb(name))
 
     async def terminate(self, name: str) -> None:
         """End a Workflow without its exit handlers."""
@@ -173,6 +180,28 @@ class ArgoClient:
             query={"logOptions.container": "main", "logOptions.follow": follow},
             timeout=24 * 3600.0 if follow else None,
         )
+
+    def tail(self, name: str, pod: str, lines: int, timeout: float) -> list[str]:
+        """The last lines of a pod's main container, as far as they come within `timeout` seconds. Blocking."""
+        deadline = time.monotonic() + timeout
+        response = self._caller.open(
+            "GET",
+            _WORKFLOW + "/log",
+            where=self._at(name),
+            query={"podName": pod, "logOptions.container": "main", "logOptions.tailLines": lines},
+            timeout=timeout,
+        )
+        found: deque[str] = deque(maxlen=lines)
+        try:
+            for data in sse_data(response):
+                value = cast("JsonObject", json.loads(data))
+                if "result" in value:
+                    found.append(text(value, "result", "content"))
+                if time.monotonic() > deadline:
+                    break
+        finally:
+            response.close()
+        return list(found)
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run blocking work in this engine's threads."""

@@ -8,34 +8,33 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
-from workers.backoff import Backoff
 from workers.circuit import CircuitView
 from workers.engines.argo import ours
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.adopting import IDENTITY, ArgoAdopter
 from workers.engines.argo.client import ArgoClient
+from workers.engines.argo.last_lines import with_last_lines
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
+from workers.engines.ending import Going, Told, end_runs
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
 from workers.engines.local_keeper import LocalKeeper
 from workers.engines.resuming import retry_in_place
 from workers.engines.times import times_of
 from workers.engines.waiting import wait_until_ended
-from workers.http import CONFLICT, NOT_FOUND, ApiRejected
+from workers.http import ApiRejected
 from workers.ports import Keeper
 from workers.settings import ArgoSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import ArgoSource
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)
-
-_ENDING = 30.0
 
 
 class ArgoEngine:
@@ -98,32 +97,24 @@ class ArgoEngine:
         registered = self._watcher.register(ref.name)
         return await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
-        """See `Engine.terminate`."""
-        running = await self._runs_of(key, name, ref)
-        if running is None and ref is None:
-            await asyncio.sleep(self._settings.settle_delay)
-            running = await self._runs_of(key, name, ref)
-        if running is None:
-            return ref is not None
-        deadline = asyncio.get_running_loop().time() + _ENDING
-        backoff = Backoff(first=0.1, limit=2.0)
-        asked: set[str] = set()
-        while running:
-            for workflow in running:
-                if not reading.was_shut_down(workflow) or text(workflow, "metadata", "uid") not in asked:
-                    await self._adopter.others.note(key, ref, self._ref(workflow))
-                    await self._end(text(workflow, "metadata", "name"))
-                    asked.add(text(workflow, "metadata", "uid"))
-            if asyncio.get_running_loop().time() > deadline:
-                names = ", ".join(text(w, "metadata", "name") for w in running)
-                raise EngineUnavailable(
-                    f"engine '{self.name}': told to terminate, but still running after {_ENDING:.0f} s: {names}",
-                    hint="it is asked again; if it stays so, look at the workflow controller",
-                )
-            await asyncio.sleep(backoff.next())
-            running = await self._runs_of(key, name, ref)
-        return True
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
+        """See `Engine.terminate`: `stop`, with which exit handlers run, then `terminate`, with which they do not."""
+        runs: dict[str, JsonObject] = {}
+
+        async def look() -> list[Going] | None:
+            found = await self._runs_of(key, name, ref)
+            if found is None:
+                return None
+            runs.update((text(run, "metadata", "name"), run) for run in found)
+            return [Going(text(run, "metadata", "name"), reading.told(run)) for run in found]
+
+        async def tell(run: str, what: Told) -> None:
+            await self._adopter.others.note(key, ref, self._ref(runs[run]))
+            await (self._client.stop(run) if what is Told.STOP else self._client.terminate(run))
+
+        return await end_runs(
+            look, tell, engine=self.name, grace=grace, settle_delay=self._settings.settle_delay, known=ref is not None
+        )
 
     async def list_ours(self) -> AsyncGenerator[OurRun]:
         """See `Engine.list_ours`."""
@@ -204,7 +195,10 @@ class ArgoEngine:
         if not reading.has_ended(workflow):
             return None
         outcome = reading.read_outcome(workflow, cancelled=reading.was_shut_down(workflow))
-        return outcome.model_copy(update={"artifacts": await self._artifacts(workflow)})
+        artifacts, failed = await asyncio.gather(
+            self._artifacts(workflow), with_last_lines(self._client, workflow, outcome)
+        )
+        return outcome.model_copy(update={"artifacts": artifacts, "failed_nodes": failed, "url": ref.url})
 
     async def _artifacts(self, workflow: JsonObject) -> dict[str, Artifact]:
         found = await asyncio.gather(
@@ -231,14 +225,6 @@ class ArgoEngine:
         if not runs:
             return None
         return [workflow for workflow in runs.values() if not reading.has_ended(workflow)]
-
-    async def _end(self, name: str) -> None:
-        try:
-            await self._client.terminate(name)
-        except ApiRejected as error:
-            # It ended in between, or is gone; the next look says which.
-            if error.status not in (400, NOT_FOUND, CONFLICT):
-                raise
 
     def _ref(self, workflow: JsonObject) -> EngineRunRef:
         metadata = child(workflow, "metadata")

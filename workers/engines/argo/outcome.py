@@ -5,12 +5,15 @@ Status fields: `pkg/apis/workflow/v1alpha1/workflow_types.go` (WorkflowStatus, N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.artifacts import s3_uri
+from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text, texts
-from workflows.outcome import FailureClass, Node, Outcome
+from workflows.outcome import MAX_FAILED_NODES, FailureClass, Node, Outcome, failed_node
 from workflows.values import JsonObject, JsonValue
 
 
@@ -25,6 +28,7 @@ class Phase(StrEnum):
 ENDED = frozenset(Phase)
 RETRYABLE = frozenset({Phase.FAILED, Phase.ERROR})
 _LEAVES = ("Pod", "Container", "HTTP", "Plugin")
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,11 @@ def was_shut_down(workflow: JsonObject) -> bool:
     return bool(text(workflow, "spec", "shutdown"))
 
 
+def told(workflow: JsonObject) -> Told:
+    """What it has been told: `spec.shutdown` stays Stop or Terminate while it ends."""
+    return {"Stop": Told.STOP, "Terminate": Told.TERMINATE}.get(text(workflow, "spec", "shutdown"), Told.NOTHING)
+
+
 def read_outcome(workflow: JsonObject, *, cancelled: bool) -> Outcome:
     """Make the outcome, without artifacts: their objects are read by the caller.
 
@@ -61,11 +70,15 @@ def read_outcome(workflow: JsonObject, *, cancelled: bool) -> Outcome:
     failure = None
     if phase(workflow) != Phase.SUCCEEDED:
         failure = FailureClass.CANCELLED if cancelled else FailureClass.FAILED
+    nodes = read_nodes(workflow)
+    failed = failed_leaves(nodes) if failure else []
     return Outcome(
         failure=failure,
-        message=_message(workflow) if failure else text(status, "message"),
+        phase=phase(workflow),
+        message=_message(workflow, failed) if failure else text(status, "message"),
+        failed_nodes=[failed_node(node) for node in failed[:MAX_FAILED_NODES]],
         outputs=read_outputs(workflow),
-        nodes=read_nodes(workflow),
+        nodes=nodes,
         started_at=moment(status.get("startedAt")),
         finished_at=moment(status.get("finishedAt")),
     )
@@ -159,11 +172,32 @@ def _exit_code(node: JsonObject) -> int | None:
     return int(code) if isinstance(code, str) and code.lstrip("-").isdigit() else None
 
 
-def _message(workflow: JsonObject) -> str:
-    """The workflow's own message and those of the pods that failed, as `name: message`."""
-    lines = [text(workflow, "status", "message") or f"the workflow ended {phase(workflow)}"]
-    for node in _node_statuses(workflow).values():
-        if text(node, "type") in _LEAVES and text(node, "phase") in ("Failed", "Error"):
-            name = text(node, "displayName") or text(node, "name")
-            lines.append(f"{name}: {text(node, 'message') or text(node, 'phase')}")
+def failed_leaves(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes that a workflow failed by, in the order in which they ended, so that the cause comes first.
+
+    Of a Retry node's tries the last one counts, and none when one of them succeeded in the end. Where no pod failed,
+    as with a template that cannot be resolved, what holds them says why.
+    """
+    retries = {node.id: node for node in nodes if node.type == "Retry"}
+    last_try: dict[str, Node] = {}
+    for node in sorted(nodes, key=lambda node: (node.started_at or _NEVER, len(node.name), node.name)):
+        last_try[node.parent] = node
+
+    def counts(node: Node) -> bool:
+        retry = retries.get(node.parent)
+        return retry is None or (retry.phase in RETRYABLE and last_try[node.parent] is node)
+
+    failed = [node for node in nodes if node.phase in RETRYABLE]
+    leaves = [node for node in failed if node.type in _LEAVES]
+    chosen = [node for node in leaves if counts(node)] or leaves or [node for node in failed if node.message]
+    return sorted(chosen, key=lambda node: (node.finished_at is None, node.finished_at or _NEVER))
+
+
+def _message(workflow: JsonObject, failed: Sequence[Node]) -> str:
+    """The workflow's own message and those of the nodes that failed, as `name: message`."""
+    own = text(workflow, "status", "message") or f"the workflow ended {phase(workflow)}"
+    told = [node for node in failed[:MAX_FAILED_NODES] if not (node.message and node.message in own)]
+    lines = [own, *(f"{node.name}: {node.message or node.phase}" for node in told)]
+    if len(failed) > MAX_FAILED_NODES:
+        lines.append(f"and {len(failed) - MAX_FAILED_NODES} more nodes failed")
     return "\n".join(dict.fromkeys(lines))

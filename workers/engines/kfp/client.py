@@ -28,6 +28,8 @@ _BAD_PIPELINE = re.compile(
     r"error fetching manifest: .*(an (empty|invalid) pipeline spec manifest|ResourceNotFoundError)", re.DOTALL
 )
 
+_NO_RETRY = re.compile(r"does not allow retries|must be Failed/Error to retry", re.IGNORECASE)
+
 
 def equals(key: str, value: str) -> str:
     """A list call's filter: one field equals a string (`backend/api/v2beta1/filter.proto`)."""
@@ -100,8 +102,16 @@ class KfpClient:
         await self._caller.call("POST", _RUNS + "/{run_id}:terminate", where={"run_id": run_id})
 
     async def retry(self, run_id: str, *, send_by: float | None = None) -> None:
-        """Retry a failed run in place; an error unless it has failed. Not idempotent: the caller fences it."""
-        await self._caller.call("POST", _RUNS + "/{run_id}:retry", where={"run_id": run_id}, send_by=send_by)
+        """Retry a failed run in place; an error unless it has failed. Not idempotent: the caller fences it.
+
+        One that cannot be retried comes as an internal error, 500 (RetryRun in resource_manager.go): told by its words.
+        """
+        try:
+            await self._caller.call("POST", _RUNS + "/{run_id}:retry", where={"run_id": run_id}, send_by=send_by)
+        except ApiUnavailable as error:
+            if error.status == _INTERNAL and _NO_RETRY.search(error.message):
+                raise ApiRejected(error.message, status=error.status, answer=error.message) from error
+            raise
 
     async def experiment(self, name: str) -> str:
         """Id of an experiment by name; empty when there is none."""

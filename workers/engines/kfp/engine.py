@@ -9,9 +9,9 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
-from workers.backoff import Backoff
 from workers.circuit import CircuitView
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
+from workers.engines.ending import Going, Told, end_runs
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
 from workers.engines.kfp import ours
@@ -30,7 +30,7 @@ from workers.engines.waiting import until_read, wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected
 from workers.ports import Keeper
 from workers.settings import KfpSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineError, EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import KfpSource
@@ -38,7 +38,6 @@ from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)
 
-_ENDING = 30.0
 _REMEMBERED = 10_000
 
 
@@ -120,30 +119,24 @@ class KfpEngine:
         await until_read(lambda: self._adopter.end_others(ref), alive)
         return outcome
 
-    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None) -> bool:
-        """See `Engine.terminate`."""
-        running = await self._runs_of(key, name, ref)
-        if running is None and ref is None:
-            await asyncio.sleep(self._settings.settle_delay)
-            running = await self._runs_of(key, name, ref)
-        if running is None:
-            return ref is not None
-        deadline = asyncio.get_running_loop().time() + _ENDING
-        backoff = Backoff(first=0.1, limit=2.0)
-        while running:
-            for run in running:
-                if reading.state(run) != "CANCELING":
-                    await self._adopter.others.note(key, ref, self._ref(run))
-                    await self._end(text(run, "run_id"))
-            if asyncio.get_running_loop().time() > deadline:
-                ids = ", ".join(text(run, "run_id") for run in running)
-                raise EngineUnavailable(
-                    f"engine '{self.name}': told to terminate, but still running after {_ENDING:.0f} s: {ids}",
-                    hint="it is asked again; if it stays so, look at the persistence agent and the workflow controller",
-                )
-            await asyncio.sleep(backoff.next())
-            running = await self._runs_of(key, name, ref)
-        return True
+    async def terminate(self, key: RunKey, name: str, ref: EngineRunRef | None, *, grace: float = 0.0) -> bool:
+        """See `Engine.terminate`. KFP's one verb is `:terminate`: there is nothing to wait a grace for."""
+        runs: dict[str, JsonObject] = {}
+
+        async def look() -> list[Going] | None:
+            found = await self._runs_of(key, name, ref)
+            if found is None:
+                return None
+            runs.update((text(run, "run_id"), run) for run in found)
+            return [Going(text(run, "run_id"), reading.told(run)) for run in found]
+
+        async def tell(run: str, _: Told) -> None:
+            await self._adopter.others.note(key, ref, self._ref(runs[run]))
+            await self._end(run)
+
+        return await end_runs(
+            look, tell, engine=self.name, grace=0.0, settle_delay=self._settings.settle_delay, known=ref is not None
+        )
 
     async def list_ours(self) -> AsyncGenerator[OurRun]:
         """See `Engine.list_ours`."""
@@ -277,7 +270,8 @@ class KfpEngine:
         if not reading.has_ended(run):
             return None
         cancelled = ref.uid in self._terminated or reading.was_cancelled(run)
-        return await self._results.read(run, ref.uid, cancelled=cancelled)
+        outcome = await self._results.read(run, ref.uid, cancelled=cancelled)
+        return outcome.model_copy(update={"url": ref.url})
 
     async def _runs_of(self, key: RunKey, name: str, ref: EngineRunRef | None) -> list[JsonObject] | None:
         """Runs of a key that have not ended; None when there is no run at all.

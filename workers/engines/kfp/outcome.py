@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 
+from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text
 from workers.engines.kfp.tasks import TaskRecord
-from workflows.outcome import FailureClass, Node, Outcome
+from workflows.outcome import MAX_FAILED_NODES, FailureClass, Node, Outcome, failed_node
 from workflows.values import JsonObject
 
 
@@ -22,6 +24,7 @@ class State(StrEnum):
 
 ENDED = frozenset(State)
 RETRYABLE = frozenset({State.FAILED, State.CANCELED})
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _GOOD = frozenset({State.SUCCEEDED, State.SKIPPED})
 
 
@@ -42,6 +45,11 @@ def was_cancelled(run: JsonObject) -> bool:
     return state(run) == State.FAILED and history[-2:-1] == ["CANCELING"]
 
 
+def told(run: JsonObject) -> Told:
+    """What it has been told: CANCELING while it ends."""
+    return Told.TERMINATE if state(run) == "CANCELING" else Told.NOTHING
+
+
 def read_outcome(run: JsonObject, tasks: Sequence[TaskRecord], outputs: JsonObject, *, cancelled: bool) -> Outcome:
     """Make the outcome, without artifacts: their objects are read by the caller.
 
@@ -55,8 +63,11 @@ def read_outcome(run: JsonObject, tasks: Sequence[TaskRecord], outputs: JsonObje
     if state(run) not in _GOOD:
         failure = FailureClass.CANCELLED if cancelled else FailureClass.FAILED
     nodes = read_nodes(run, tasks)
+    failed = failed_leaves(nodes) if failure else []
     return Outcome(
         failure=failure,
+        phase=state(run),
+        failed_nodes=[failed_node(node) for node in failed[:MAX_FAILED_NODES]],
         message=_message(run, nodes) if failure else "",
         outputs=outputs,
         nodes=nodes,
@@ -85,6 +96,16 @@ def read_nodes(run: JsonObject, tasks: Sequence[TaskRecord]) -> list[Node]:
         )
         for task in tasks
     ]
+
+
+def failed_leaves(nodes: Sequence[Node]) -> list[Node]:
+    """The tasks that a run failed by, in the order in which they ended; what holds a failed task is left out."""
+    failed = [node for node in nodes if node.phase == State.FAILED]
+    holders = {node.parent for node in failed}
+    return sorted(
+        (node for node in failed if node.id not in holders),
+        key=lambda node: (node.finished_at is None, node.finished_at or _NEVER),
+    )
 
 
 def error_lines(run: JsonObject) -> list[tuple[str, str]]:
