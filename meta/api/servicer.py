@@ -130,6 +130,10 @@ class MetaServicer(MetaServiceServicer):
                     version=report.health.version,
                     message=report.health.message,
                     hint=report.health.hint,
+                    checks=[
+                        pb.EngineCheck(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint)
+                        for c in report.health.checks
+                    ],
                 )
                 for report in await self._engines.report()
             ]

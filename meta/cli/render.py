@@ -154,6 +154,7 @@ def engines_table(engines: Sequence[EngineInfo]) -> Table:
     table.add_column("message", overflow="fold")
     for one in engines:
         state = Text("ok", style="green") if one.ok else Text("down", style="bold red")
-        words = "; ".join(word for word in (one.message, one.hint) if word)
+        warned = (f"{c.name}: {c.detail}" for c in one.checks if c.verdict == "warn")
+        words = "; ".join(word for word in (one.message, one.hint, *warned) if word)
         table.add_row(one.name, one.kind, one.url, state, one.version, Text(words))
     return table

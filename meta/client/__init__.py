@@ -8,9 +8,19 @@ async with MetaClient("127.0.0.1:7400") as client:
 """
 
 from meta.client.client import MetaClient
-from meta.client.views import EngineInfo, LogEntry, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+from meta.client.views import (
+    EngineCheckInfo,
+    EngineInfo,
+    LogEntry,
+    PublishedInfo,
+    RunFailed,
+    RunsPage,
+    RunView,
+    StartedRun,
+)
 
 __all__ = [
+    "EngineCheckInfo",
     "EngineInfo",
     "LogEntry",
     "MetaClient",

@@ -15,7 +15,16 @@ from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceStub
 from meta.client.retry import Patience, error_of, persist
-from meta.client.views import EngineInfo, LogEntry, PublishedInfo, RunFailed, RunsPage, RunView, StartedRun
+from meta.client.views import (
+    EngineCheckInfo,
+    EngineInfo,
+    LogEntry,
+    PublishedInfo,
+    RunFailed,
+    RunsPage,
+    RunView,
+    StartedRun,
+)
 from meta.config import DEFAULT_GRPC
 from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
@@ -219,7 +228,18 @@ class MetaClient:
         request = pb.EnginesRequest()
         reply = await persist(lambda: self._stub.Engines(request, timeout=CALL_TIMEOUT_S), self._patience_s)
         return [
-            EngineInfo(name=e.name, kind=e.kind, url=e.url, ok=e.ok, version=e.version, message=e.message, hint=e.hint)
+            EngineInfo(
+                name=e.name,
+                kind=e.kind,
+                url=e.url,
+                ok=e.ok,
+                version=e.version,
+                message=e.message,
+                hint=e.hint,
+                checks=tuple(
+                    EngineCheckInfo(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint) for c in e.checks
+                ),
+            )
             for e in reply.engines
         ]
 

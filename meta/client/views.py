@@ -47,6 +47,15 @@ class PublishedInfo(View):
     definition: MetaWorkflow
 
 
+class EngineCheckInfo(View):
+    """One question to an engine; `verdict` is ok, warn, fail or skip, `hint` says what to do."""
+
+    name: str
+    verdict: str
+    detail: str = ""
+    hint: str = ""
+
+
 class EngineInfo(View):
     """A configured engine, and whether it answers; `hint` says what to do when it does not."""
 
@@ -57,6 +66,7 @@ class EngineInfo(View):
     version: str = ""
     message: str = ""
     hint: str = ""
+    checks: tuple[EngineCheckInfo, ...] = ()
 
 
 class LogEntry(View):

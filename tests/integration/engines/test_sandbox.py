@@ -23,7 +23,7 @@ from tests.integration.engines.submissions import Pulse, argo_submission, key, k
 from tests.integration.sandbox_kfp import pipelines
 from tests.stubs.pipelines import package
 from workers.artifacts import ArtifactStore
-from workers.engines.base import Engine
+from workers.engines.base import Engine, Verdict
 from workers.engines.registry import build_engines
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
 
@@ -247,3 +247,5 @@ async def test_both_engines_are_healthy(engines: Engines) -> None:
         health = await engine.health()
         assert health.ok, health
         assert health.version
+        asked = {check.name: check for check in health.checks}
+        assert {asked[name].verdict for name in ("reach", "version", "namespace", "list", "create")} == {Verdict.OK}

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from workers.artifacts import ArtifactStore
 from workers.backoff import Backoff
 from workers.engines.argo import outcome as reading
+from workers.engines.argo.checking import check_argo
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity
@@ -127,13 +128,8 @@ class ArgoEngine:
                 yield line
 
     async def health(self) -> EngineHealth:
-        """See `Engine.health`: asks for the server's version, then for one Workflow to see the namespace and rights."""
-        try:
-            version = await self._client.version()
-            await self._client.list_run("none")
-        except EngineError as error:
-            return EngineHealth(ok=False, message=error.message, hint=error.hint)
-        return EngineHealth(ok=True, version=version, message=f"namespace {self._settings.namespace}")
+        """See `Engine.health`."""
+        return await check_argo(self.name, self._client, self._settings)
 
     async def close(self) -> None:
         """See `Engine.close`."""

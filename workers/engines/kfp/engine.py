@@ -12,6 +12,7 @@ from workers.backoff import Backoff
 from workers.engines.base import EngineHealth, LogLine, Submission
 from workers.engines.json_view import child, text
 from workers.engines.kfp import outcome as reading
+from workers.engines.kfp.checking import check_kfp
 from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.identity import describe, identity_of
 from workers.engines.kfp.ir import Pipeline, parse_package, pipeline_of_api, runtime_parameters
@@ -22,7 +23,7 @@ from workers.engines.resuming import retry_in_place
 from workers.engines.waiting import wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
 from workers.settings import KfpSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
+from workflows.errors import EngineRejected, EngineRunForeign, EngineRunLost, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import KfpSource
@@ -137,16 +138,8 @@ class KfpEngine:
                 yield LogLine(node=name, text=line)
 
     async def health(self) -> EngineHealth:
-        """See `Engine.health`: asks the API server, and ML Metadata where one is configured."""
-        try:
-            found = await self._client.health()
-            if self._metadata is not None:
-                await self._metadata.check()
-        except EngineError as error:
-            return EngineHealth(ok=False, message=error.message, hint=error.hint)
-        version = text(found, "tag_name") or text(found, "apiServerTagName")
-        source = f"ML Metadata at {self._settings.metadata_address}" if self._metadata else "the API server"
-        return EngineHealth(ok=True, version=version, message=f"outputs from {source}")
+        """See `Engine.health`."""
+        return await check_kfp(self.name, self._client, self._metadata, self._settings)
 
     async def close(self) -> None:
         """See `Engine.close`."""
