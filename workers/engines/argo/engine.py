@@ -14,7 +14,7 @@ from workers.engines.argo import outcome as reading
 from workers.engines.argo.checking import check_argo
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.logs import read_logs
-from workers.engines.argo.manifest import build_workflow, run_identity
+from workers.engines.argo.manifest import build_workflow, run_identity, template_reference
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, Submission
 from workers.engines.json_view import child, text
@@ -58,9 +58,7 @@ class ArgoEngine:
         """See `Engine.submit`. A Workflow's name is unique in its namespace, which makes creating idempotent."""
         found = await self._client.get(submission.name, fields=_IDENTITY)
         if found is None:
-            template = await self._template(submission.source)
-            workflow = build_workflow(submission, self._settings, self._objects.settings, template)
-            found = await self._create(submission.name, workflow)
+            found = await self._create(submission.name, await self._workflow(submission))
         key, digest = run_identity(found)
         if (key, digest) != (str(submission.key), submission.spec_digest):
             raise EngineRunForeign(
@@ -161,24 +159,41 @@ class ArgoEngine:
                 return found
         raise problem
 
-    async def _template(self, source: object) -> JsonObject | None:
-        """The template that a source names, for the names it declares; None when we may not read templates."""
+    async def _workflow(self, submission: Submission) -> JsonObject:
+        """The Workflow of a submission, checked against what the templates on the server declare."""
+        cron = await self._cron_workflow(submission.source)
+        template = await self._template(template_reference(submission, cron))
+        return build_workflow(submission, self._settings, self._objects.settings, template, cron)
+
+    async def _cron_workflow(self, source: object) -> JsonObject | None:
+        """The CronWorkflow that a source names; the Workflow is made of it, so it must be readable."""
         assert isinstance(source, ArgoSource)
-        name = source.template or source.cluster_template
-        if name is None:
+        if source.cron_workflow is None:
             return None
+        found = await self._client.cron_workflow(source.cron_workflow)
+        if found is None:
+            raise self._absent("CronWorkflow", source.cron_workflow)
+        return found
+
+    async def _template(self, reference: tuple[str, bool] | None) -> JsonObject | None:
+        """A template by name and scope, for what it declares; None when we may not read templates."""
+        if reference is None:
+            return None
+        name, cluster = reference
         try:
-            found = await self._client.template(name, cluster=source.cluster_template is not None)
+            found = await self._client.template(name, cluster=cluster)
         except ApiRejected as error:
-            log.warning("template '%s' cannot be read, its parameter names are taken as given: %s", name, error.answer)
+            log.warning("template '%s' cannot be read, what is passed to it goes unchecked: %s", name, error.answer)
             return None
         if found is None:
-            kind = "ClusterWorkflowTemplate" if source.cluster_template else "WorkflowTemplate"
-            raise EngineRejected(
-                f"engine '{self.name}' has no {kind} '{name}' (namespace '{self._settings.namespace}')",
-                hint="check the name in the definition, or create the template",
-            )
+            raise self._absent("ClusterWorkflowTemplate" if cluster else "WorkflowTemplate", name)
         return found
+
+    def _absent(self, kind: str, name: str) -> EngineRejected:
+        return EngineRejected(
+            f"engine '{self.name}' has no {kind} '{name}' (namespace '{self._settings.namespace}')",
+            hint="check the name in the definition, or create it",
+        )
 
     async def _current(self, ref: EngineRunRef) -> JsonObject:
         found = await self._client.get(ref.name, fields=_IDENTITY)
