@@ -14,7 +14,7 @@ from urllib3 import PoolManager, disable_warnings
 from urllib3.exceptions import InsecureRequestWarning
 
 from workers.settings import HttpSettings, KfpSettings
-from workflows.errors import SettingsInvalid
+from workflows.errors import EngineUnavailable, SettingsInvalid
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Credentials:
 
         Raises:
             SettingsInvalid: the token file cannot be read.
+            EngineUnavailable: it cannot be read now, but could be before.
         """
         token = self._token if self._file is None else self._from(self._file)
         if not token:
@@ -53,7 +54,7 @@ class Credentials:
             if changed != self._read[0]:
                 self._read = (changed, file.read_text().strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsInvalid(
+            raise _unusable(self._read[0] != 0)(
                 f"the token file of engine '{self._engine}' cannot be read: {error}",
                 hint=f"check token_file of [engines.{self._engine}] in meta.toml"
                 " (or service_account_token, and that the pod mounts one)",
@@ -97,6 +98,7 @@ class Tls:
 
         Raises:
             SettingsInvalid: a file is not there, or is none of certificates or keys.
+            EngineUnavailable: so now, but they could be used before.
         """
         files = [f for f in (self._settings.ca_file, self._settings.cert_file, self._settings.key_file) if f]
         if not files:
@@ -111,7 +113,7 @@ class Tls:
                     self._pool.clear()
                 self._seen = changed
         except (OSError, ssl.SSLError) as error:  # a missing file, or one that OpenSSL cannot read
-            raise SettingsInvalid(
+            raise _unusable(self._seen is not None)(
                 f"a TLS file of engine '{self._engine}' cannot be used: {error}",
                 hint=f"check ca_file, cert_file and key_file of [engines.{self._engine}]: PEM files"
                 f" ({', '.join(map(str, files))})",
@@ -123,4 +125,14 @@ class Tls:
         if self._settings.ca_file is not None:
             context.load_verify_locations(self._settings.ca_file)
         if self._settings.cert_file is not None:
-            context.load_cert_chain(self._settings.cert_file, self._settings.key_file)
+            # The empty password keeps OpenSSL from asking for one at the terminal when the key is encrypted.
+            context.load_cert_chain(self._settings.cert_file, self._settings.key_file, password="")
+
+
+def _unusable(worked: bool) -> type[SettingsInvalid | EngineUnavailable]:
+    """The error for a file that cannot be used.
+
+    One that could be a moment ago is most likely being replaced, a certificate before its key: trying again helps, and
+    no run may fail for it.
+    """
+    return EngineUnavailable if worked else SettingsInvalid

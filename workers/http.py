@@ -182,7 +182,7 @@ class ApiCaller:
 
         Raises:
             ApiUnavailable, ApiRejected: as `call`.
-            SettingsInvalid: a file of credentials cannot be read.
+            SettingsInvalid, EngineUnavailable: a file of credentials cannot be used, or not at the moment.
         """
         headers = {**self._credentials.headers(), "Accept": accept}
         self._tls.refresh()

@@ -156,6 +156,28 @@ async def test_a_connection_that_stands_is_given_up_when_the_certificate_changes
         assert not before & set(stub.ports)
 
 
+async def test_files_that_are_just_being_replaced_fail_no_run(ca: Authority, tmp_path: Path) -> None:
+    mine, token = ca.sign("worker"), tmp_path / "token"
+    token.write_text("t")
+    async with (
+        served("argo", server_tls(ca, client_ca=ca)) as stub,
+        engine_at(
+            "argo", stub.url, ca_file=ca.file, cert_file=mine.cert_file, key_file=mine.key_file, token_file=token
+        ) as engine,
+    ):
+        await submit(engine)
+        mine.cert_file.write_bytes(ca.sign("other").cert_file.read_bytes())
+        with pytest.raises(EngineUnavailable, match="TLS file of engine 'it'"):
+            await submit(engine)
+        mine.key_file.write_bytes((tmp_path / "other.key").read_bytes())
+        await submit(engine)
+        token.unlink()
+        with pytest.raises(EngineUnavailable, match="token file of engine 'it'"):
+            await submit(engine)
+        token.write_text("t")
+        await submit(engine)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("settings", "words"),
