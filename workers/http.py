@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
 from urllib3 import BaseHTTPResponse, PoolManager
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from workers import metrics
 from workers.circuit import Circuit, KeptBack
+from workers.credentials import Credentials, Tls
 from workers.settings import HttpSettings
-from workflows.errors import EngineRejected, EngineUnavailable, SettingsInvalid
+from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.values import JsonObject, JsonValue
 
 T = TypeVar("T")
@@ -106,33 +106,6 @@ class GeneratedClient(Protocol):
     ) -> object: ...
 
 
-class Token:
-    """A bearer token from the settings, read again when its file changes (Kubernetes rotates such files)."""
-
-    def __init__(self, settings: HttpSettings) -> None:
-        self._fixed = settings.token.get_secret_value() if settings.token else ""
-        self._file: Path | None = settings.token_file
-        self._read: tuple[int, str] = (0, "")
-
-    def value(self) -> str:
-        """The token, or an empty string when none is configured.
-
-        Raises:
-            SettingsInvalid: the token file cannot be read.
-        """
-        if self._file is None:
-            return self._fixed
-        try:
-            changed = self._file.stat().st_mtime_ns
-            if changed != self._read[0]:
-                self._read = (changed, self._file.read_text().strip())
-        except OSError as error:
-            raise SettingsInvalid(
-                f"the engine's token_file cannot be read: {error}", hint="check token_file in meta.toml"
-            ) from error
-        return self._read[1]
-
-
 class ApiCaller:
     """Calls one engine's API.
 
@@ -157,8 +130,9 @@ class ApiCaller:
         self._client = client
         self._api_error = api_error
         self._settings = settings
-        self._token = Token(settings)
         self.circuit = Circuit(engine)
+        self._credentials = Credentials(engine, settings)
+        self._tls = Tls(engine, settings, client.rest_client.pool_manager)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"engine-{engine}")
 
     async def call(
@@ -243,10 +217,10 @@ class ApiCaller:
 
         Raises:
             ApiUnavailable, ApiRejected: as `call`.
+            SettingsInvalid, EngineUnavailable: a file of credentials cannot be used, or not at the moment.
         """
-        headers = {"Accept": accept}
-        if token := self._token.value():
-            headers["Authorization"] = token if " " in token else f"Bearer {token}"
+        headers = {**self._credentials.headers(), "Accept": accept}
+        self._tls.refresh()
         try:
             self.circuit.enter()
         except KeptBack as error:
@@ -265,10 +239,13 @@ class ApiCaller:
             )
         except Exception as error:
             problem: ApiRejected | ApiUnavailable
-            if isinstance(error, self._api_error):
-                problem = self._refused(method, path.format_map(where or {}), error)
+            where_it_was = path.format_map(where or {})
+            if isinstance(error, self._api_error | AttributeError) and (broken := _tls_error(error)) is not None:
+                problem = self._no_answer(method, where_it_was, broken)
+            elif isinstance(error, self._api_error):
+                problem = self._refused(method, where_it_was, error)
             elif isinstance(error, HTTPError):
-                problem = self._no_answer(method, path.format_map(where or {}), error)
+                problem = self._no_answer(method, where_it_was, error)
             else:  # a bug of ours or of the generated client; no news of the engine
                 self.circuit.succeeded()
                 raise
@@ -327,14 +304,15 @@ class ApiCaller:
             )
         hint = ""
         if status in (401, 403):
-            hint = f"give the engine a token (token or token_file of [engines.{self._engine}]) that may do this"
+            hint = f"give [engines.{self._engine}] credentials (token, token_file, cert_file ...) that may do this"
         return ApiRejected(what, status=status, answer=answer, hint=hint)
 
     def _no_answer(self, method: str, path: str, error: HTTPError) -> ApiUnavailable:
+        where = "ca_file, tls_server_name, cert_file and key_file" if isinstance(error, SSLError) else "url"
         return ApiUnavailable(
             f"engine '{self._engine}' does not answer at {self._settings.url} ({method} {path}): "
             f"{type(error).__name__}: {error}",
-            hint=f"check url of [engines.{self._engine}] in meta.toml, and that the engine is up; it is tried again",
+            hint=f"check {where} of [engines.{self._engine}] and that the engine is up; it is tried again",
             sent=not isinstance(error, NewConnectionError | ConnectTimeoutError),
         )
 
@@ -350,6 +328,17 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max((at - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _tls_error(error: BaseException) -> SSLError | None:
+    """The TLS error behind a generated client's.
+
+    They make an answer with status 0 and no body of it; Argo's then fails on the missing body (`api_client.py`).
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, SSLError):
+        found = found.__context__
+    return found
 
 
 def server_message(body: str | bytes | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from workflows.outcome import EngineKind
 
@@ -30,15 +31,28 @@ class StoreSettings(Settings):
     engine_endpoint: str | None = None
 
 
+KFP_TOKEN_ENVIRONMENT = "KF_PIPELINES_SA_TOKEN_PATH"
+"""Names the file of KFP's projected ServiceAccount token; KFP's own SDK reads the same variable."""
+
+KFP_TOKEN_FILE = Path("/var/run/secrets/kubeflow/pipelines/token")
+"""Where that file is when the variable does not say (kfp/client/__init__.py, KF_PIPELINES_SA_TOKEN_PATH)."""
+
+
 class HttpSettings(Settings):
-    """How to reach one engine's API. All times are seconds."""
+    """How to reach one engine's API. All times are seconds. Files are read anew when they change."""
 
     url: str
     ui_url: str = Field(default="", description="Base of the engine's own pages; links are built on it.")
     token: SecretStr | None = None
     token_file: Path | None = None
+    headers: dict[str, SecretStr] = Field(default_factory=dict, description="Sent with every request.")
     verify_tls: bool = True
     ca_file: Path | None = None
+    tls_server_name: str = Field(default="", description="Name in the server's certificate, if not the URL's host.")
+    cert_file: Path | None = Field(default=None, description="Client certificate, PEM.")
+    key_file: Path | None = Field(default=None, description="Its key, when that is not in cert_file.")
+    service_account: str = Field(default="", description="Of the pods of runs that name none.")
+    labels: dict[str, str] = Field(default_factory=dict, description="Put on every run; a manifest's own win.")
     connect_timeout: float = 5.0
     request_timeout: float = 10.0
     settle_delay: float = Field(
@@ -51,11 +65,22 @@ class HttpSettings(Settings):
         default=None, gt=0, description="Runs submitted per second, over all workers; None: no limit."
     )
 
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> Self:
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file needs cert_file")
+        return self
+
+    @property
+    def bearer_file(self) -> Path | None:
+        """The file that holds the bearer token, if one does."""
+        return self.token_file
+
 
 class ArgoSettings(HttpSettings):
     kind: Literal[EngineKind.ARGO] = EngineKind.ARGO
     namespace: str = "argo"
-    service_account: str = ""
+    annotations: dict[str, str] = Field(default_factory=dict, description="Put on every run; a manifest's own win.")
     watch_timeout: float = Field(
         default=35.0, description="Read time-out of the watch stream; above the 15 s keepalive."
     )
@@ -73,10 +98,20 @@ class KfpSettings(HttpSettings):
         default="", description="host:port of ML Metadata's gRPC (servers up to 2.x); empty: 3.x REST."
     )
     pipeline_root: str = ""
-    service_account: str = ""
+    cookies: SecretStr | None = Field(default=None, description="Cookie header, as a login page's proxy wants it.")
+    service_account_token: bool = Field(
+        default=False, description="Use the projected ServiceAccount token of KFP, whose file is read anew."
+    )
     poll: float = Field(default=1.0, description="Between two lists of what finished, while ends are likely.")
     poll_slowest: float = Field(default=10.0, description="Between two such lists, while none is near.")
     resync: float = Field(default=60.0, description="Between two lists of all awaited runs, a hundred a request.")
+
+    @property
+    def bearer_file(self) -> Path | None:
+        """The token file that is named, else the projected ServiceAccount token's if that is asked for."""
+        if self.token_file is None and self.service_account_token:
+            return Path(os.environ.get(KFP_TOKEN_ENVIRONMENT) or KFP_TOKEN_FILE)
+        return self.token_file
 
 
 EngineSettings = Annotated[ArgoSettings | KfpSettings, Field(discriminator="kind")]

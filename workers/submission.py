@@ -6,7 +6,7 @@ from workers.engines.base import Submission
 from workflows.bundle import Bundle
 from workflows.messages import SubmitStep
 from workflows.spec.models import Step
-from workflows.values import canonical_json, digest_of
+from workflows.values import JsonObject, canonical_json, digest_of
 
 
 def make_submission(message: SubmitStep, bundle: Bundle) -> Submission:
@@ -30,10 +30,19 @@ def _spec_digest(message: SubmitStep, step: Step, manifest: str | None) -> str:
     return digest_of(
         canonical_json(
             {
-                "source": step.source.model_dump(mode="json"),
+                "source": _source(step),
                 "manifest": None if manifest is None else digest_of(manifest.encode()),
                 "parameters": message.resolved.parameters,
                 "artifacts": {name: [a.uri, a.sha256] for name, a in message.resolved.artifacts.items()},
             }
         )
     )
+
+
+_LATER = ("cron_workflow", "service_account", "pipeline_root")
+"""Keys that sources have got since digests are made: unset they do not count, so that older runs are still ours."""
+
+
+def _source(step: Step) -> JsonObject:
+    source: JsonObject = step.source.model_dump(mode="json")
+    return {key: value for key, value in source.items() if value is not None or key not in _LATER}

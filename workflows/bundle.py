@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from workflows.errors import BundleInvalid, DefinitionInvalid, Problem
 from workflows.manifests import ManifestInfo, ManifestUnreadable, inspect_manifest
 from workflows.manifests.inspect import MAX_FILE
+from workflows.outcome import EngineKind
 from workflows.spec.loading import in_order, parse_definition
 from workflows.spec.locate import NOWHERE, Locator
 from workflows.spec.locate import Path as Place
@@ -31,7 +32,8 @@ class Bundle(BaseModel):
 
     Attributes:
         definition: as validated.
-        files: text of every file that a step names, by the path the definition gives.
+        files: text of every file that a step names, by the path the definition gives; of a Python file the compiled
+            pipeline.
         source: the definition's own text, comments included; it does not count in the digest.
     """
 
@@ -49,7 +51,7 @@ class Bundle(BaseModel):
 
 
 def build_bundle(file: Path) -> Bundle:
-    """Read a definition and every file that its steps name.
+    """Read a definition and every file that its steps name; compile pipelines that are named as Python.
 
     Args:
         file: the definition. Paths in it are relative to its folder and stay inside.
@@ -67,7 +69,7 @@ def build_bundle(file: Path) -> Bundle:
         if step.file is None or step.file in files:
             continue
         try:
-            files[step.file] = _read_inside(file.parent, step.file)
+            files[step.file] = _content(file.parent, step.file, step.kind)
         except BundleInvalid as error:
             problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
     if definition is not None:
@@ -135,6 +137,21 @@ def _read_definition(file: Path) -> str:
         raise BundleInvalid(f"{file} is not UTF-8 text", hint="save it as UTF-8") from None
     except OSError as error:
         raise BundleInvalid(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _content(folder: Path, name: str, kind: EngineKind) -> str:
+    """What the bundle holds under a name: a file's text, or the pipeline that a Python file compiles to.
+
+    Raises:
+        BundleInvalid: see `_read_inside`; and a Python file that does not compile.
+    """
+    if kind is EngineKind.KFP and name.partition(":")[0].endswith(".py"):
+        from workflows.compiling import compile_pipeline, python_pipeline  # what runs processes is loaded at need
+
+        if (pipeline := python_pipeline(name)) is not None:
+            _read_inside(folder, pipeline.file)
+            return compile_pipeline(folder, pipeline)
+    return _read_inside(folder, name)
 
 
 def _read_inside(folder: Path, name: str) -> str:

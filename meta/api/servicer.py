@@ -144,6 +144,10 @@ class MetaServicer(MetaServiceServicer):
                     message=report.health.message,
                     hint=report.health.hint,
                     circuits=[_circuit(one) for one in circuits.get(report.name, [])],
+                    checks=[
+                        pb.EngineCheck(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint)
+                        for c in report.health.checks
+                    ],
                 )
                 for report in await self._engines.report()
             ]

@@ -184,6 +184,7 @@ def engines_table(engines: Sequence[EngineInfo]) -> Table:
     for one in engines:
         state = Text("ok", style="green") if one.ok else Text("down", style="bold red")
         troubled = [str(circuit) for circuit in one.circuits if circuit.state != "closed"]
-        words = "; ".join(word for word in (one.message, one.hint, *troubled) if word)
+        warned = (f"{c.name}: {c.detail}" for c in one.checks if c.verdict == "warn")
+        words = "; ".join(word for word in (one.message, one.hint, *warned, *troubled) if word)
         table.add_row(one.name, one.kind, one.url, state, one.version, Text(words))
     return table

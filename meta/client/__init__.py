@@ -11,6 +11,7 @@ from meta.client.client import MetaClient
 from meta.client.views import (
     CircuitInfo,
     EndedOrphan,
+    EngineCheckInfo,
     EngineInfo,
     EngineProblem,
     LogEntry,
@@ -26,6 +27,7 @@ from meta.client.views import (
 __all__ = [
     "CircuitInfo",
     "EndedOrphan",
+    "EngineCheckInfo",
     "EngineInfo",
     "EngineProblem",
     "LogEntry",

@@ -18,6 +18,7 @@ from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
 from meta.client.views import (
     CircuitInfo,
+    EngineCheckInfo,
     EngineInfo,
     LogEntry,
     OrphanNews,
@@ -239,6 +240,9 @@ class MetaClient:
                 message=e.message,
                 hint=e.hint,
                 circuits=[_circuit(circuit) for circuit in e.circuits],
+                checks=tuple(
+                    EngineCheckInfo(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint) for c in e.checks
+                ),
             )
             for e in reply.engines
         ]

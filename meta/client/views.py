@@ -66,6 +66,15 @@ class CircuitInfo(View):
         return f"{words}; {self.reason}" if self.reason else words
 
 
+class EngineCheckInfo(View):
+    """One question to an engine; `verdict` is ok, warn, fail or skip, `hint` says what to do."""
+
+    name: str
+    verdict: str
+    detail: str = ""
+    hint: str = ""
+
+
 class EngineInfo(View):
     """A configured engine, and whether it answers; `hint` says what to do when it does not."""
 
@@ -76,6 +85,7 @@ class EngineInfo(View):
     version: str = ""
     message: str = ""
     hint: str = ""
+    checks: tuple[EngineCheckInfo, ...] = ()
     circuits: list[CircuitInfo] = Field(default_factory=list[CircuitInfo])
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote
 
 from meta.config import MetaConfig
 from meta.preflight import check_packages
@@ -18,19 +17,13 @@ from meta.stack.binaries import WHEELS, find_binary
 from meta.stack.names import DEFAULT_PORTS
 from meta.stack.ports import holder, is_free
 from meta.stack.state import DataFolder, PartState, StackPhase
-from workers.settings import ArgoSettings, HttpSettings, KfpSettings
+from workers.artifacts import ArtifactStore
+from workers.engines.base import EngineHealth, Verdict
+from workers.engines.registry import build_engines
 from workflows.errors import BinaryMissing, DataDirBroken, MetaError, PackageShadowed
 from workflows.messages import TASK_QUEUE
-from workflows.naming import LABEL_MANAGED, MANAGED_BY
 
 _DISK_LEAST, _DISK_LITTLE = 512 * 1024**2, 2 * 1024**3  # bytes
-
-
-class Verdict(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-    SKIP = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,19 +177,16 @@ async def objects(config: MetaConfig, bucket: str) -> Finding:
 
 
 async def engines(config: MetaConfig) -> list[Finding]:
-    """Each engine over its REST API, with the rights that submitting needs to look at runs."""
-    found: list[Finding] = []
-    for name, settings in config.engines.items():
-        probe = _argo(settings) if isinstance(settings, ArgoSettings) else _kfp(settings)
-        found.append(
-            await _ask(
-                f"engine {name}",
-                probe,
-                f"{settings.kind} at {settings.url}",
-                f"start it, or set [engines.{name}] in meta.toml (url, token or token_file, namespace, ca_file)",
-            )
-        )
-    return found or [Finding("engines", Verdict.FAIL, "none configured", "name one: [engines.argo] in meta.toml")]
+    """Each engine over its REST API: whether it answers, its version, and what we may do there."""
+    if not config.engines:
+        return [Finding("engines", Verdict.FAIL, "none configured", "name one: [engines.argo] in meta.toml")]
+    built = build_engines(config.engines, ArtifactStore(config.objects))
+    try:
+        healths = await asyncio.gather(*(engine.health() for engine in built.values()))
+    finally:
+        for engine in built.values():
+            await engine.close()
+    return [found for name, health in zip(built, healths, strict=True) for found in _of_engine(name, health)]
 
 
 async def service(config: MetaConfig) -> Finding:
@@ -228,38 +218,10 @@ async def circuits(config: MetaConfig) -> list[Finding]:
     return found or [Finding("circuits", Verdict.SKIP, "no worker has written of late what its engines do")]
 
 
-def _argo(settings: ArgoSettings) -> probes.Probe:
-    selector = quote(f"{LABEL_MANAGED}={MANAGED_BY}", safe="")
-    query = f"listOptions.labelSelector={selector}&listOptions.limit=1&fields=items.metadata.name"
-    runs = f"{settings.url.rstrip('/')}/api/v1/workflows/{settings.namespace}?{query}"
-    return probes.both(_http(settings, "/api/v1/version"), _get(settings, runs))
-
-
-def _kfp(settings: KfpSettings) -> probes.Probe:
-    space = f"&namespace={quote(settings.namespace)}" if settings.namespace else ""
-    asked = [_http(settings, "/apis/v2beta1/healthz"), _http(settings, f"/apis/v2beta1/runs?page_size=1{space}")]
-    if settings.metadata_address:
-        asked.append(probes.tcp(settings.metadata_address))
-    return probes.both(*asked)
-
-
-def _http(settings: HttpSettings, path: str) -> probes.Probe:
-    return _get(settings, settings.url.rstrip("/") + path)
-
-
-def _get(settings: HttpSettings, url: str) -> probes.Probe:
-    async def probe() -> None:
-        token = settings.token.get_secret_value() if settings.token else ""
-        if settings.token_file:
-            try:
-                token = settings.token_file.read_text().strip()
-            except OSError as error:
-                raise probes.NotReady(f"token_file: {error}") from error
-        headers = {"Authorization": token if " " in token else f"Bearer {token}"} if token else None
-        ca_file = str(settings.ca_file) if settings.ca_file else None
-        await probes.http(url, headers, ca_file=ca_file, verify=settings.verify_tls)()
-
-    return probe
+def _of_engine(name: str, health: EngineHealth) -> Iterator[Finding]:
+    """The first check is whether the engine answers at all, and stands for it."""
+    for i, check in enumerate(health.checks):
+        yield Finding(f"engine {name} {check.name}" if i else f"engine {name}", check.verdict, check.detail, check.hint)
 
 
 async def _ask(name: str, probe: Callable[[], Awaitable[None]], good: str, hint: str) -> Finding:

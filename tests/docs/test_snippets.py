@@ -208,7 +208,7 @@ def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
 
 def default_of(field: FieldInfo) -> str:
     """As the page writes it; empty when there is none worth a word."""
-    default: object = field.default
+    default: object = field.get_default(call_default_factory=True)
     return "" if field.is_required() or not default else str(default).lower().removesuffix(".0")
 
 

@@ -25,7 +25,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from tests.stubs.creates import CreateScript
-from tests.stubs.server import ServedApp
+from tests.stubs.server import ServedApp, ServerTls
 from workers.engines.json_view import child, children, text
 from workflows.values import JsonObject, JsonValue
 
@@ -93,7 +93,14 @@ class ArgoStub:
         before_watch: called when a watch is asked for, before it is opened.
     """
 
-    def __init__(self, *, duration: float | None = 0.0, namespace: str = "argo", keepalive: float = 15.0) -> None:
+    def __init__(
+        self,
+        *,
+        duration: float | None = 0.0,
+        namespace: str = "argo",
+        keepalive: float = 15.0,
+        tls: ServerTls | None = None,
+    ) -> None:
         self.duration = duration
         self.namespace = namespace
         self.keepalive = keepalive
@@ -103,7 +110,13 @@ class ArgoStub:
         self.plans: dict[str, list[str]] = {}
         self.creates = CreateScript()
         self.status: Callable[[JsonObject], JsonObject] = lambda workflow: {}
+        self.version = "v3.7.18"
+        self.managed_namespace = ""
+        self.may_create = True
+        self.may_read_templates = True
+        self.dry_runs: list[JsonObject] = []
         self.templates: dict[str, JsonObject] = {}
+        self.cron_workflows: dict[str, JsonObject] = {}
         self.log_lines: dict[str, list[tuple[str, str]]] = {}
         self.workflows: dict[str, JsonObject] = {}
         self.archive: dict[str, JsonObject] = {}
@@ -111,12 +124,14 @@ class ArgoStub:
         self.tokens: list[str] = []
         self.peak = 0
         self.before_watch: Callable[[], None] = lambda: None
+        self.headers: list[dict[str, str]] = []
+        self.ports: list[int] = []
         self._version = 100
         self._history: list[tuple[int, str, JsonObject]] = []
         self._watches: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
         self._open: set[asyncio.Queue[tuple[str, JsonObject] | None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._served = ServedApp(self._app(), before_stop=self.cut_watches)
+        self._served = ServedApp(self._app(), before_stop=self.cut_watches, tls=tls)
 
     @property
     def url(self) -> str:
@@ -190,6 +205,9 @@ class ArgoStub:
                 Route("/api/v1/archived-workflows/{uid}", self._route("archived", self._archived)),
                 Route("/api/v1/workflow-templates/{namespace}/{name}", self._route("template", self._template)),
                 Route("/api/v1/cluster-workflow-templates/{name}", self._route("template", self._template)),
+                Route("/api/v1/workflow-templates/{namespace}", self._route("templates", self._templates)),
+                Route("/api/v1/cron-workflows/{namespace}/{name}", self._route("cron", self._cron)),
+                Route("/api/v1/info", self._route("info", self._info)),
                 Route("/api/v1/version", self._route("version", self._server_version)),
             ]
         )
@@ -199,6 +217,8 @@ class ArgoStub:
             self._loop = asyncio.get_running_loop()
             self.requests[name] += 1
             self.tokens.append(request.headers.get("authorization", ""))
+            self.headers.append(dict(request.headers))
+            self.ports.append(request.client.port if request.client else 0)
             if self.faults.bursts > 0:
                 self.faults.bursts -= 1
                 headers = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else None
@@ -211,7 +231,12 @@ class ArgoStub:
         return handle
 
     async def _create(self, request: Request) -> Response:
-        workflow = child(cast("JsonObject", await request.json()), "workflow")
+        body = cast("JsonObject", await request.json())
+        workflow = child(body, "workflow")
+        if body.get("serverDryRun"):
+            self.dry_runs.append(workflow)
+            forbidden = 'workflows.argoproj.io is forbidden: User "worker" cannot create resource "workflows"'
+            return JSONResponse(workflow) if self.may_create else _error(403, 7, forbidden)
         name = text(workflow, "metadata", "name")
         if (creating := self.creates.next(name)) is not None:
             return await self.creates.follow(name, creating, lambda: self._make(name, workflow), self.faults.hang)
@@ -373,8 +398,24 @@ class ArgoStub:
 
     async def _template(self, request: Request) -> Response:
         name = request.path_params["name"]
+        if not self.may_read_templates:
+            return _error(403, 7, "workflowtemplates.argoproj.io is forbidden")
         found = self.templates.get(name)
         return JSONResponse(found) if found else _error(404, 5, f'workflowtemplates.argoproj.io "{name}" not found')
+
+    async def _templates(self, request: Request) -> Response:
+        items: list[JsonValue] = list(self.templates.values())
+        return JSONResponse({"items": items}) if self.may_read_templates else _error(403, 7, "templates are forbidden")
+
+    async def _cron(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if not self.may_read_templates:
+            return _error(403, 7, "cronworkflows.argoproj.io is forbidden")
+        found = self.cron_workflows.get(name)
+        return JSONResponse(found) if found else _error(404, 5, f'cronworkflows.argoproj.io "{name}" not found')
+
+    async def _info(self, request: Request) -> Response:
+        return JSONResponse({"managedNamespace": self.managed_namespace})
 
     async def _log(self, request: Request) -> Response:
         name = request.path_params["name"]
@@ -393,7 +434,7 @@ class ArgoStub:
             await asyncio.sleep(0.01)
 
     async def _server_version(self, request: Request) -> Response:
-        return JSONResponse({"version": "v3.7.18"})
+        return JSONResponse({"version": self.version})
 
     # its life
 

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from tests.stubs.creates import CreateScript
-from tests.stubs.server import ServedApp
+from tests.stubs.server import ServedApp, ServerTls
 from workers.engines.json_view import children, text, texts
 from workflows.values import JsonObject, JsonValue
 
@@ -80,7 +80,9 @@ class KfpStub:
         requests: how often each route was asked.
     """
 
-    def __init__(self, *, duration: float | None = 0.0, rest_outputs: bool = True) -> None:
+    def __init__(
+        self, *, duration: float | None = 0.0, rest_outputs: bool = True, tls: ServerTls | None = None
+    ) -> None:
         self.duration = duration
         self.rest_outputs = rest_outputs
         self.ending = 0.0
@@ -93,10 +95,14 @@ class KfpStub:
         self.experiments: dict[str, JsonObject] = {}
         self.pipelines: dict[str, tuple[JsonObject, list[JsonObject]]] = {}
         self.artifacts: dict[str, JsonObject] = {}
+        self.version = "2.17.0"
+        self.multi_user = False
+        self.may_create = True
+        self.headers: list[dict[str, str]] = []
         self.requests: Counter[str] = Counter()
         self._visible: dict[str, float] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._served = ServedApp(self._app())
+        self._served = ServedApp(self._app(), tls=tls)
 
     @property
     def url(self) -> str:
@@ -169,6 +175,7 @@ class KfpStub:
         async def handle(request: Request) -> Response:
             self._loop = asyncio.get_running_loop()
             self.requests[name] += 1
+            self.headers.append(dict(request.headers))
             if self.faults.bursts > 0:
                 self.faults.bursts -= 1
                 headers = {"Retry-After": self.faults.retry_after} if self.faults.retry_after else None
@@ -178,7 +185,7 @@ class KfpStub:
         return handle
 
     async def _health(self, request: Request) -> Response:
-        return JSONResponse({"multi_user": False, "tag_name": "2.17.0"})
+        return JSONResponse({"multi_user": self.multi_user, "tag_name": self.version})
 
     async def _create(self, request: Request) -> Response:
         run = cast("JsonObject", await request.json())
@@ -194,10 +201,8 @@ class KfpStub:
         if faults.refused_creates > 0:
             faults.refused_creates -= 1
             return await self._lost()
-        if "pipeline_spec" not in run and "pipeline_version_reference" not in run:
-            return _error(400, 3, "Failed to create a run due to invalid input: pipeline source is missing")
-        if text(run, "experiment_id") not in {text(e, "experiment_id") for e in self.experiments.values()}:
-            return _error(404, 5, f"Experiment {text(run, 'experiment_id')} not found")
+        if (refusal := self._refusal(run)) is not None:
+            return refusal
         if faults.broken_creates > 0:
             faults.broken_creates -= 1
             what = "InternalServerError: Failed to create a run due to error fetching manifest"
@@ -213,6 +218,20 @@ class KfpStub:
             faults.lost_creates -= 1
             return await self._lost()
         return JSONResponse(made)
+
+    def _refusal(self, run: JsonObject) -> Response | None:
+        if "pipeline_spec" not in run and "pipeline_version_reference" not in run:
+            return _error(400, 3, "Failed to create a run due to invalid input: pipeline source is missing")
+        if text(run, "experiment_id") not in {text(e, "experiment_id") for e in self.experiments.values()}:
+            return _error(404, 5, f"Experiment {text(run, 'experiment_id')} not found")
+        if not self.may_create:
+            return _error(403, 7, "Failed to create a run due to authorization error: User 'worker' is not authorized")
+        if (version := text(run, "pipeline_version_reference", "pipeline_version_id")) and version not in {
+            text(row, "pipeline_version_id") for _, rows in self.pipelines.values() for row in rows
+        }:
+            what = "Failed to create a run due to error fetching manifest: ResourceNotFoundError"
+            return _error(500, 13, f"InternalServerError: {what}: PipelineVersion {version} not found")
+        return None
 
     async def _get(self, request: Request) -> Response:
         run = self.runs.get(request.path_params["run_id"])

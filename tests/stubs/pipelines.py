@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import yaml
 
@@ -14,6 +14,7 @@ def pipeline_spec(
     parameters: Mapping[str, str] | None = None,
     outputs: Mapping[str, str] | None = None,
     artifacts: Mapping[str, str] | None = None,
+    required: Collection[str] = (),
 ) -> JsonObject:
     """A pipeline of one task, `train`, that makes all outputs under their own names.
 
@@ -21,6 +22,7 @@ def pipeline_spec(
         parameters: declared inputs and their parameterType.
         outputs: output parameters and their parameterType.
         artifacts: output artifacts and their schemaTitle.
+        required: inputs that must be given; the others are optional.
     """
     outputs, artifacts = outputs or {}, artifacts or {}
     dag: JsonObject = {
@@ -47,7 +49,12 @@ def pipeline_spec(
         "components": {"comp-train": {"executorLabel": "exec-train"}},
         "root": {
             "dag": dag,
-            "inputDefinitions": {"parameters": {n: {"parameterType": k} for n, k in (parameters or {}).items()}},
+            "inputDefinitions": {
+                "parameters": {
+                    name: {"parameterType": kind, "isOptional": name not in required}
+                    for name, kind in (parameters or {}).items()
+                }
+            },
             "outputDefinitions": {
                 "parameters": {name: {"parameterType": kind} for name, kind in outputs.items()},
                 "artifacts": {

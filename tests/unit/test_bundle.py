@@ -164,6 +164,21 @@ def test_an_argo_artifact_that_is_needed_or_unknown_is_named(folder: Path) -> No
     build_bundle(folder / "workflow.yaml")
 
 
+def test_a_literal_that_is_none_of_a_parameters_values_is_refused_at_its_place(folder: Path) -> None:
+    file = folder / "workflow.yaml"
+    edit(folder / "prepare.yaml", "[{name: held-out}]", "[{name: held-out, enum: [fast, slow, 3]}]")
+    build_bundle(file)  # what an expression gives is seen when the run is submitted
+    edit(file, '"${{ inputs.rate }}"', "fats")
+    (problem,) = problems(folder)
+    assert problem.message == "parameter 'held_out' of prepare.yaml cannot be fats"
+    assert (problem.line, problem.hint) == (8, "did you mean 'fast'?")
+    edit(file, "fats", "3")
+    build_bundle(file)
+    edit(folder / "kfp" / "train.yaml", "NUMBER_INTEGER,", "NUMBER_INTEGER, literals: [1, 2],")
+    edit(file, "${{ steps.prepare.outputs.train_rows }}", "7")
+    assert [p.message for p in problems(folder)] == ["parameter 'rows' of kfp/train.yaml cannot be 7"]
+
+
 def test_all_problems_of_definition_and_files_come_at_once(folder: Path) -> None:
     edit(folder / "workflow.yaml", "prepare.yaml", "prepar.yaml")
     edit(folder / "workflow.yaml", "outputs.loss }}", "outputs.los }}")

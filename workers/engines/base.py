@@ -78,14 +78,47 @@ class OurRun:
     created_at: datetime | None = None
 
 
+class Verdict(StrEnum):
+    """How one question to an engine, or to another server, was answered; WARN and SKIP are no failures."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineCheck:
+    """Answer to one question about an engine.
+
+    Attributes:
+        name: what was looked at, as `version`; unique in an engine's health.
+        detail: what was found.
+        hint: what to do; empty when nothing is to be done.
+    """
+
+    name: str
+    verdict: Verdict
+    detail: str
+    hint: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineHealth:
-    """What `meta doctor` shows of an engine. `hint` says what to do when it is not ok."""
+    """What `meta doctor` shows of an engine.
+
+    Attributes:
+        ok: no check failed.
+        message: of the check that failed first; else what the engine is.
+        hint: what to do when it is not ok.
+        checks: every question that was asked, in order; what cannot be asked after a failure is not there.
+    """
 
     ok: bool
     version: str = ""
     message: str = ""
     hint: str = ""
+    checks: tuple[EngineCheck, ...] = ()
 
 
 class Engine(Protocol):

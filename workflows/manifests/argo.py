@@ -8,7 +8,7 @@ from __future__ import annotations
 from workflows.manifests.info import ManifestInfo, Parameter
 from workflows.manifests.view import obj, objects, text
 from workflows.outcome import EngineKind
-from workflows.values import JsonObject, JsonValue, ValueType
+from workflows.values import JsonObject, JsonValue, ValueType, canonical_json
 
 ARGO_KINDS = ("Workflow", "WorkflowTemplate", "ClusterWorkflowTemplate", "CronWorkflow")
 
@@ -28,7 +28,7 @@ def inspect_argo(document: JsonObject) -> ManifestInfo:
         name,
         parameters={
             text(p, "name"): Parameter(
-                required=not any(p.get(k) is not None for k in ("value", "default", "valueFrom"))
+                required=not any(p.get(k) is not None for k in ("value", "default", "valueFrom")), choices=_choices(p)
             )
             for p in objects(spec, "arguments", "parameters")
         },
@@ -39,6 +39,17 @@ def inspect_argo(document: JsonObject) -> ManifestInfo:
         outputs=outputs,
         output_artifacts=artifacts,
     )
+
+
+def _choices(parameter: JsonObject) -> tuple[JsonValue, ...]:
+    """`enum`: strings, as all of Argo's values are; numbers and booleans in YAML stand for their text."""
+    allowed = parameter.get("enum")
+    return tuple(argo_text(value) for value in allowed) if isinstance(allowed, list) else ()
+
+
+def argo_text(value: JsonValue) -> str:
+    """A value as Argo's parameters carry it: strings as they are, whatever is none as JSON."""
+    return value if isinstance(value, str) else canonical_json(value).decode()
 
 
 def _outputs(spec: JsonObject) -> tuple[dict[str, ValueType | None] | None, frozenset[str] | None]:

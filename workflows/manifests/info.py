@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from workflows.errors import BundleInvalid
 from workflows.outcome import EngineKind
-from workflows.values import ValueType
+from workflows.values import JsonValue, ValueType
 
 
 class ManifestUnreadable(BundleInvalid):
@@ -21,10 +21,12 @@ class Parameter:
     Attributes:
         required: it has no default.
         type: None when the engine says none (Argo's are strings, which anything can be turned into).
+        choices: the only values that are taken (Argo's `enum`, KFP's literals); empty when any is.
     """
 
     required: bool
     type: ValueType | None = None
+    choices: tuple[JsonValue, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ MAX_FILE = 1 << 20
 _TITLES = {EngineKind.ARGO: "an Argo Workflow", EngineKind.KFP: "a compiled KFP pipeline"}
 _HINTS = {
     EngineKind.ARGO: "it needs apiVersion: argoproj.io/v1alpha1 and kind: Workflow",
-    EngineKind.KFP: "compile the pipeline: kfp.compiler.Compiler().compile(pipeline, package_path='pipeline.yaml')",
+    EngineKind.KFP: "compile it with kfp.compiler.Compiler().compile(), or name the Python: package: pipelines.py",
 }
 
 

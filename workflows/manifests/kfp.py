@@ -35,6 +35,7 @@ def inspect_kfp(document: JsonObject) -> ManifestInfo:
             name: Parameter(
                 required=not (d.get("isOptional") is True or "defaultValue" in d),
                 type=_TYPES.get(text(d, "parameterType")),
+                choices=tuple(literals) if isinstance(literals := d.get("literals"), list) else (),
             )
             for name, d in _definitions(inputs, "parameters").items()
         },

@@ -78,29 +78,37 @@ class Input(Model):
 
 
 class ArgoSource(Model):
-    """What an Argo step runs: exactly one of a manifest, a WorkflowTemplate, a ClusterWorkflowTemplate."""
+    """What an Argo step runs: exactly one of a manifest, a template of either scope, a CronWorkflow's template."""
 
     manifest: str | None = Field(default=None, description="Path of a Workflow manifest, relative to the definition.")
     template: str | None = Field(default=None, description="Name of a WorkflowTemplate in the engine's namespace.")
     cluster_template: str | None = Field(default=None, description="Name of a ClusterWorkflowTemplate.")
+    cron_workflow: str | None = Field(default=None, description="Name of a CronWorkflow; what it schedules is run.")
     engine: Label = Field(default="argo", description="Name of the engine in the configuration.")
+    service_account: str | None = Field(default=None, description="Of the pods; wins over manifest and engine.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if sum(x is not None for x in (self.manifest, self.template, self.cluster_template)) != 1:
-            raise ValueError("give exactly one of 'manifest', 'template', 'clusterTemplate'")
+        if sum(x is not None for x in (self.manifest, self.template, self.cluster_template, self.cron_workflow)) != 1:
+            raise ValueError("give exactly one of 'manifest', 'template', 'clusterTemplate', 'cronWorkflow'")
         return self
 
 
 class KfpSource(Model):
-    """What a KFP step runs: a compiled package in the bundle, or an uploaded pipeline."""
+    """What a KFP step runs: a package in the bundle, or an uploaded pipeline."""
 
-    package: str | None = Field(default=None, description="Path of a compiled pipeline, relative to the definition.")
+    package: str | None = Field(
+        default=None,
+        description="Path of a compiled pipeline, relative to the definition; or of a Python file with a @dsl.pipeline,"
+        " `pipelines.py:train` when it has several.",
+    )
     pipeline: str | None = Field(default=None, description="Name of an uploaded pipeline.")
     version: str | None = Field(default=None, description="Name of its version; the newest when left out.")
     engine: Label = Field(default="kfp", description="Name of the engine in the configuration.")
     cache: StrictBool = Field(default=True, description="False: KFP's own cache is not used.")
     experiment: str | None = Field(default=None, description="KFP experiment; by default the meta-workflow's name.")
+    pipeline_root: str | None = Field(default=None, description="Where KFP writes artifacts; by default the engine's.")
+    service_account: str | None = Field(default=None, description="Of the run's pods; by default the engine's.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from workflows.errors import Problem
+from workflows.expressions.templates import walk_strings
 from workflows.expressions.types import ExprType, fits, of_declared
-from workflows.manifests import ManifestInfo, Parameter, definition_name, engine_name, kfp_artifact_parameter
+from workflows.manifests import (
+    ManifestInfo,
+    Parameter,
+    argo_text,
+    definition_name,
+    engine_name,
+    kfp_artifact_parameter,
+)
 from workflows.outcome import EngineKind
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import Step
@@ -69,6 +77,11 @@ def _parameters(
             message = f"parameter '{parameter}' of {step.file} takes {of_declared(wanted)}, this is {types[parameter]}"
             hint = {ValueType.STRING: "write string(x)", ValueType.INTEGER: "write int(x)"}.get(wanted, "")
             yield locate.problem(path, message, hint=hint if types[parameter] in _SCALARS else "")
+        elif (value := step.parameters[parameter]) is not None and _is_refused(value, declared[engine], step.kind):
+            allowed = [argo_text(choice) for choice in declared[engine].choices]
+            message = f"parameter '{parameter}' of {step.file} cannot be {argo_text(value)}"
+            hint = did_you_mean(argo_text(value), allowed, what="its values")
+            yield locate.problem(path, message, hint=hint)
     for engine, parameter in declared.items():
         if parameter.required and engine not in given and engine not in carried:
             where = (*at, "parameters") if step.parameters else at
@@ -83,6 +96,13 @@ def _as_artifact(parameter: str) -> str:
     if not parameter.endswith("_uri"):
         return ""
     return f", or artifact '{definition_name(parameter).removesuffix('_uri')}' under 'artifacts'"
+
+
+def _is_refused(value: JsonValue, declared: Parameter, kind: EngineKind) -> bool:
+    """Whether a literal is none of a parameter's choices; what expressions give is seen when the run is submitted."""
+    if not declared.choices or any("${{" in text for _, text in walk_strings(value)):
+        return False
+    return (argo_text(value) if kind is EngineKind.ARGO else value) not in declared.choices
 
 
 def _fits(value: JsonValue, found: ExprType, wanted: ValueType) -> bool:

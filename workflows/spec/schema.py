@@ -47,6 +47,6 @@ def _close(schema: JsonValue) -> None:
 # What the models check after their fields, which their own schema does not say.
 _EXACTLY_ONE = {
     "Step": ("argo", "kfp"),
-    "ArgoSource": ("manifest", "template", "clusterTemplate"),
+    "ArgoSource": ("manifest", "template", "clusterTemplate", "cronWorkflow"),
     "KfpSource": ("package", "pipeline"),
 }

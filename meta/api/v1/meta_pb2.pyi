@@ -1148,6 +1148,7 @@ class EngineStatus(_message.Message):
     MESSAGE_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
     CIRCUITS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     url: _builtins.str
@@ -1158,6 +1159,10 @@ class EngineStatus(_message.Message):
     @_builtins.property
     def circuits(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerCircuit]:
         """What each worker that has written of late makes of the engine; the worst first."""
+
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineCheck]:
+        """Every question that was asked of it, in order."""
 
     def __init__(
         self,
@@ -1170,10 +1175,11 @@ class EngineStatus(_message.Message):
         message: _builtins.str = ...,
         hint: _builtins.str = ...,
         circuits: _abc.Iterable[Global___WorkerCircuit] | None = ...,
+        checks: _abc.Iterable[Global___EngineCheck] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["circuits", b"circuits", "hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "circuits", b"circuits", "hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1227,3 +1233,32 @@ class WorkerCircuit(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerCircuit: _TypeAlias = WorkerCircuit  # noqa: Y015
+
+@_typing.final
+class EngineCheck(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    HINT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    verdict: _builtins.str
+    """ok, warn, fail or skip."""
+    detail: _builtins.str
+    hint: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        verdict: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "hint", b"hint", "name", b"name", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineCheck: _TypeAlias = EngineCheck  # noqa: Y015

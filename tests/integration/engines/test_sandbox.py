@@ -14,6 +14,7 @@ from pathlib import Path
 import obstore
 import pytest
 import pytest_asyncio
+import urllib3
 from obstore.store import S3Store
 
 from meta.config import load_config
@@ -23,9 +24,13 @@ from tests.integration.engines.submissions import Pulse, argo_submission, key, k
 from tests.integration.sandbox_kfp import pipelines
 from tests.stubs.pipelines import package
 from workers.artifacts import ArtifactStore
-from workers.engines.base import Engine, RunPhase
+from workers.engines.base import Engine, RunPhase, Verdict
 from workers.engines.registry import build_engines
+from workflows.bundle import build_bundle
+from workflows.errors import InputsInvalid
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
+from workflows.spec.models import ArgoSource, KfpSource
+from workflows.values import JsonObject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -81,7 +86,8 @@ class Engines:
         engines = build_engines(config.engines, self.objects)
         self.argo: Engine = engines["argo"]
         self.kfp: Engine = engines["kfp"]
-        self._bucket = stack.bucket
+        self.bucket = stack.bucket
+        self._urls = {name: settings.url for name, settings in config.engines.items()}
         self._store = S3Store(
             stack.bucket,
             endpoint=stack.addresses.s3,
@@ -91,11 +97,16 @@ class Engines:
             client_options={"allow_http": True},
         )
 
+    def post(self, engine: str, path: str, body: JsonObject) -> int:
+        """POST to an engine's API as somebody else would; the status."""
+        with urllib3.PoolManager() as http:
+            return http.request("POST", self._urls[engine] + path, json=body).status
+
     def put(self, object_key: str, data: bytes) -> Artifact:
         obstore.put(self._store, object_key, data)
         return Artifact(
             name="given",
-            uri=f"s3://{self._bucket}/{object_key}",
+            uri=f"s3://{self.bucket}/{object_key}",
             sha256=hashlib.sha256(data).hexdigest(),
             size=len(data),
         )
@@ -242,11 +253,79 @@ async def test_kfp_resumes_a_failed_run_in_place(engines: Engines, tmp_path: Pat
     assert (tmp_path / "count").read_text() == "x"  # the task before it was not run again
 
 
+CRON: JsonObject = {
+    "metadata": {"name": "nightly"},
+    "spec": {
+        "schedules": ["0 3 * * *"],
+        "suspend": True,
+        "workflowMetadata": {"labels": {"tier": "night"}},
+        "workflowSpec": {
+            "entrypoint": "main",
+            "arguments": {"parameters": [{"name": "word", "value": "a", "enum": ["a", "b"]}]},
+            "templates": [
+                {
+                    "name": "main",
+                    "container": {
+                        "image": "alpine:3",
+                        "command": ["sh", "-c"],
+                        "args": ["echo {{workflow.parameters.word}} > /tmp/word"],
+                    },
+                    "outputs": {"parameters": [{"name": "word", "valueFrom": {"path": "/tmp/word"}}]},
+                }
+            ],
+        },
+    },
+}
+
+
+async def test_argo_runs_what_a_cron_workflow_schedules(engines: Engines) -> None:
+    made = await asyncio.to_thread(engines.post, "argo", "/api/v1/cron-workflows/argo", {"cronWorkflow": CRON})
+    assert made == 200
+    source = ArgoSource(cron_workflow="nightly")
+    ref = await engines.argo.submit(argo_submission(run_key=key("cron"), source=source, parameters={"word": "b"}))
+    outcome = await ended(engines.argo, ref)
+    assert outcome.succeeded, outcome.message
+    assert str(outcome.outputs["word"]).strip() == "b"
+    with pytest.raises(InputsInvalid, match="parameter 'word' cannot be 'c'"):
+        await engines.argo.submit(argo_submission(run_key=key("odd"), source=source, parameters={"word": "c"}))
+
+
+PYTHON = """
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.11")
+def add(x: int, y: int) -> int:
+    return x + y
+
+
+@dsl.pipeline
+def adder(x: int, y: int = 2) -> int:
+    return add(x=x, y=y).output
+"""
+
+
+async def test_kfp_runs_a_pipeline_that_the_definition_names_as_python(engines: Engines, tmp_path: Path) -> None:
+    (tmp_path / "pipelines.py").write_text(PYTHON)
+    (tmp_path / "chain.yaml").write_text(
+        "{apiVersion: meta/v1, kind: MetaWorkflow, metadata: {name: chain},"
+        " steps: {sum: {kfp: {package: pipelines.py}, parameters: {x: 40}}}}"
+    )
+    bundle = await asyncio.to_thread(build_bundle, tmp_path / "chain.yaml")
+    source = KfpSource(package="pipelines.py", experiment="sums", pipeline_root=f"s3://{engines.bucket}/sums")
+    submission = kfp_submission(bundle.files["pipelines.py"], run_key=key("sum"), source=source, parameters={"x": 40})
+    outcome = await ended(engines.kfp, await engines.kfp.submit(submission))
+    assert outcome.succeeded, outcome.message
+    assert outcome.outputs == {"Output": 42}
+
+
 async def test_both_engines_are_healthy(engines: Engines) -> None:
     for engine in (engines.argo, engines.kfp):
         health = await engine.health()
         assert health.ok, health
         assert health.version
+        asked = {check.name: check for check in health.checks}
+        assert {asked[name].verdict for name in ("reach", "version", "namespace", "list", "create")} == {Verdict.OK}
 
 
 async def test_both_list_our_runs_while_they_go_on(engines: Engines, tmp_path: Path) -> None:

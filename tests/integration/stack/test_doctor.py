@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from meta.stack import EmbeddedStack
+from meta.config import load_config
+from meta.stack import EmbeddedStack, checks
 from meta.stack.checks import Finding, Verdict
 from meta.stack.doctor import examine, healthy
 from tests.integration.stack.conftest import Command, running
+from tests.stubs.argo import ArgoStub
+from tests.stubs.kfp import KfpStub
 
 NOWHERE = "127.0.0.1:9"  # the discard port: nobody listens
 
@@ -92,6 +95,29 @@ async def test_what_does_not_answer_is_named_with_what_to_do(tmp_path: Path) -> 
             assert "127.0.0.1:9" in finding.detail, finding
             assert finding.hint
     assert "[engines.prod-kfp]" in by_name(findings)["engine prod-kfp"].hint
+
+
+async def test_each_engine_has_a_line_for_every_right_with_what_to_do(tmp_path: Path) -> None:
+    async with ArgoStub() as argo, KfpStub() as kfp:
+        argo.may_create, kfp.version = False, "1.8.0"
+        file = tmp_path / "engines.toml"
+        file.write_text(f"""
+[engines.west]
+kind = "argo"
+url = "{argo.url}"
+service_account = "runner"
+[engines.kfp]
+kind = "kfp"
+url = "{kfp.url}"
+""")
+        found = by_name(await checks.engines(load_config(file)))
+    assert found["engine west"].detail == f"argo at {argo.url}"
+    assert found["engine west list"].verdict is Verdict.OK
+    assert found["engine west create"].verdict is Verdict.FAIL
+    assert "docs/real-cluster.md" in found["engine west create"].hint
+    assert found["engine west service account"].hint.endswith("get serviceaccount runner")
+    assert found["engine kfp version"].verdict is Verdict.WARN
+    assert healthy([f for name, f in found.items() if name.startswith("engine kfp")]), "a warning is no failure"
 
 
 async def test_an_unknown_temporal_namespace_is_found(tmp_path: Path) -> None:

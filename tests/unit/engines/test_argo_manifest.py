@@ -41,8 +41,10 @@ def test_labels_let_all_our_workflows_and_those_of_one_attempt_be_listed() -> No
 
 def test_parameters_are_strings_under_the_names_that_the_manifest_declares() -> None:
     values: JsonObject = {"learning_rate": 0.5, "flags": [True, None], "text": "as it is", "on": True}
-    parameters = children(child(built(argo_submission(parameters=values)), "spec", "arguments"), "parameters")
-    assert parameters == [
+    more = "{name: other, value: kept}, {name: flags}, {name: text}, {name: on, value: false}"
+    manifest = ARGO_MANIFEST.replace("{name: other, value: kept}", more)
+    submission = argo_submission(manifest=manifest, parameters=values)
+    assert children(child(built(submission), "spec", "arguments"), "parameters") == [
         {"name": "learning-rate", "value": "0.5"},
         {"name": "other", "value": "kept"},
         {"name": "flags", "value": "[true,null]"},

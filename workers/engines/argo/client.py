@@ -52,9 +52,18 @@ class ArgoClient:
     def _at(self, name: str) -> dict[str, str]:
         return {"namespace": self._settings.namespace, "name": name}
 
-    async def create(self, workflow: JsonObject, *, send_by: float | None = None) -> JsonObject:
-        """POST a Workflow; 409 when the name is taken, and for some quota refusals too. `send_by`: see `ApiCaller`."""
+    async def create(self, workflow: JsonObject, *, send_by: float | None = None, dry_run: bool = False) -> JsonObject:
+        """POST a Workflow; 409 when the name is taken, and for some quota refusals too.
+
+        Args:
+            workflow: the object.
+            send_by: see `ApiCaller`.
+            dry_run: Kubernetes itself is asked with `dryRun=All`, with the caller's rights, its quotas and webhooks
+                (`CreateServerDryRun`); `createOptions.dryRun` would end in the Argo server, which asks nobody.
+        """
         body: JsonObject = {"workflow": workflow}
+        if dry_run:
+            body["serverDryRun"] = True
         return await self._caller.call("POST", _WORKFLOWS, where=self._at(""), body=body, send_by=send_by)
 
     async def get(self, name: str, *, fields: str = "") -> JsonObject | None:
@@ -147,6 +156,19 @@ class ArgoClient:
             return await self._caller.find("/api/v1/cluster-workflow-templates/{name}", where=self._at(name))
         return await self._caller.find("/api/v1/workflow-templates/{namespace}/{name}", where=self._at(name))
 
+    async def cron_workflow(self, name: str) -> JsonObject | None:
+        """Read a CronWorkflow."""
+        return await self._caller.find("/api/v1/cron-workflows/{namespace}/{name}", where=self._at(name))
+
+    async def can_list_templates(self) -> None:
+        """Ask for one WorkflowTemplate, to see whether it is allowed."""
+        path = "/api/v1/workflow-templates/{namespace}"
+        await self._caller.call("GET", path, where=self._at(""), query={"listOptions.limit": 1})
+
+    async def managed_namespace(self) -> str:
+        """The only namespace that the server manages; empty when it manages all."""
+        return text(await self._caller.call("GET", "/api/v1/info"), "managedNamespace")
+
     async def version(self) -> str:
         """The server's version."""
         return text(await self._caller.call("GET", "/api/v1/version"), "version")
@@ -238,8 +260,6 @@ def _generated(settings: ArgoSettings) -> tuple[GeneratedClient, type[Exception]
     import argo_workflows
 
     configuration = argo_workflows.Configuration(host=settings.url.rstrip("/"), discard_unknown_keys=True)
-    configuration.verify_ssl = settings.verify_tls
-    configuration.ssl_ca_cert = str(settings.ca_file) if settings.ca_file else None
     # What to repeat is decided above, where it is known what is safe; urllib3's own retries are switched off.
     configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
     configuration.connection_pool_maxsize = POOL

@@ -12,10 +12,11 @@ from workers.circuit import CircuitView
 from workers.engines.argo import ours
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.adopting import IDENTITY, ArgoAdopter
+from workers.engines.argo.checking import check_argo
 from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.last_lines import with_last_lines
 from workers.engines.argo.logs import read_logs
-from workers.engines.argo.manifest import build_workflow, run_identity
+from workers.engines.argo.manifest import build_workflow, run_identity, template_reference
 from workers.engines.argo.watcher import ArgoWatcher
 from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
 from workers.engines.ending import Going, Told, end_runs
@@ -28,7 +29,7 @@ from workers.engines.waiting import wait_until_ended
 from workers.http import ApiRejected
 from workers.ports import Keeper
 from workers.settings import ArgoSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunLost
+from workflows.errors import EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import ArgoSource
@@ -56,7 +57,7 @@ class ArgoEngine:
         self._client = ArgoClient(name, settings)
         self._watcher = ArgoWatcher(name, self._client, settings)
         self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
-        self._adopter = ArgoAdopter(settings.namespace, self._client, self._fence, self._body, self._ref)
+        self._adopter = ArgoAdopter(settings.namespace, self._client, self._fence, self._workflow, self._ref)
 
     @property
     def circuit(self) -> CircuitView:
@@ -135,41 +136,49 @@ class ArgoEngine:
                 yield line
 
     async def health(self) -> EngineHealth:
-        """See `Engine.health`: asks for the server's version, then for one Workflow to see the namespace and rights."""
-        try:
-            version = await self._client.version()
-            await self._client.list_run("none")
-        except EngineError as error:
-            return EngineHealth(ok=False, message=error.message, hint=error.hint)
-        return EngineHealth(ok=True, version=version, message=f"namespace {self._settings.namespace}")
+        """See `Engine.health`."""
+        return await check_argo(self.name, self._client, self._settings)
 
     async def close(self) -> None:
         """See `Engine.close`."""
         await self._watcher.stop()
         self._client.close()
 
-    async def _body(self, submission: Submission) -> JsonObject:
-        template = await self._template(submission.source)
-        return build_workflow(submission, self._settings, self._objects.settings, template)
+    async def _workflow(self, submission: Submission) -> JsonObject:
+        """The Workflow of a submission, checked against what the templates on the server declare."""
+        cron = await self._cron_workflow(submission.source)
+        template = await self._template(template_reference(submission, cron))
+        return build_workflow(submission, self._settings, self._objects.settings, template, cron)
 
-    async def _template(self, source: object) -> JsonObject | None:
-        """The template that a source names, for the names it declares; None when we may not read templates."""
+    async def _cron_workflow(self, source: object) -> JsonObject | None:
+        """The CronWorkflow that a source names; the Workflow is made of it, so it must be readable."""
         assert isinstance(source, ArgoSource)
-        name = source.template or source.cluster_template
-        if name is None:
+        if source.cron_workflow is None:
             return None
+        found = await self._client.cron_workflow(source.cron_workflow)
+        if found is None:
+            raise self._absent("CronWorkflow", source.cron_workflow)
+        return found
+
+    async def _template(self, reference: tuple[str, bool] | None) -> JsonObject | None:
+        """A template by name and scope, for what it declares; None when we may not read templates."""
+        if reference is None:
+            return None
+        name, cluster = reference
         try:
-            found = await self._client.template(name, cluster=source.cluster_template is not None)
+            found = await self._client.template(name, cluster=cluster)
         except ApiRejected as error:
-            log.warning("template '%s' cannot be read, its parameter names are taken as given: %s", name, error.answer)
+            log.warning("template '%s' cannot be read, what is passed to it goes unchecked: %s", name, error.answer)
             return None
         if found is None:
-            kind = "ClusterWorkflowTemplate" if source.cluster_template else "WorkflowTemplate"
-            raise EngineRejected(
-                f"engine '{self.name}' has no {kind} '{name}' (namespace '{self._settings.namespace}')",
-                hint="check the name in the definition, or create the template",
-            )
+            raise self._absent("ClusterWorkflowTemplate" if cluster else "WorkflowTemplate", name)
         return found
+
+    def _absent(self, kind: str, name: str) -> EngineRejected:
+        return EngineRejected(
+            f"engine '{self.name}' has no {kind} '{name}' (namespace '{self._settings.namespace}')",
+            hint="check the name in the definition, or create it",
+        )
 
     async def _current(self, ref: EngineRunRef) -> JsonObject:
         found = await self._client.get(ref.name, fields=IDENTITY)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from typing import cast
 from urllib.parse import urlsplit
 
 import yaml
 
 from workers.artifacts import parse_uri
+from workers.engines.argo.arguments import check_arguments, declared_arguments, merge, names_of
 from workers.engines.base import Submission
 from workers.engines.json_view import child, children, text
 from workers.settings import ArgoSettings, StoreSettings
 from workflows.errors import ArtifactError, BundleInvalid
-from workflows.manifests import engine_name
+from workflows.manifests import argo_text, engine_name
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
 from workflows.outcome import Artifact
 from workflows.spec.models import ArgoSource
-from workflows.values import JsonObject, JsonValue, canonical_json
+from workflows.values import JsonObject
 
 API_VERSION = "argoproj.io/v1alpha1"
 _TRACE_PARAMETER = "traceparent"
@@ -65,92 +65,132 @@ def _workflow(spec: JsonObject) -> JsonObject:
     return {"apiVersion": API_VERSION, "kind": "Workflow", "metadata": {}, "spec": spec}
 
 
+def template_reference(submission: Submission, cron: JsonObject | None = None) -> tuple[str, bool] | None:
+    """Name of the template that a Workflow will refer to, and whether it is a ClusterWorkflowTemplate.
+
+    None when the Workflow has its templates itself.
+
+    Raises:
+        BundleInvalid: the manifest holds no Workflow.
+    """
+    reference = child(_base(submission, cron), "spec", "workflowTemplateRef")
+    return (text(reference, "name"), reference.get("clusterScope") is True) if reference else None
+
+
 def build_workflow(
-    submission: Submission, settings: ArgoSettings, store: StoreSettings, template: JsonObject | None = None
+    submission: Submission,
+    settings: ArgoSettings,
+    store: StoreSettings,
+    template: JsonObject | None = None,
+    cron: JsonObject | None = None,
 ) -> JsonObject:
     """Make the Workflow of a submission: the user's manifest with name, arguments, labels and annotations.
 
     Args:
         submission: what to run; its source is an `ArgoSource`.
-        settings: the engine's: service account, credentials of artifacts.
+        settings: the engine's: service account, labels, credentials of artifacts.
         store: where artifacts are, as engine pods reach it.
-        template: the WorkflowTemplate that the source names, for the names it declares; None when it is not known.
+        template: that `template_reference` names, for what it declares; None when it is not known.
+        cron: the CronWorkflow that the source names, if it names one.
 
     Raises:
         BundleInvalid: the manifest holds no Workflow.
+        InputsInvalid: parameters or artifacts that do not fit what is declared.
         ArtifactError: an artifact that is not an object in an S3 store.
     """
     source = submission.source
     assert isinstance(source, ArgoSource)  # the registry routes by kind
-    if source.manifest is not None:
-        workflow = parse_workflow(submission.manifest or "", source.manifest)
-    else:
-        reference: JsonObject = {"name": source.template or source.cluster_template}
-        if source.cluster_template is not None:
-            reference["clusterScope"] = True
-        workflow = _workflow({"workflowTemplateRef": reference})
-
+    workflow = _base(submission, cron)
     metadata, spec = child(workflow, "metadata"), child(workflow, "spec")
     metadata.pop("generateName", None)
     metadata["name"] = submission.name
     metadata["labels"] = {
+        **settings.labels,
         **child(metadata, "labels"),
         LABEL_MANAGED: MANAGED_BY,
         LABEL_RUN: submission.key.hash,
     }
     metadata["annotations"] = {
+        **settings.annotations,
         **child(metadata, "annotations"),
         **submission.annotations,
         ANNOTATION_KEY: str(submission.key),
         ANNOTATION_DIGEST: submission.spec_digest,
     }
     arguments = child(spec, "arguments")
-    declared = [arguments, child(template or {}, "spec", "arguments")]
+    places = [arguments, child(template or {}, "spec", "arguments")]
     parameters = dict(submission.parameters)
-    names = _names(declared, "parameters")
+    names = names_of(places, "parameters")
     if _TRACE_PARAMETER in names and _TRACE_PARAMETER in submission.annotations:
         parameters.setdefault(_TRACE_PARAMETER, submission.annotations[_TRACE_PARAMETER])
+    if (declared := declared_arguments(spec, template)) is not None:
+        check_arguments(_what(source), declared, parameters, submission.artifacts)
     if parameters:
         given: dict[str, JsonObject] = {
-            engine_name(name, names): {"value": _string(value)} for name, value in parameters.items()
+            engine_name(name, names): {"value": argo_text(value)} for name, value in parameters.items()
         }
-        arguments["parameters"] = _merge(children(arguments, "parameters"), given, drop=("value", "valueFrom"))
+        arguments["parameters"] = merge(children(arguments, "parameters"), given, drop=("value", "valueFrom"))
     if submission.artifacts:
-        names = _names(declared, "artifacts")
+        names = names_of(places, "artifacts")
         located: dict[str, JsonObject] = {
             engine_name(name, names): {"s3": _location(artifact, settings, store)}
             for name, artifact in submission.artifacts.items()
         }
-        arguments["artifacts"] = _merge(children(arguments, "artifacts"), located, drop=_LOCATIONS)
+        arguments["artifacts"] = merge(children(arguments, "artifacts"), located, drop=_LOCATIONS)
     if arguments:
         spec["arguments"] = arguments
-    if settings.service_account:
-        spec.setdefault("serviceAccountName", settings.service_account)
+    _set_service_account(spec, source, settings, template)
     return {**workflow, "apiVersion": API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}
+
+
+def _base(submission: Submission, cron: JsonObject | None) -> JsonObject:
+    """The Workflow before anything is put into it."""
+    source = submission.source
+    assert isinstance(source, ArgoSource)  # the registry routes by kind
+    if source.manifest is not None:
+        return parse_workflow(submission.manifest or "", source.manifest)
+    if source.cron_workflow is not None:
+        assert cron is not None  # it has been read, or the submission refused
+        return _of_cron(cron)
+    reference: JsonObject = {"name": source.template or source.cluster_template}
+    if source.cluster_template is not None:
+        reference["clusterScope"] = True
+    return _workflow({"workflowTemplateRef": reference})
+
+
+def _of_cron(cron: JsonObject) -> JsonObject:
+    """The Workflow that a CronWorkflow would make now (`ConvertCronWorkflowToWorkflow`), but for its tie to it.
+
+    Without owner and label `workflows.argoproj.io/cron-workflow`: the cron controller would count the run as one of its
+    own and delete it by its history limits, before or after its results have been read.
+    """
+    extra = child(cron, "spec", "workflowMetadata")
+    metadata: JsonObject = {key: extra[key] for key in ("labels", "annotations", "finalizers") if extra.get(key)}
+    return {**_workflow(child(cron, "spec", "workflowSpec")), "metadata": metadata}
+
+
+def _what(source: ArgoSource) -> str:
+    if source.manifest is not None:
+        return source.manifest
+    if source.cron_workflow is not None:
+        return f"CronWorkflow '{source.cron_workflow}'"
+    if source.cluster_template is not None:
+        return f"ClusterWorkflowTemplate '{source.cluster_template}'"
+    return f"WorkflowTemplate '{source.template}'"
+
+
+def _set_service_account(
+    spec: JsonObject, source: ArgoSource, settings: ArgoSettings, template: JsonObject | None
+) -> None:
+    """The step's, else the manifest's or the template's own, else the engine's."""
+    if source.service_account is not None:
+        spec["serviceAccountName"] = source.service_account
+    elif settings.service_account and not text(template or {}, "spec", "serviceAccountName"):
+        spec.setdefault("serviceAccountName", settings.service_account)
 
 
 _LOCATIONS = ("s3", "gcs", "oss", "azure", "http", "git", "hdfs", "raw", "artifactory", "from", "fromExpression")
 """Keys of an Argo artifact that say where it is; the one that is passed replaces them."""
-
-
-def _names(places: Collection[JsonObject], kind: str) -> set[str]:
-    return {text(entry, "name") for arguments in places for entry in children(arguments, kind)}
-
-
-def _merge(declared: list[JsonObject], given: Mapping[str, JsonObject], *, drop: Collection[str]) -> list[JsonValue]:
-    """Put values into the declared entries, in their order; what the manifest does not declare comes after them."""
-    merged: list[JsonValue] = []
-    left = dict(given)
-    for entry in declared:
-        values = left.pop(text(entry, "name"), None)
-        merged.append(entry if values is None else {**{k: v for k, v in entry.items() if k not in drop}, **values})
-    merged.extend({"name": name, **values} for name, values in left.items())
-    return merged
-
-
-def _string(value: JsonValue) -> str:
-    """Argo's parameters are strings; whatever is none goes as JSON."""
-    return value if isinstance(value, str) else canonical_json(value).decode()
 
 
 def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings) -> JsonObject:

@@ -120,6 +120,17 @@ class KfpClient:
             return text(found, "experiment_id")
         return ""
 
+    async def any_experiment(self) -> str:
+        """Id of some experiment; empty when there is none."""
+        async for found in self._pages(_EXPERIMENTS, "experiments", sort_by="created_at asc", pages=1):
+            return text(found, "experiment_id")
+        return ""
+
+    async def can_list_runs(self) -> None:
+        """Ask for one run, to see whether it is allowed."""
+        space = {"namespace": self._settings.namespace} if self._settings.namespace else {}
+        await self._caller.call("GET", _RUNS, query={"page_size": 1, **space})
+
     async def create_experiment(self, name: str) -> str:
         """Make an experiment; 409 when the name is taken."""
         body: JsonObject = {"display_name": name, "description": "runs of the meta-workflow of this name"}
@@ -213,10 +224,7 @@ def _generated(settings: KfpSettings) -> tuple[GeneratedClient, type[Exception]]
 
     configuration = kfp_server_api.Configuration()
     configuration.host = settings.url.rstrip("/")
-    configuration.verify_ssl = settings.verify_tls
     # What to repeat is decided above, where it is known what is safe; urllib3's own retries are switched off.
-    ca_file = str(settings.ca_file) if settings.ca_file else None
-    configuration.ssl_ca_cert = ca_file  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
-    configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- likewise
+    configuration.retries = False  # pyright: ignore[reportAttributeAccessIssue] -- generated code says None
     configuration.connection_pool_maxsize = POOL
     return cast("GeneratedClient", kfp_server_api.ApiClient(configuration)), kfp_server_api.ApiException

@@ -17,9 +17,10 @@ from workers.engines.json_view import child, text
 from workers.engines.kfp import ours
 from workers.engines.kfp import outcome as reading
 from workers.engines.kfp.adopting import KfpAdopter
+from workers.engines.kfp.checking import check_kfp
 from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.identity import describe, identity_of
-from workers.engines.kfp.ir import Pipeline, parse_package, pipeline_of_api, runtime_parameters
+from workers.engines.kfp.ir import Pipeline, check_complete, parse_package, pipeline_of_api, runtime_parameters
 from workers.engines.kfp.metadata import MetadataReader
 from workers.engines.kfp.results import ResultReader
 from workers.engines.kfp.watcher import KfpWatcher
@@ -160,16 +161,8 @@ class KfpEngine:
                 yield LogLine(node=name, text=line)
 
     async def health(self) -> EngineHealth:
-        """See `Engine.health`: asks the API server, and ML Metadata where one is configured."""
-        try:
-            found = await self._client.health()
-            if self._metadata is not None:
-                await self._metadata.check()
-        except EngineError as error:
-            return EngineHealth(ok=False, message=error.message, hint=error.hint)
-        version = text(found, "tag_name") or text(found, "apiServerTagName")
-        source = f"ML Metadata at {self._settings.metadata_address}" if self._metadata else "the API server"
-        return EngineHealth(ok=True, version=version, message=f"outputs from {source}")
+        """See `Engine.health`."""
+        return await check_kfp(self.name, self._client, self._metadata, self._settings)
 
     async def close(self) -> None:
         """See `Engine.close`."""
@@ -183,8 +176,7 @@ class KfpEngine:
         assert isinstance(source, KfpSource)  # the registry routes by kind
         body: JsonObject = {
             "display_name": submission.name,
-            "description": describe(submission.key, submission.spec_digest),
-            "experiment_id": await self._experiment(source.experiment or submission.workflow),
+            "description": describe(submission.key, submission.spec_digest, self._settings.labels),
         }
         if source.package is not None:
             pipeline = parse_package(submission.manifest or "", source.package)
@@ -195,12 +187,15 @@ class KfpEngine:
                 body["pipeline_version_reference"] = reference
             else:  # a reference cannot say it
                 body["pipeline_spec"] = pipeline.without_cache().for_api()
-        config: JsonObject = {"parameters": runtime_parameters(pipeline, submission.parameters, submission.artifacts)}
-        if self._settings.pipeline_root:
-            config["pipeline_root"] = self._settings.pipeline_root
+        values = runtime_parameters(pipeline, submission.parameters, submission.artifacts)
+        check_complete(pipeline, values)
+        config: JsonObject = {"parameters": values}
+        if root := source.pipeline_root or self._settings.pipeline_root:
+            config["pipeline_root"] = root
         body["runtime_config"] = config
-        if self._settings.service_account:
-            body["service_account"] = self._settings.service_account
+        if account := source.service_account or self._settings.service_account:
+            body["service_account"] = account
+        body["experiment_id"] = await self._experiment(source.experiment or submission.workflow)  # made at need: last
         return body
 
     async def _uploaded(self, source: KfpSource) -> tuple[Pipeline, JsonObject]:

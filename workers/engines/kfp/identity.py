@@ -6,6 +6,7 @@ Display names are not unique and runs have no labels, so the description carries
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -22,9 +23,12 @@ class Identity:
     digest: str = ""
 
 
-def describe(key: RunKey, digest: str) -> str:
-    """The description of a run of ours."""
-    return json.dumps({"key": str(key), "digest": digest, "managed-by": MANAGED_BY})
+def describe(key: RunKey, digest: str, labels: Mapping[str, str] | None = None) -> str:
+    """The description of a run of ours; the engine's labels of the configuration stand in it too."""
+    said: JsonObject = {"key": str(key), "digest": digest, "managed-by": MANAGED_BY}
+    if labels:
+        said["labels"] = {**labels}
+    return json.dumps(said)
 
 
 def identity_of(run: JsonObject) -> Identity:

@@ -13,7 +13,7 @@ import yaml
 
 from workers.engines.json_view import child, text
 from workflows.errors import BundleInvalid, InputsInvalid
-from workflows.manifests import engine_name, kfp_artifact_parameter
+from workflows.manifests import engine_name, inspect_kfp, kfp_artifact_parameter
 from workflows.outcome import Artifact
 from workflows.values import JsonObject, JsonValue, canonical_json
 
@@ -131,6 +131,34 @@ def runtime_parameters(
         known = kfp_artifact_parameter(name, declared)
         values[_declared(pipeline, known, f"artifact '{name}' ('{name}_uri' or '{name}')")] = artifact.uri
     return values
+
+
+def check_complete(pipeline: Pipeline, values: JsonObject) -> None:
+    """Check a run's parameters, as `runtime_parameters` gives them, as a whole.
+
+    Raises:
+        InputsInvalid: one without a default is missing, or one is none of its declared literals.
+    """
+    known = inspect_kfp(pipeline.spec).parameters or {}
+    missing = [name for name, parameter in known.items() if parameter.required and name not in values]
+    if missing:
+        raise InputsInvalid(
+            f"pipeline '{pipeline.name}' needs {', '.join(map(repr, missing))}, without a default",
+            hint="pass it under 'parameters' of the step" + _as_artifacts(missing),
+        )
+    for name, value in values.items():
+        choices = known[name].choices
+        if value is not None and choices and value not in choices:
+            allowed = ", ".join(canonical_json(choice).decode() for choice in choices)
+            raise InputsInvalid(
+                f"parameter '{name}' of pipeline '{pipeline.name}' cannot be {canonical_json(value).decode()[:200]}",
+                hint=f"it takes: {allowed}",
+            )
+
+
+def _as_artifacts(parameters: list[str]) -> str:
+    uris = [name.removesuffix("_uri") for name in parameters if name.endswith("_uri")]
+    return f", or {', '.join(map(repr, uris))} under 'artifacts'" if uris else ""
 
 
 def _declared(pipeline: Pipeline, name: str, what: str) -> str:
