@@ -108,8 +108,10 @@ class ArgoAdopter:
             return found
         archived = await self._client.archived_run(submission.key.hash)
         ours = [one for one in archived if run_identity(one)[0] == str(submission.key)]
-        if not ours or found is None:
-            return ours[0] if ours else None
+        if not ours:
+            return found
+        if found is None:
+            return ours[0]
         oldest = min(ours[0], found, key=lambda one: text(one, "metadata", "creationTimestamp"))
         if oldest is not found and run_identity(found)[0] == str(submission.key) and not reading.has_ended(found):
             stays, other = self._ref(oldest), self._ref(found)
