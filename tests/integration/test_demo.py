@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,6 +46,9 @@ def test_the_demo_deploys_a_good_model_and_a_second_one_is_served_from_the_cache
     assert digests["train.model"] == digests["deploy.model"]
     assert all(len(digest) == 64 for digest in digests.values())
     assert not processes_with(str(folder))
+    with closing(sqlite3.connect(folder / "store.db")) as store:
+        leases = store.execute("SELECT token, tried FROM leases").fetchall()
+    assert leases == [("", 1)] * 4, "the worker leases each step's key in the store, and lets it go"
 
     # The same data set, so the same model; a gate that it does not pass, so nothing is deployed.
     second = demo(folder, environments, "-i", "min_accuracy=0.999")

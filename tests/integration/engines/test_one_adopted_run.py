@@ -195,6 +195,14 @@ async def test_without_an_archive_a_name_that_is_free_is_taken(processes: Proces
     assert (await processes.argo().submit(argo_submission())).uid != first.uid
 
 
+async def test_a_repeated_try_adopts_what_runs_without_creating_again(processes: Processes, argo: ArgoStub) -> None:
+    first = await processes.argo().submit(argo_submission())
+    for archive in (False, True):
+        argo.faults.archive = archive
+        assert await processes.argo().submit(argo_submission()) == first
+    assert argo.requests["create"] == 1
+
+
 async def test_the_first_try_of_a_key_does_not_ask_the_archive(processes: Processes, argo: ArgoStub) -> None:
     await processes.argo().submit(argo_submission())
     assert argo.requests["list_archived"] == 0
