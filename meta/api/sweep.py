@@ -78,7 +78,11 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """One round. What does not answer now is tried in the next."""
-        engines = await self._engines.all()
+        try:
+            engines = await self._engines.all()
+        except MetaError as error:  # settings that are wrong; the calls that need an engine say so too
+            log.warning("cannot sweep: %s", error)
+            return
         await asyncio.gather(*(self._guarded(name, self._engine(engine)) for name, engine in engines.items()))
         await self._guarded("", self._settle(engines))
 

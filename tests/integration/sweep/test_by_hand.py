@@ -68,13 +68,14 @@ def run_of(run: RunSnapshot, step: str = "one") -> EngineRunRef:
 
 @pytest.mark.parametrize("engine", ["argo", "kfp"])
 async def test_the_next_attempt_waits_for_a_run_that_was_retried_by_hand(rig: Rig, engine: str) -> None:
-    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 3s}"))
+    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 6s}"))
     ref = run_of(run)
     fail(rig, ref)
     await rig.until(run.id, lambda r: r.steps[0].state is not StepState.RUNNING)
     await retry_by_hand(rig, ref)
-    second = await rig.until(run.id, lambda r: r.steps[0].attempt == 2 and r.steps[0].state is StepState.RUNNING)
+    second = await rig.until(run.id, lambda r: r.steps[0].attempt == 2 and bool(r.steps[0].note))
     assert run_of(second) == ref
+    assert second.steps[0].state is StepState.RUNNING
     assert second.steps[0].note == "retried by hand at the engine; this attempt waits for that run"
     handle = rig.temporal.get_workflow_handle(run.id)
     await eventually(
@@ -88,7 +89,7 @@ async def test_the_next_attempt_waits_for_a_run_that_was_retried_by_hand(rig: Ri
 
 @pytest.mark.parametrize("engine", ["argo", "kfp"])
 async def test_a_run_that_was_retried_by_hand_and_has_succeeded_is_taken(rig: Rig, engine: str) -> None:
-    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 3s}"))
+    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 6s}"))
     ref = run_of(run)
     fail(rig, ref)
     await rig.until(run.id, lambda r: r.steps[0].state is not StepState.RUNNING)
@@ -101,7 +102,7 @@ async def test_a_run_that_was_retried_by_hand_and_has_succeeded_is_taken(rig: Ri
 
 @pytest.mark.parametrize("engine", ["argo", "kfp"])
 async def test_cancelling_an_attempt_that_waits_for_such_a_run_ends_it(rig: Rig, engine: str) -> None:
-    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 3s}"))
+    run = await rig.start(chain(engine, retry="{attempts: 2, backoff: 6s}"))
     ref = run_of(run)
     fail(rig, ref)
     await rig.until(run.id, lambda r: r.steps[0].state is not StepState.RUNNING)
