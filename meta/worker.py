@@ -24,7 +24,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     client = await connect(config.temporal.address, config.temporal.namespace)
     await register_search_attributes(client)
     store = await open_store(config.store.url)
-    objects = ArtifactStore(config.objects)
+    objects = ArtifactStore(config.objects, config.stores, config.engines)
     engines = build_engines(config.engines, objects)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
     activities = Activities(engines=engines, objects=objects, bundles=store, recorder=store)
@@ -36,6 +36,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     finally:
         for engine in engines.values():
             await engine.close()
+        objects.close()
         await store.close()
 
 

@@ -59,14 +59,18 @@ class World:
 
 
 @asynccontextmanager
-async def world() -> AsyncGenerator[World]:
-    """A world of a test's own."""
+async def world(objects: ArtifactStore | None = None) -> AsyncGenerator[World]:
+    """A world of a test's own.
+
+    Args:
+        objects: the artifact stores; None for one that does not answer.
+    """
     async with temporal_server() as client:
         await register_search_attributes(client)
         engine, store = ScriptedEngine(), MemoryStore()
         activities = Activities(
             engines={"argo": engine},
-            objects=ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
+            objects=objects or ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
             bundles=store,
             recorder=store,
         )

@@ -58,7 +58,7 @@ class ArgoEngine:
         found = await self._client.get(submission.name, fields=_IDENTITY)
         if found is None:
             template = await self._template(submission.source)
-            workflow = build_workflow(submission, self._settings, self._objects.settings, template)
+            workflow = build_workflow(submission, self._settings, self._objects, template)
             found = await self._create(submission.name, workflow)
         key, digest = run_identity(found)
         if (key, digest) != (str(submission.key), submission.spec_digest):
@@ -220,7 +220,10 @@ class ArgoEngine:
 
     async def _artifacts(self, workflow: JsonObject) -> dict[str, Artifact]:
         found = await asyncio.gather(
-            *(self._objects.describe(item.name, item.uri) for item in reading.read_artifacts(workflow))
+            *(
+                self._objects.describe(item.name, item.uri, metadata=item.metadata)
+                for item in reading.read_artifacts(workflow)
+            )
         )
         return {artifact.name: artifact for artifact in found}
 

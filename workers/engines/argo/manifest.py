@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from workers.artifacts import parse_uri
+from workers.artifacts import ArtifactStore, parse_uri
 from workers.engines.base import Submission
 from workers.engines.json_view import child, children, text
-from workers.settings import ArgoSettings, StoreSettings
+from workers.settings import ArgoSettings, NamedStore, StoreSettings, StoreType
 from workflows.errors import ArtifactError, BundleInvalid
 from workflows.manifests import engine_name
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
@@ -66,14 +66,17 @@ def _workflow(spec: JsonObject) -> JsonObject:
 
 
 def build_workflow(
-    submission: Submission, settings: ArgoSettings, store: StoreSettings, template: JsonObject | None = None
+    submission: Submission,
+    settings: ArgoSettings,
+    store: StoreSettings | ArtifactStore,
+    template: JsonObject | None = None,
 ) -> JsonObject:
     """Make the Workflow of a submission: the user's manifest with name, arguments, labels and annotations.
 
     Args:
         submission: what to run; its source is an `ArgoSource`.
         settings: the engine's: service account, credentials of artifacts.
-        store: where artifacts are, as engine pods reach it.
+        store: where artifacts are, as engine pods reach it: the common store, or all there are.
         template: the WorkflowTemplate that the source names, for the names it declares; None when it is not known.
 
     Raises:
@@ -153,28 +156,33 @@ def _string(value: JsonValue) -> str:
     return value if isinstance(value, str) else canonical_json(value).decode()
 
 
-def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings) -> JsonObject:
+def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings | ArtifactStore) -> JsonObject:
     """Where Argo's executor finds an artifact.
 
     Without endpoint and credentials Argo takes those, and the bucket, of its artifact repository
-    (`ArtifactLocation.Relocate`); with them the artifact can be in any bucket.
+    (`ArtifactLocation.Relocate`); with them the artifact can be in any bucket. What is in a store with a name of its
+    own always has an endpoint, and the pods' own rights (`useSDKCreds`) when no secret is named for it.
     """
     place = parse_uri(artifact.uri)
-    if place.scheme != "s3":
+    if place.scheme is not StoreType.S3:
         raise ArtifactError(
             f"artifact '{artifact.name}' at {artifact.uri} cannot be passed to Argo Workflows",
-            hint="put it into the S3 store that both engines read",
+            hint="put it into an S3 store that it reads; from stores that are not among `stores` of the engine in "
+            "meta.toml artifacts are copied to where `copy_into` says",
         )
+    of = store if isinstance(store, StoreSettings) else store.settings_of(artifact.uri)
     location: JsonObject = {"bucket": place.bucket, "key": place.key}
-    if settings.secret_name:
-        endpoint, insecure = engine_endpoint(store)
+    secret = of.secret_name if isinstance(of, NamedStore) else settings.secret_name
+    if secret or isinstance(of, NamedStore):
+        endpoint, insecure = engine_endpoint(of)
+        location |= {"endpoint": endpoint, "insecure": insecure, "region": of.region}
+    if secret:
         location |= {
-            "endpoint": endpoint,
-            "insecure": insecure,
-            "region": store.region,
-            "accessKeySecret": {"name": settings.secret_name, "key": "accesskey"},
-            "secretKeySecret": {"name": settings.secret_name, "key": "secretkey"},
+            "accessKeySecret": {"name": secret, "key": "accesskey"},
+            "secretKeySecret": {"name": secret, "key": "secretkey"},
         }
+    elif isinstance(of, NamedStore):
+        location["useSDKCreds"] = True
     return location
 
 

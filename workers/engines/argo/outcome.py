@@ -5,10 +5,10 @@ Status fields: `pkg/apis/workflow/v1alpha1/workflow_types.go` (WorkflowStatus, N
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from workers.artifacts import s3_uri
+from workers.engines.argo.locations import ARCHIVE, locate, packing
 from workers.engines.json_view import child, children, moment, text, texts
 from workflows.outcome import FailureClass, Node, Outcome
 from workflows.values import JsonObject, JsonValue
@@ -33,6 +33,7 @@ class OutputArtifact:
 
     name: str
     uri: str
+    metadata: JsonObject = field(default_factory=dict[str, JsonValue])
 
 
 def phase(workflow: JsonObject) -> str:
@@ -91,14 +92,14 @@ def read_artifacts(workflow: JsonObject) -> list[OutputArtifact]:
 
     Log files that the controller archives beside them are left out, and so is what is in no object store.
     """
-    repository = child(workflow, "status", "artifactRepositoryRef", "artifactRepository")
     found: dict[str, OutputArtifact] = {}
     for source in _sources(workflow):
         for artifact in children(source, "artifacts"):
             name = text(artifact, "name")
-            uri = _uri(artifact, repository)
+            uri = locate(artifact, workflow)
             if uri and not (name.endswith("-logs") and uri.endswith(".log")):
-                found.setdefault(name, OutputArtifact(name, uri))
+                packed = packing(artifact)
+                found.setdefault(name, OutputArtifact(name, uri, {ARCHIVE: packed} if packed else {}))
     return list(found.values())
 
 
@@ -141,17 +142,6 @@ def _sources(workflow: JsonObject) -> list[JsonObject]:
     if text(root, "type") == "Retry" and (tries := texts(root, "children")):
         sources.append(child(statuses.get(tries[-1], {}), "outputs"))
     return sources
-
-
-def _uri(artifact: JsonObject, repository: JsonObject) -> str:
-    """Address of an artifact; the controller writes the key alone when the bucket is the repository's."""
-    for kind, scheme in (("s3", "s3"), ("gcs", "gs")):
-        location = child(artifact, kind)
-        key = text(location, "key")
-        bucket = text(location, "bucket") or text(repository, kind, "bucket")
-        if key and bucket:
-            return s3_uri(bucket, key) if scheme == "s3" else f"{scheme}://{bucket}/{key}"
-    return ""
 
 
 def _exit_code(node: JsonObject) -> int | None:
