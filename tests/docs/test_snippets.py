@@ -24,7 +24,7 @@ import workflows
 from meta.cli.app import app
 from meta.config import MetaConfig, load_config
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
-from workers.settings import ArgoSettings, HttpSettings, KfpSettings
+from workers.settings import ArgoSettings, HttpSettings, KfpSettings, NamedStore
 from workflows.bundle import build_bundle
 from workflows.calls import _HEARTBEAT as HEARTBEAT  # pyright: ignore[reportPrivateUsage] -- the page names it
 from workflows.retry import MAX_BACKOFF, STATE_OF
@@ -186,7 +186,7 @@ def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
             row = next((line for line in page.splitlines() if f"`{section}.{key}`" in line), "")
             assert row, f"{section}.{key}"
             assert default_of(field) in row, f"{section}.{key}"
-    for settings in (ArgoSettings, KfpSettings):
+    for settings in (ArgoSettings, KfpSettings, NamedStore):
         for key, field in settings.model_fields.items():
             rows = [line for line in page.splitlines() if f"`{key}`" in line]
             assert rows, key

@@ -1,10 +1,11 @@
-"""Copies of what is larger than memory should be: measured in processes of their own."""
+"""Copies in processes of their own: how much memory they take, and what is left when they are killed."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import json
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -13,8 +14,12 @@ from typing import Any
 import obstore
 import pytest
 
-from tests.integration.artifacts.conftest import LAKE, Lake, name
+from tests.integration.artifacts.conftest import LAKE, Lake, name, settings_of
 from tests.support.objects import BUCKET, ObjectServer
+from workers.artifacts import Progress
+from workers.artifacts.multipart import S3Uploads
+from workers.artifacts.signing import Keys
+from workers.artifacts.transfer import PART
 from workflows.outcome import Artifact
 
 MB = 1024 * 1024
@@ -26,8 +31,8 @@ def store(server: ObjectServer, **more: Any) -> dict[str, Any]:
     return {"endpoint": server.endpoint, "access_key": server.access_key, "secret_key": server.secret_key, **more}
 
 
-async def copied(lake: Lake, artifact: Artifact, folder: Path) -> tuple[Artifact, float]:
-    """Copy into the lake, check the copy by reading it, and give the memory that it took."""
+async def copying(lake: Lake, artifact: Artifact, folder: Path) -> asyncio.subprocess.Process:
+    """Begin to copy into the lake."""
     stores = {
         "lake": store(lake.server, serves=[LAKE], staging=lake.staging),
         "disk": {"type": "file", "serves": [folder.as_uri()]},
@@ -39,9 +44,14 @@ async def copied(lake: Lake, artifact: Artifact, folder: Path) -> tuple[Artifact
         "artifact": artifact.model_dump(mode="json"),
         "warm": (folder / "small").as_uri(),
     }
-    process = await asyncio.create_subprocess_exec(
+    return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.integration.artifacts.copying", json.dumps(given), stdout=asyncio.subprocess.PIPE
     )
+
+
+async def copied(lake: Lake, artifact: Artifact, folder: Path) -> tuple[Artifact, float]:
+    """Copy into the lake, check the copy by reading it, and give the memory that it took."""
+    process = await copying(lake, artifact, folder)
     output, _ = await process.communicate()
     assert process.returncode == 0
     told = json.loads(output)
@@ -64,6 +74,32 @@ async def test_some_hundred_megabytes_go_from_store_to_store_without_being_held(
     copy, grown = await copied(lake, made, tmp_path)
     assert copy.uri == f"{lake.staging}/sha256/{made.sha256}/large.bin"
     assert grown < MOST_MB
+
+
+async def test_a_worker_that_is_killed_in_the_middle_of_a_copy_leaves_its_parts_to_the_next_one(
+    lake: Lake, tmp_path: Path
+) -> None:
+    large, size = tmp_path / "large", 40 * PART
+    with large.open("wb") as file:
+        file.truncate(size)
+    digest = hashlib.sha256(bytes(size)).hexdigest()
+    made = Artifact(name="large", uri=large.as_uri(), sha256=digest, size=size)
+    key = f"{lake.staging}/sha256/{digest}/large".removeprefix(f"s3://{BUCKET}/")
+    uploads = S3Uploads(settings_of(lake.server), BUCKET, Keys(lake.server.access_key, lake.server.secret_key))
+    process = await copying(lake, made, tmp_path)
+    async with asyncio.timeout(60):
+        while (upload := await uploads.find(key)) is None or len(await uploads.parts(key, upload)) < 4:
+            await asyncio.sleep(0.02)
+    process.kill()
+    await process.communicate()
+    assert process.returncode == -signal.SIGKILL, "it was still at it"
+    artifacts, progress = lake.artifacts(), Progress()
+    copy = await artifacts.copy(made, "argo", progress)
+    assert progress.kept >= 4 * PART
+    assert progress.done == size
+    await artifacts.check(copy.model_copy(update={"etag": None}))
+    artifacts.close()
+    uploads.close()
 
 
 async def test_ten_thousand_objects_go_from_store_to_store_in_bounded_memory(lake: Lake, tmp_path: Path) -> None:

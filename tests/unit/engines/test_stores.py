@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 
 from meta.config import load_config
+from tests.docs.pages import ROOT, snippets
 from workers.artifacts import ArtifactStore, parse_uri
+from workers.artifacts.copies import PAGE
+from workers.artifacts.facts import MAX_OBJECTS
 from workers.artifacts.signing import Keys, Request, keys_of, sign
+from workers.artifacts.store import ALWAYS_READ, ALWAYS_READ_OBJECTS
 from workers.artifacts.stores import Stores
 from workers.artifacts.transfer import PART, part_size
 from workers.settings import ArgoSettings, KfpSettings, NamedStore, StoreSettings, StoreType
 from workflows.errors import ArtifactError, SettingsInvalid
-from workflows.outcome import Artifact
+from workflows.messages import ResolveStep, StepView
+from workflows.outcome import Artifact, StepState
+from workflows.resolve import resolve_step
+from workflows.spec import load_definition
+from workflows.values import JsonObject
 
 LAKE = NamedStore(serves=("s3://lake/", "minio://old"))
 IMAGES = NamedStore(serves=("s3://lake/images/",))
@@ -116,6 +124,41 @@ def test_parts_are_as_large_as_the_most_parts_of_an_object_ask_for() -> None:
     largest = 5 * 1024**4
     assert largest / part_size(largest) <= 10_000
     assert part_size(largest) % 1024**2 == 0
+
+
+def test_the_page_on_artifacts_has_the_numbers_of_the_code() -> None:
+    page = " ".join((ROOT / "docs" / "artifacts.md").read_text().split())
+    assert f"parts of {PART // 1024**2} MiB" in page
+    assert f"up to {PART // 1024**2} MiB" in page
+    assert f"up to {ALWAYS_READ // 1024**2} MB and {ALWAYS_READ_OBJECTS} objects" in page
+    assert f"at most {MAX_OBJECTS:,} objects" in page
+    assert page.count(f"page of {PAGE} objects") == 2
+
+
+def test_a_step_can_ask_how_argo_packed_an_artifact() -> None:
+    """The definition of the page, on an artifact that is packed and on one that is not."""
+    (text,) = [one for one in snippets("yaml", pages=("docs/artifacts.md",)) if "MetaWorkflow" in one.text]
+    definition = load_definition(text.text, str(text))
+    packings: list[JsonObject] = [{"archive": "tar+gzip"}, {}]
+    reasons = [
+        resolve_step(
+            ResolveStep(
+                meta_run="forms-1",
+                definition=definition,
+                step="train",
+                inputs={},
+                steps={
+                    "prepare": StepView(
+                        state=StepState.SUCCEEDED,
+                        artifacts={"dataset": Artifact(name="dataset", uri="s3://b/k", metadata=metadata)},
+                    )
+                },
+            )
+        ).skip_reason
+        for metadata in packings
+    ]
+    assert reasons[0].startswith("when is false")
+    assert reasons[1] == ""
 
 
 def test_requests_are_signed_as_the_example_of_aws() -> None:
