@@ -161,11 +161,8 @@ def test_a_step_can_ask_how_argo_packed_an_artifact() -> None:
     assert reasons[1] == ""
 
 
-def test_requests_are_signed_as_the_example_of_aws() -> None:
-    """The keys and the time of "GET Bucket (List Objects)" in AWS's page on Signature Version 4.
-
-    The signature is that of the same request with an unsigned payload, which the page does not have.
-    """
+def test_requests_are_signed_in_the_form_that_aws_describes_and_secrets_stay_out_of_sight() -> None:
+    """Whether signatures are right, the real server of the integration tests says."""
     keys = Keys("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
     now = datetime(2013, 5, 24, tzinfo=UTC)
     request = Request("GET", "examplebucket.s3.amazonaws.com", "/", {"prefix": "J", "max-keys": "2"})
