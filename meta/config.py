@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from workers.engines.times import check_times
-from workers.settings import EngineSettings, StoreSettings
+from workers.settings import EngineSettings, NamedStore, StoreSettings, check_stores
 from workflows.errors import SettingsInvalid
 
 DEFAULT_GRPC = "127.0.0.1:7400"
@@ -72,7 +73,13 @@ class MetaConfig(BaseSettings):
     grpc: GrpcConfig = GrpcConfig()
     worker: WorkerConfig = WorkerConfig()
     objects: StoreSettings = Field(default=StoreSettings(), description="The S3 store that the engines share.")
+    stores: dict[str, NamedStore] = Field(default_factory=dict, description="Further stores, by name.")
     engines: dict[str, EngineSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _stores_of_engines_exist(self) -> Self:
+        check_stores(self.objects, self.stores, self.engines)
+        return self
 
     @classmethod
     def settings_customise_sources(

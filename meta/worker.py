@@ -26,7 +26,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     client = await connect(config.temporal.address, config.temporal.namespace)
     await register_search_attributes(client)
     store = await open_store(config.store.url)
-    objects = ArtifactStore(config.objects)
+    objects = ArtifactStore(config.objects, config.stores, config.engines)
     engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
     limits = SubmitLimits(limits_of(config.engines), store.slots)
@@ -41,6 +41,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
         await end_task(reporter)
         for engine in engines.values():
             await engine.close()
+        objects.close()
         await store.close()
 
 

@@ -16,6 +16,7 @@ from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
 from workers.limits import SubmitLimits
 from workers.ports import BundleStore, Recorder
+from workers.staging import stage_artifacts
 from workers.submission import make_submission
 from workflows import resolve
 from workflows.errors import EngineRejected, EngineUnavailable
@@ -29,6 +30,8 @@ from workflows.messages import (
     ResolveStep,
     ResumeStep,
     RunSnapshot,
+    StageArtifacts,
+    StagedArtifacts,
     StepOutcome,
     SubmitStep,
     TerminateStep,
@@ -67,15 +70,22 @@ class Activities:
 
     def waits(self) -> Sequence[Callable[..., Any]]:
         """Long ones, on a task queue of their own: thousands of them must not starve a submit."""
-        return [self.wait]
+        return [self.wait, self.stage]
 
     @activity.defn(name=Activity.RESOLVE)
     async def resolve(self, message: ResolveStep) -> ResolvedStep:
-        return resolve.resolve_step(message)
+        resolved = resolve.resolve_step(message)
+        engine = message.definition.steps[message.step].engine
+        copies = [name for name, one in resolved.artifacts.items() if self.objects.needs_copy(engine, one)]
+        return resolved.model_copy(update={"copies": copies}) if copies else resolved
 
     @activity.defn(name=Activity.RESOLVE_OUTPUTS)
     async def resolve_outputs(self, message: ResolveOutputs) -> JsonObject:
         return resolve.resolve_outputs(message)
+
+    @activity.defn(name=Activity.STAGE)
+    async def stage(self, message: StageArtifacts) -> StagedArtifacts:
+        return await stage_artifacts(self.objects, message)
 
     @activity.defn(name=Activity.SUBMIT)
     async def submit(self, message: SubmitStep) -> EngineRunRef:

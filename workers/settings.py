@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -22,6 +24,7 @@ class StoreSettings(Settings):
         endpoint: URL as workers reach it; None is AWS itself.
         access_key: with `secret_key`; both None: the environment's own credentials (AWS_*, web identity).
         engine_endpoint: `host:port` as engine pods reach it, when that differs from what workers use.
+        staging: where copies of artifacts from other stores go, as `s3://bucket/prefix`; empty: none are made here.
     """
 
     endpoint: str | None = None
@@ -29,6 +32,61 @@ class StoreSettings(Settings):
     access_key: SecretStr | None = None
     secret_key: SecretStr | None = None
     engine_endpoint: str | None = None
+    staging: str = ""
+
+
+class StoreType(StrEnum):
+    """What a store speaks; its URIs start with the scheme of the same line in `SCHEMES`."""
+
+    S3 = "s3"
+    FILE = "file"
+    GCS = "gcs"
+    AZURE = "azure"
+
+
+SCHEMES = {
+    StoreType.S3: ("s3://", "minio://"),
+    StoreType.FILE: ("file://",),
+    StoreType.GCS: ("gs://",),
+    StoreType.AZURE: ("az://",),
+}
+
+
+class NamedStore(StoreSettings):
+    """A further store, `[stores.NAME]`, beside the common one.
+
+    Attributes:
+        type: what it speaks.
+        serves: beginnings of the URIs that are in it, as `s3://lake/` or `s3://raw/images/`; the longest one wins.
+        secret_name: Kubernetes secret with `accesskey` and `secretkey` that Argo's pods read it with; empty: their own
+            rights (S3 only).
+        account: of Azure; its key is `secret_key`.
+        credentials_file: Google's JSON key of a service account; None: the environment's own credentials.
+    """
+
+    type: StoreType = StoreType.S3
+    serves: tuple[str, ...] = Field(min_length=1)
+    secret_name: str = ""
+    account: str = ""
+    credentials_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _served_as_its_type(self) -> Self:
+        for beginning in (*self.serves, *([self.staging] if self.staging else [])):
+            if not beginning.startswith(SCHEMES[self.type]):
+                raise ValueError(f"{beginning!r} is no place in a store of type {self.type.value}")
+        if self.staging and not any(is_under(self.staging, beginning) for beginning in self.serves):
+            raise ValueError(f"staging {self.staging!r} is not among what the store serves")
+        return self
+
+
+def is_under(uri: str, beginning: str) -> bool:
+    """Whether a URI is a place, or under it: `s3://lake/x` is under `s3://lake`, `s3://lakes/x` is not."""
+    return f"{uri.rstrip('/')}/".startswith(f"{beginning.rstrip('/')}/")
+
+
+COMMON_STORE = "objects"
+"""Name of the store that `[objects]` describes, among those that an engine can read."""
 
 
 KFP_TOKEN_ENVIRONMENT = "KF_PIPELINES_SA_TOKEN_PATH"
@@ -76,6 +134,21 @@ class HttpSettings(Settings):
         """The file that holds the bearer token, if one does."""
         return self.token_file
 
+    stores: tuple[str, ...] = Field(
+        default=(), description="Names of the stores that its pods can read; none: the common one, `objects`."
+    )
+    copy_into: str = Field(
+        default="", description="The store that artifacts from elsewhere are copied into; empty: the first of `stores`."
+    )
+
+    @property
+    def readable_stores(self) -> tuple[str, ...]:
+        return self.stores or (COMMON_STORE,)
+
+    @property
+    def copies_store(self) -> str:
+        return self.copy_into or self.readable_stores[0]
+
 
 class ArgoSettings(HttpSettings):
     kind: Literal[EngineKind.ARGO] = EngineKind.ARGO
@@ -115,3 +188,23 @@ class KfpSettings(HttpSettings):
 
 
 EngineSettings = Annotated[ArgoSettings | KfpSettings, Field(discriminator="kind")]
+
+
+def check_stores(common: StoreSettings, stores: Mapping[str, NamedStore], engines: Mapping[str, HttpSettings]) -> None:
+    """Make sure that the names of stores fit together.
+
+    Raises:
+        ValueError: a store is called as the common one, or an engine names one that there is not.
+    """
+    if COMMON_STORE in stores:
+        raise ValueError(f"[stores.{COMMON_STORE}]: this name is the common store's; its section is [{COMMON_STORE}]")
+    for name, store in stores.items():
+        if common.staging and any(is_under(common.staging, beginning) for beginning in store.serves):
+            raise ValueError(f"staging of [{COMMON_STORE}] is in the store '{name}'")
+    known = (COMMON_STORE, *stores)
+    for name, engine in engines.items():
+        for store in (*engine.readable_stores, engine.copies_store):
+            if store not in known:
+                raise ValueError(f"[engines.{name}]: there is no store '{store}' (there are: {', '.join(known)})")
+        if engine.copies_store not in engine.readable_stores:
+            raise ValueError(f"[engines.{name}]: copy_into is '{engine.copies_store}', which is not among its stores")

@@ -25,6 +25,8 @@ from workflows.messages import (
     ResolveStep,
     ResumeStep,
     RunSnapshot,
+    StageArtifacts,
+    StagedArtifacts,
     StepOutcome,
     SubmitStep,
     TerminateStep,
@@ -120,6 +122,22 @@ async def record(snapshot: RunSnapshot) -> None:
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
         summary=f"Record that the run is {snapshot.state.value}",
+    )
+
+
+async def stage(message: StageArtifacts) -> StagedArtifacts:
+    # On the waits' queue: a copy can take hours. Cancellation waits for it, so that it has tidied up after itself.
+    names = ", ".join(message.artifacts)
+    return await workflow.execute_activity(
+        Activity.STAGE,
+        message,
+        result_type=StagedArtifacts,
+        task_queue=WAIT_TASK_QUEUE,
+        start_to_close_timeout=_FOREVER,
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=f"Copy {names} to where {message.engine} reads, for {message.step}",
     )
 
 

@@ -36,6 +36,7 @@ class Activity(StrEnum):
     TERMINATE = "terminate"
     RECORD = "record"
     RETRY_ON = "retry_on"
+    STAGE = "stage_artifacts"
 
 
 class SearchAttribute(StrEnum):
@@ -84,11 +85,13 @@ class ResolvedStep(Message):
 
     Attributes:
         skip_reason: why the step does not run; empty when it does.
+        copies: names of artifacts that the engine cannot read where they are; they are copied before the submit.
     """
 
     skip_reason: str = ""
     parameters: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    copies: list[str] = Field(default_factory=list)
 
 
 class ResolveOutputs(Message):
@@ -96,6 +99,20 @@ class ResolveOutputs(Message):
     definition: MetaWorkflow
     inputs: JsonObject
     steps: dict[str, StepView]
+
+
+class StageArtifacts(Message):
+    """Artifacts to bring to where an engine can read them."""
+
+    step: str
+    engine: str
+    artifacts: dict[str, Artifact]
+
+
+class StagedArtifacts(Message):
+    """The same artifacts, as the engine reads them."""
+
+    artifacts: dict[str, Artifact]
 
 
 class SubmitStep(Message):

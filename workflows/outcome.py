@@ -80,11 +80,13 @@ class Artifact(BaseModel):
 
     Attributes:
         uri: where it is, as `s3://bucket/key`.
-        sha256: hex digest of the bytes; None for a prefix or when it could not be read.
-        size: bytes; None when unknown.
+        sha256: hex digest of the bytes; of a prefix the digest over its sorted objects (`workers.artifacts.facts`);
+            None when it could not be read.
+        size: bytes; of a prefix the sum over its objects; None when unknown.
         type: the engine's own type (`system.Model`), empty for Argo.
         producer: `<step>` of this meta-run, empty for what came from outside.
-        metadata: what the engine recorded with it (KFP's metrics and model metadata).
+        metadata: what the engine recorded with it (KFP's metrics and model metadata); `archive` when Argo packed it.
+        etag: the store's own mark of this version of the object; None when it was not asked or gives none.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -96,6 +98,7 @@ class Artifact(BaseModel):
     type: str = ""
     producer: str = ""
     metadata: JsonObject = Field(default_factory=dict)
+    etag: str | None = None
 
 
 class Node(BaseModel):

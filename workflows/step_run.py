@@ -18,6 +18,7 @@ from workflows.messages import (
     ResolvedStep,
     ResolveStep,
     ResumeStep,
+    StageArtifacts,
     StartRun,
     StepOutcome,
     SubmitStep,
@@ -102,7 +103,7 @@ class StepRun:
             return
         timeout = self._step.timeout
         try:
-            await _within(timeout, self._attempts(resolved))
+            await _within(timeout, self._staged_attempts(resolved))
         except TimeoutError:
             assert timeout is not None
             self._end(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
@@ -120,6 +121,22 @@ class StepRun:
                 steps=self._board.views(),
             )
         )
+
+    async def _staged_attempts(self, resolved: ResolvedStep) -> None:
+        """Bring artifacts to where the engine reads them, once for all attempts, and run those."""
+        if resolved.copies:
+            wanted = {name: resolved.artifacts[name] for name in resolved.copies}
+            self._board.waiting(self._name, f"copying {', '.join(wanted)}")
+            self._changed()
+            try:
+                staged = await calls.stage(StageArtifacts(step=self._name, engine=self._step.engine, artifacts=wanted))
+            except ActivityError as error:
+                if is_cancelled_exception(error):
+                    raise asyncio.CancelledError from error
+                self._end(StepState.FAILED, _message(error))
+                return
+            resolved = resolved.model_copy(update={"artifacts": {**resolved.artifacts, **staged.artifacts}})
+        await self._attempts(resolved)
 
     async def _attempts(self, resolved: ResolvedStep) -> None:
         previous: _Attempt | None = None

@@ -48,7 +48,9 @@ class Engines:
                 from workers.artifacts import ArtifactStore
                 from workers.engines.registry import build_engines
 
-                self._built = build_engines(self._config.engines, ArtifactStore(self._config.objects))
+                config = self._config
+                objects = ArtifactStore(config.objects, config.stores, config.engines)
+                self._built = build_engines(config.engines, objects)
             return self._built
 
     async def get(self, name: str) -> Engine:

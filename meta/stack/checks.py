@@ -180,7 +180,7 @@ async def engines(config: MetaConfig) -> list[Finding]:
     """Each engine over its REST API: whether it answers, its version, and what we may do there."""
     if not config.engines:
         return [Finding("engines", Verdict.FAIL, "none configured", "name one: [engines.argo] in meta.toml")]
-    built = build_engines(config.engines, ArtifactStore(config.objects))
+    built = build_engines(config.engines, ArtifactStore(config.objects, config.stores, config.engines))
     try:
         healths = await asyncio.gather(*(engine.health() for engine in built.values()))
     finally:

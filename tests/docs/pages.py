@@ -10,7 +10,13 @@ ROOT = Path(__file__).parents[2]
 ALL = ("README.md", "CHANGELOG.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").glob("*.md")))
 """Every page, from the root of the tree."""
 
-HERE = ("README.md", "docs/real-cluster.md", "docs/retries-and-cancellation.md", "docs/architecture.md")
+HERE = (
+    "README.md",
+    "docs/real-cluster.md",
+    "docs/retries-and-cancellation.md",
+    "docs/architecture.md",
+    "docs/artifacts.md",
+)
 """Pages whose snippets are tested here; those of the others are tested beside what they describe."""
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

@@ -26,7 +26,7 @@ from meta.config import MetaConfig, load_config
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
 from workers.engines.others import ENDING
 from workers.engines.times import PATIENCE, times_of
-from workers.settings import ArgoSettings, HttpSettings, KfpSettings
+from workers.settings import ArgoSettings, HttpSettings, KfpSettings, NamedStore
 from workflows.bundle import build_bundle
 from workflows.calls import _HEARTBEAT as HEARTBEAT  # pyright: ignore[reportPrivateUsage] -- the page names it
 from workflows.messages import SUBMIT_TIMEOUT
@@ -199,7 +199,7 @@ def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
             row = next((line for line in page.splitlines() if f"`{section}.{key}`" in line), "")
             assert row, f"{section}.{key}"
             assert default_of(field) in row, f"{section}.{key}"
-    for settings in (ArgoSettings, KfpSettings):
+    for settings in (ArgoSettings, KfpSettings, NamedStore):
         for key, field in settings.model_fields.items():
             rows = [line for line in page.splitlines() if f"`{key}`" in line]
             assert rows, key

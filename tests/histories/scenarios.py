@@ -16,6 +16,8 @@ from pathlib import Path
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from tests.support.world import World, world
+from workers.artifacts import ArtifactStore
+from workers.settings import NamedStore, StoreSettings, StoreType
 from workflows.errors import EngineRunLost
 from workflows.messages import RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
@@ -26,6 +28,15 @@ ARGO = {"argo": {"manifest": "m.yaml"}}
 FAILED = Outcome(failure=FailureClass.FAILED, message="Error (exit code 1)")
 
 Scenario = Callable[[World], Awaitable[WorkflowHandle[object, RunSnapshot]]]
+LAKE = Path("/tmp/meta-workflows-lake")
+"""A store that the engine of the scenarios cannot read."""
+
+
+def two_stores() -> ArtifactStore:
+    """The lake, and a common store beside it that takes copies."""
+    LAKE.mkdir(exist_ok=True)
+    lake = NamedStore(type=StoreType.FILE, serves=(LAKE.as_uri(),))
+    return ArtifactStore(StoreSettings(staging=f"{LAKE.as_uri()}-copies/"), {"lake": lake})
 
 
 async def values_artifacts_and_a_gate(w: World) -> WorkflowHandle[object, RunSnapshot]:
@@ -119,6 +130,18 @@ async def an_expression_that_fails_its_step(w: World) -> WorkflowHandle[object, 
     )
 
 
+async def an_artifact_copied_for_its_consumer(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    model = LAKE / "model.txt"
+    model.write_text("weights")
+    made = Artifact(name="model", uri=model.as_uri())
+    w.engine.script["train"] = [Outcome(artifacts={"model": made})]
+    w.engine.script["deploy"] = [FAILED, Outcome()]
+    passed = {"model": "${{ steps.train.artifacts.model }}"}
+    return await w.start(
+        {"train": ARGO, "deploy": {**ARGO, "artifacts": passed, "retry": {"attempts": 2, "backoff": "10ms"}}}
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -134,6 +157,7 @@ SCENARIOS: dict[str, Scenario] = {
         retry_on_that_cannot_be_computed,
         lost_then_restart,
         an_expression_that_fails_its_step,
+        an_artifact_copied_for_its_consumer,
     )
 }
 
@@ -144,7 +168,7 @@ async def record(names: list[str]) -> None:
         if path.exists():
             print(f"{path.name} exists and stays as it is")
             continue
-        async with world() as w:
+        async with world(objects=two_stores()) as w:
             handle = await SCENARIOS[name](w)
             try:
                 await handle.result()

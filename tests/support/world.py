@@ -61,14 +61,21 @@ class World:
 
 
 @asynccontextmanager
-async def world(engines: Mapping[str, Engine] | None = None) -> AsyncGenerator[World]:
-    """A world of a test's own; with the given engines in place of the scripted one."""
+async def world(
+    engines: Mapping[str, Engine] | None = None, objects: ArtifactStore | None = None
+) -> AsyncGenerator[World]:
+    """A world of a test's own.
+
+    Args:
+        engines: in place of the scripted one.
+        objects: the artifact stores; None for one that does not answer.
+    """
     async with temporal_server() as client:
         await register_search_attributes(client)
         engine, store = ScriptedEngine(), MemoryStore()
         activities = Activities(
             engines=engines or {"argo": engine},
-            objects=ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
+            objects=objects or ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
             bundles=store,
             recorder=store,
         )

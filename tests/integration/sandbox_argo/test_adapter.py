@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator
 
@@ -141,3 +142,41 @@ async def test_a_deleted_run_is_lost(engine: ArgoEngine, argo: Argo) -> None:
     await asyncio.to_thread(argo.call, "DELETE", f"/workflows/argo/{ref.name}")
     outcome = await asyncio.wait_for(waiting, 20)
     assert outcome.failure is FailureClass.LOST
+
+
+async def test_a_directory_is_an_archive_by_default_and_a_prefix_where_the_manifest_says_none(
+    engine: ArgoEngine, objects: ObjectServer
+) -> None:
+    fill = "mkdir -p /tmp/packed/deep /tmp/plain/deep; echo 1 > /tmp/packed/deep/a; echo 1 > /tmp/plain/deep/a"
+    made: dict[str, object] = {"artifacts": [
+        {"name": "packed", "path": "/tmp/packed"},
+        {"name": "plain", "path": "/tmp/plain", "archive": {"none": NOTHING}},
+    ]}  # fmt: skip
+    ref = await engine.submit(
+        argo_submission(manifest=text_of(workflow("x", "main", shell("main", fill, outputs=made))))
+    )
+    outcome = await asyncio.wait_for(engine.wait(ref, Pulse()), 30)
+    assert outcome.succeeded, outcome.message
+    packed, plain = outcome.artifacts["packed"], outcome.artifacts["plain"]
+    assert packed.uri == f"s3://{BUCKET}/{ref.name}/{ref.name}/packed.tgz"
+    assert packed.metadata == {"archive": "tar+gzip"}
+    assert objects.read(packed.uri).startswith(b"\x1f\x8b")
+    assert packed.sha256 == hashlib.sha256(objects.read(packed.uri)).hexdigest()
+    assert plain.uri == f"s3://{BUCKET}/{ref.name}/{ref.name}/plain"
+    assert plain.metadata == {}
+    line = "\0".join(["deep/a", "2", hashlib.sha256(b"1\n").hexdigest()]) + "\n"
+    assert (plain.size, plain.sha256) == (2, hashlib.sha256(line.encode()).hexdigest())
+
+    read: dict[str, object] = {"artifacts": [{"name": n, "path": f"/tmp/{n}"} for n in ("packed", "plain")]}
+    both = shell("main", "cat /tmp/packed/deep/a /tmp/plain/deep/a > /tmp/sum", inputs=read, outputs={
+        "parameters": [{"name": "sum", "valueFrom": {"path": "/tmp/sum"}}],
+    })  # fmt: skip
+    arguments = {"artifacts": [{"name": "packed"}, {"name": "plain"}]}
+    given = argo_submission(
+        manifest=text_of(workflow("y", "main", both, arguments=arguments)),
+        run_key=key(attempt=2),
+        artifacts={"packed": packed, "plain": plain},
+    )
+    outcome = await asyncio.wait_for(engine.wait(await engine.submit(given), Pulse()), 30)
+    assert outcome.succeeded, outcome.message
+    assert outcome.outputs == {"sum": "1\n1"}, "Argo opens the archive by itself, and fetches the prefix as a directory"

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.integration.engines.submissions import ARGO_MANIFEST, argo_submission
+from workers.artifacts import ArtifactStore
 from workers.engines.argo.manifest import build_workflow, engine_endpoint, parse_workflow
 from workers.engines.base import Submission
 from workers.engines.json_view import child, children
-from workers.settings import ArgoSettings, StoreSettings
+from workers.settings import ArgoSettings, NamedStore, StoreSettings
 from workflows.errors import ArtifactError, BundleInvalid
 from workflows.outcome import Artifact
 from workflows.spec.models import ArgoSource
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 SETTINGS = ArgoSettings(url="http://argo")
 STORE = StoreSettings(endpoint="http://127.0.0.1:8333")
@@ -128,3 +129,39 @@ def test_a_template_or_a_cron_workflow_gives_the_workflow_it_would_make() -> Non
 def test_what_is_no_workflow_is_refused_by_the_files_name(text: str) -> None:
     with pytest.raises(BundleInvalid, match=r"f\.yaml: "):
         parse_workflow(text, "f.yaml")
+
+
+def test_an_artifact_of_a_named_store_has_that_stores_endpoint_and_secret() -> None:
+    named = {
+        "lake": NamedStore(
+            endpoint="http://lake:8333", region="eu-west-1", serves=("s3://lake/",), secret_name="lake-keys"
+        ),
+        "own": NamedStore(endpoint="https://own", serves=("s3://own/",)),
+    }
+    stores = ArtifactStore(STORE, named)
+
+    def passed(uri: str) -> JsonValue:
+        given = argo_submission(artifacts={"data": Artifact(name="data", uri=uri)})
+        workflow = build_workflow(given, SETTINGS, stores)
+        artifacts = children(workflow, "spec", "arguments", "artifacts")
+        return child(next(one for one in artifacts if one["name"] == "data"), "s3")
+
+    assert passed("s3://lake/x") == {
+        "bucket": "lake",
+        "key": "x",
+        "endpoint": "lake:8333",
+        "insecure": True,
+        "region": "eu-west-1",
+        "accessKeySecret": {"name": "lake-keys", "key": "accesskey"},
+        "secretKeySecret": {"name": "lake-keys", "key": "secretkey"},
+    }
+    own = passed("s3://own/x")
+    assert own == {
+        "bucket": "own",
+        "key": "x",
+        "endpoint": "own",
+        "insecure": False,
+        "region": "us-east-1",
+        "useSDKCreds": True,
+    }
+    assert passed("s3://common/x") == {"bucket": "common", "key": "x"}

@@ -45,6 +45,9 @@ NODES: JsonObject = {
                 {"name": "main-logs", "s3": {"key": "k/main.log"}},
                 {"name": "inline", "raw": {"data": "x"}},
                 {"name": "google", "gcs": {"bucket": "g", "key": "k"}},
+                {"name": "azure", "azure": {"endpoint": "https://a", "container": "c", "blob": "k"}},
+                {"name": "web", "http": {"url": "https://h/x"}},
+                {"name": "ali", "oss": {"key": "k"}},
             ],
         },
     },
@@ -67,7 +70,51 @@ def test_artifacts_have_the_bucket_of_the_repository_unless_they_name_one() -> N
         OutputArtifact("data", "s3://bucket/k/data"),
         OutputArtifact("there", "s3://other/k/there"),
         OutputArtifact("google", "gs://g/k"),
+        OutputArtifact("azure", "az://c/k"),
+        OutputArtifact("web", "https://h/x"),
+        OutputArtifact("ali", "oss:///k"),
     ]
+
+
+def test_a_key_has_the_bucket_of_its_templates_archive_location_where_that_is_complete() -> None:
+    def made(node: JsonObject, **rest: object) -> list[OutputArtifact]:
+        leaf = {"type": "Pod", "outputs": {"artifacts": [{"name": "data", "s3": {"key": "k/data"}}]}, **node}
+        root = {"type": "DAG", "outputs": {"artifacts": [{"name": "data", "s3": {"key": "k/data"}}]}}
+        repository = {"artifactRepository": {"s3": {"bucket": "repository", "endpoint": "h"}}}
+        status = {"nodes": {"wf": root, "wf-1": leaf}, "artifactRepositoryRef": repository, **rest}
+        templates = [
+            {"name": "own", "archiveLocation": {"s3": {"bucket": "own", "endpoint": "h", "key": "k"}}},
+            {"name": "half", "archiveLocation": {"s3": {"bucket": "half", "key": "k"}}},
+        ]
+        whole: JsonObject = {"metadata": {"name": "wf"}, "spec": {"templates": templates}, "status": status}  # pyright: ignore[reportAssignmentType] -- JSON by the test
+        return read_artifacts(whole)
+
+    stored = {
+        "namespaced/shared/leaf": {"archiveLocation": {"s3": {"bucket": "shared", "endpoint": "h", "key": "k"}}},
+        "cluster/all/leaf": {"archiveLocation": {"s3": {"bucket": "all", "endpoint": "h", "key": "k"}}},
+    }
+    assert made({"templateName": "own"}) == [OutputArtifact("data", "s3://own/k/data")]
+    assert made({"templateName": "half"}) == [OutputArtifact("data", "s3://repository/k/data")]
+    assert made({"templateName": "other"}) == [OutputArtifact("data", "s3://repository/k/data")]
+    shared: JsonObject = {"templateName": "leaf", "templateScope": "namespaced/shared"}
+    assert made(shared, storedTemplates=stored) == [OutputArtifact("data", "s3://shared/k/data")]
+    referred: JsonObject = {"templateRef": {"name": "all", "template": "leaf", "clusterScope": True}}
+    assert made(referred, storedTemplates=stored) == [OutputArtifact("data", "s3://all/k/data")]
+    nothing = {"artifactRepositoryRef": {"configMap": "artifact-repositories"}}
+    assert made({"templateName": "other"}, **nothing) == [OutputArtifact("data", "s3:///k/data")]
+
+
+def test_an_artifact_says_how_argo_packed_it() -> None:
+    def packed(**fields: object) -> JsonObject:
+        artifact = {"name": "data", "s3": {"bucket": "b", "key": "k"}, **fields}
+        (found,) = read_artifacts(workflow(outputs={"artifacts": [artifact]}, nodes={}))
+        return found.metadata
+
+    assert packed(path="/tmp/data") == {"archive": "tar+gzip"}
+    assert packed(path="/tmp/data", archive={"tar": {"compressionLevel": 9}}) == {"archive": "tar+gzip"}
+    assert packed(path="/tmp/data", archive={"zip": {}}) == {"archive": "zip"}
+    assert packed(path="/tmp/data", archive={"none": {}}) == {}
+    assert packed() == {}, "what no pod has written was not packed"
 
 
 def test_nodes_keep_times_exit_codes_and_who_holds_them() -> None:

@@ -148,7 +148,7 @@ class ArgoEngine:
         """The Workflow of a submission, checked against what the templates on the server declare."""
         cron = await self._cron_workflow(submission.source)
         template = await self._template(template_reference(submission, cron))
-        return build_workflow(submission, self._settings, self._objects.settings, template, cron)
+        return build_workflow(submission, self._settings, self._objects, template, cron)
 
     async def _cron_workflow(self, source: object) -> JsonObject | None:
         """The CronWorkflow that a source names; the Workflow is made of it, so it must be readable."""
@@ -211,7 +211,10 @@ class ArgoEngine:
 
     async def _artifacts(self, workflow: JsonObject) -> dict[str, Artifact]:
         found = await asyncio.gather(
-            *(self._objects.describe(item.name, item.uri) for item in reading.read_artifacts(workflow))
+            *(
+                self._objects.describe(item.name, item.uri, metadata=item.metadata)
+                for item in reading.read_artifacts(workflow)
+            )
         )
         return {artifact.name: artifact for artifact in found}
 

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from workers.artifacts import parse_uri
+from workers.artifacts import ArtifactStore, parse_uri
 from workers.engines.argo.arguments import check_arguments, declared_arguments, merge, names_of
 from workers.engines.base import Submission
 from workers.engines.json_view import child, children, text
-from workers.settings import ArgoSettings, StoreSettings
+from workers.settings import ArgoSettings, NamedStore, StoreSettings, StoreType
 from workflows.errors import ArtifactError, BundleInvalid
 from workflows.manifests import argo_text, engine_name
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
@@ -80,7 +80,7 @@ def template_reference(submission: Submission, cron: JsonObject | None = None) -
 def build_workflow(
     submission: Submission,
     settings: ArgoSettings,
-    store: StoreSettings,
+    store: StoreSettings | ArtifactStore,
     template: JsonObject | None = None,
     cron: JsonObject | None = None,
 ) -> JsonObject:
@@ -89,7 +89,7 @@ def build_workflow(
     Args:
         submission: what to run; its source is an `ArgoSource`.
         settings: the engine's: service account, labels, credentials of artifacts.
-        store: where artifacts are, as engine pods reach it.
+        store: where artifacts are, as engine pods reach it: the common store, or all there are.
         template: that `template_reference` names, for what it declares; None when it is not known.
         cron: the CronWorkflow that the source names, if it names one.
 
@@ -193,28 +193,33 @@ _LOCATIONS = ("s3", "gcs", "oss", "azure", "http", "git", "hdfs", "raw", "artifa
 """Keys of an Argo artifact that say where it is; the one that is passed replaces them."""
 
 
-def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings) -> JsonObject:
+def _location(artifact: Artifact, settings: ArgoSettings, store: StoreSettings | ArtifactStore) -> JsonObject:
     """Where Argo's executor finds an artifact.
 
     Without endpoint and credentials Argo takes those, and the bucket, of its artifact repository
-    (`ArtifactLocation.Relocate`); with them the artifact can be in any bucket.
+    (`ArtifactLocation.Relocate`); with them the artifact can be in any bucket. What is in a store with a name of its
+    own always has an endpoint, and the pods' own rights (`useSDKCreds`) when no secret is named for it.
     """
     place = parse_uri(artifact.uri)
-    if place.scheme != "s3":
+    if place.scheme is not StoreType.S3:
         raise ArtifactError(
             f"artifact '{artifact.name}' at {artifact.uri} cannot be passed to Argo Workflows",
-            hint="put it into the S3 store that both engines read",
+            hint="put it into an S3 store that it reads; from stores that are not among `stores` of the engine in "
+            "meta.toml artifacts are copied to where `copy_into` says",
         )
+    of = store if isinstance(store, StoreSettings) else store.settings_of(artifact.uri)
     location: JsonObject = {"bucket": place.bucket, "key": place.key}
-    if settings.secret_name:
-        endpoint, insecure = engine_endpoint(store)
+    secret = of.secret_name if isinstance(of, NamedStore) else settings.secret_name
+    if secret or isinstance(of, NamedStore):
+        endpoint, insecure = engine_endpoint(of)
+        location |= {"endpoint": endpoint, "insecure": insecure, "region": of.region}
+    if secret:
         location |= {
-            "endpoint": endpoint,
-            "insecure": insecure,
-            "region": store.region,
-            "accessKeySecret": {"name": settings.secret_name, "key": "accesskey"},
-            "secretKeySecret": {"name": settings.secret_name, "key": "secretkey"},
+            "accessKeySecret": {"name": secret, "key": "accesskey"},
+            "secretKeySecret": {"name": secret, "key": "secretkey"},
         }
+    elif isinstance(of, NamedStore):
+        location["useSDKCreds"] = True
     return location
 
 

@@ -6,11 +6,11 @@ Status fields: `pkg/apis/workflow/v1alpha1/workflow_types.go` (WorkflowStatus, N
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from workers.artifacts import s3_uri
+from workers.engines.argo.locations import ARCHIVE, locate, packing
 from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text, texts
 from workflows.outcome import MAX_FAILED_NODES, FailureClass, Node, Outcome, failed_node
@@ -37,6 +37,7 @@ class OutputArtifact:
 
     name: str
     uri: str
+    metadata: JsonObject = field(default_factory=dict[str, JsonValue])
 
 
 def phase(workflow: JsonObject) -> str:
@@ -104,14 +105,14 @@ def read_artifacts(workflow: JsonObject) -> list[OutputArtifact]:
 
     Log files that the controller archives beside them are left out, and so is what is in no object store.
     """
-    repository = child(workflow, "status", "artifactRepositoryRef", "artifactRepository")
     found: dict[str, OutputArtifact] = {}
     for source in _sources(workflow):
         for artifact in children(source, "artifacts"):
             name = text(artifact, "name")
-            uri = _uri(artifact, repository)
+            uri = locate(artifact, workflow)
             if uri and not (name.endswith("-logs") and uri.endswith(".log")):
-                found.setdefault(name, OutputArtifact(name, uri))
+                packed = packing(artifact)
+                found.setdefault(name, OutputArtifact(name, uri, {ARCHIVE: packed} if packed else {}))
     return list(found.values())
 
 
@@ -154,17 +155,6 @@ def _sources(workflow: JsonObject) -> list[JsonObject]:
     if text(root, "type") == "Retry" and (tries := texts(root, "children")):
         sources.append(child(statuses.get(tries[-1], {}), "outputs"))
     return sources
-
-
-def _uri(artifact: JsonObject, repository: JsonObject) -> str:
-    """Address of an artifact; the controller writes the key alone when the bucket is the repository's."""
-    for kind, scheme in (("s3", "s3"), ("gcs", "gs")):
-        location = child(artifact, kind)
-        key = text(location, "key")
-        bucket = text(location, "bucket") or text(repository, kind, "bucket")
-        if key and bucket:
-            return s3_uri(bucket, key) if scheme == "s3" else f"{scheme}://{bucket}/{key}"
-    return ""
 
 
 def _exit_code(node: JsonObject) -> int | None:
