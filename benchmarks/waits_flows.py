@@ -8,7 +8,8 @@ from datetime import timedelta
 from temporalio import workflow
 
 from workflows import calls
-from workflows.messages import SubmitStep, WaitStep
+from workflows.messages import TASK_QUEUE, Activity, SubmitStep, WaitStep
+from workflows.outcome import EngineRunRef
 
 PLAIN_QUEUE = "benchmark-plain"
 
@@ -28,7 +29,13 @@ class SubmitAndWait:
 
     @workflow.run
     async def run(self, message: SubmitStep) -> None:
-        ref = await calls.submit(message, "engine")
+        ref = await workflow.execute_activity(
+            Activity.SUBMIT,
+            message,
+            task_queue=TASK_QUEUE,  # this workflow has one of its own
+            result_type=EngineRunRef,
+            start_to_close_timeout=timedelta(seconds=120),
+        )
         await calls.wait(WaitStep(definition_name=message.definition_name, key=message.key, ref=ref))
 
 
