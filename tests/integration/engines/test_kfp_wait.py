@@ -83,7 +83,7 @@ async def test_a_wait_ends_when_the_list_shows_the_end(engine: KfpEngine, stub: 
 async def requests_of_ten_ticks(count: int) -> tuple[int, int]:
     """Lists and reads while so many runs are waited for and none ends."""
     async with KfpStub(duration=None) as stub:
-        engine = engine_at(stub, poll=0.05, poll_slowest=0.05, resync=3600.0)
+        engine = engine_at(stub, poll=0.05, poll_slowest=0.05, resync=3600.0, settle_delay=600.0)
         first = await engine.submit(kfp_submission(PLAIN))
         run = stub.runs[first.uid]
         refs = [first] + [first.model_copy(update={"uid": stub.add_run(run)}) for _ in range(count - 1)]

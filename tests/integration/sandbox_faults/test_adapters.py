@@ -328,7 +328,7 @@ async def test_an_outcome_does_without_a_log_that_the_server_does_not_give(
     argo: Client, argo_engine: ArgoEngine
 ) -> None:
     argo.faults("unavailable:verb=log")
-    outcome = await outcome_of(argo_engine, await argo_engine.submit(argo_step("silent", "echo x; exit 3")))
+    outcome = await outcome_of(argo_engine, await argo_engine.submit(argo_step("speechless", "echo x; exit 3")))
     assert [(node.exit_code, node.log) for node in outcome.failed_nodes] == [(3, [])]
     assert argo.fired() == [1]
 

@@ -141,10 +141,10 @@ def test_an_artifact_of_a_named_store_has_that_stores_endpoint_and_secret() -> N
     stores = ArtifactStore(STORE, named)
 
     def passed(uri: str) -> JsonValue:
-        given = argo_submission(artifacts={"data": Artifact(name="data", uri=uri)})
+        given = argo_submission(artifacts={"data_set": Artifact(name="data_set", uri=uri)})
         workflow = build_workflow(given, SETTINGS, stores)
         artifacts = children(workflow, "spec", "arguments", "artifacts")
-        return child(next(one for one in artifacts if one["name"] == "data"), "s3")
+        return child(next(one for one in artifacts if one["name"] == "data-set"), "s3")
 
     assert passed("s3://lake/x") == {
         "bucket": "lake",
