@@ -109,6 +109,27 @@ async def test_requests_do_not_grow_with_the_number_of_waits() -> None:
     assert abs(few[0] - many[0]) <= 2
 
 
+async def test_the_looks_beside_many_runs_share_their_lists(stub: KfpStub) -> None:
+    engine = engine_at(stub, poll=3600.0, poll_slowest=3600.0, resync=3600.0, settle_delay=1.0)
+    first = await engine.submit(kfp_submission(PLAIN))
+    run = stub.runs[first.uid]
+    refs = [
+        first.model_copy(update={"uid": stub.add_run({**run, "display_name": f"r{n}"}), "name": f"r{n}"})
+        for n in range(150)
+    ]
+    lists, reads = stub.requests["list"], stub.requests["get"]
+    tasks = [asyncio.create_task(engine.wait(ref, Pulse())) for ref in (first, *refs)]
+    await eventually(lambda: stub.requests["get"] >= reads + len(tasks), "all waits have looked", timeout=60)
+    late = stub.add_run(run)
+    await eventually(lambda: stub.state(late) == "FAILED", "the second run of the key is ended", timeout=60)
+    assert stub.state(first.uid) == "RUNNING"
+    assert stub.requests["list"] - lists <= 10, "two pages of names, and the looks that see the second run ended"
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await engine.close()
+
+
 async def test_many_waits_end_with_one_read_each(engine: KfpEngine, stub: KfpStub) -> None:
     refs = [await engine.submit(kfp_submission(PLAIN, run_key=key("train", n))) for n in range(1, 21)]
     tasks = [asyncio.create_task(engine.wait(ref, Pulse())) for ref in refs]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from workers.engines.base import Submission
 from workers.engines.fencing import Fence, Try
 from workers.engines.json_view import text
 from workers.engines.kfp import outcome as reading
-from workers.engines.kfp.client import KfpClient
+from workers.engines.kfp.client import KfpClient, one_of
 from workers.engines.kfp.identity import identity_of
 from workers.engines.others import Other, Others
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected, ApiUnavailable
@@ -69,9 +69,22 @@ class KfpAdopter:
         """
         await self.others.end_all(ref, lambda: self._beside(ref))
 
+    async def with_others(self, refs: Sequence[EngineRunRef]) -> list[EngineRunRef]:
+        """Those of some adopted runs, at most a page of them, that have others beside them; one list for all.
+
+        Raises:
+            EngineUnavailable: the server does not answer.
+        """
+        named: dict[str, list[JsonObject]] = {}
+        async for run in self._client.runs(filter=one_of("display_name", list({ref.name for ref in refs}))):
+            named.setdefault(text(run, "display_name"), []).append(run)
+        return [ref for ref in refs if self._others_in(ref, named.get(ref.name, []))]
+
     async def _beside(self, ref: EngineRunRef) -> list[Other]:
+        return self._others_in(ref, await self._client.runs_named(ref.name))
+
+    def _others_in(self, ref: EngineRunRef, named: Sequence[JsonObject]) -> list[Other]:
         """Runs beside an adopted one that have not ended; what does not carry the key of its name is not ours."""
-        named = await self._client.runs_named(ref.name)
         return [
             Other(key, self._ref(run), told=reading.state(run) == _CANCELING)
             for run in named

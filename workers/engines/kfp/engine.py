@@ -21,6 +21,7 @@ from workers.engines.kfp.checking import check_kfp
 from workers.engines.kfp.client import KfpClient
 from workers.engines.kfp.identity import describe, identity_of
 from workers.engines.kfp.ir import Pipeline, check_complete, parse_package, pipeline_of_api, runtime_parameters
+from workers.engines.kfp.late import LateLooks
 from workers.engines.kfp.metadata import MetadataReader
 from workers.engines.kfp.results import ResultReader
 from workers.engines.kfp.watcher import KfpWatcher
@@ -31,7 +32,7 @@ from workers.engines.waiting import until_read, wait_until_ended
 from workers.http import CONFLICT, NOT_FOUND, ApiRejected
 from workers.ports import Keeper
 from workers.settings import KfpSettings
-from workflows.errors import EngineError, EngineRejected, EngineRunLost
+from workflows.errors import EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
 from workflows.spec.models import KfpSource
@@ -67,6 +68,7 @@ class KfpEngine:
         self._terminated: OrderedDict[str, None] = OrderedDict()
         self._fence = Fence(name, keeper or LocalKeeper(), times_of(settings))
         self._adopter = KfpAdopter(self._client, self._fence, self._run_body, self._ref)
+        self._late = LateLooks(self._adopter, settings.settle_delay)
 
     @property
     def circuit(self) -> CircuitView:
@@ -111,12 +113,8 @@ class KfpEngine:
     async def wait(self, ref: EngineRunRef, alive: Callable[[], None]) -> Outcome:
         """See `Engine.wait`. A second run of the key can show late: the name is looked up twice meanwhile."""
         registered = self._watcher.register(ref.uid, ref.name)
-        settled = asyncio.create_task(self._after_settling(ref), name=f"look-beside-{ref.uid}")
-        try:
+        with self._late.register(ref):
             outcome = await wait_until_ended(lambda: self._look(ref), self._watcher, registered, alive)
-        finally:
-            settled.cancel()
-            await asyncio.wait({settled})
         await until_read(lambda: self._adopter.end_others(ref), alive)
         return outcome
 
@@ -167,6 +165,7 @@ class KfpEngine:
     async def close(self) -> None:
         """See `Engine.close`."""
         await self._watcher.stop()
+        await self._late.stop()
         self._client.close()
         if self._metadata is not None:
             await self._metadata.close()
@@ -236,14 +235,6 @@ class KfpEngine:
                 found = await self._client.experiment(name)  # somebody else has just made it
         self._experiments[name] = found
         return found
-
-    async def _after_settling(self, ref: EngineRunRef) -> None:
-        """Look beside a run when a request that was on its way at its adoption must have been carried out."""
-        await asyncio.sleep(self._settings.settle_delay)
-        try:
-            await self._adopter.end_others(ref)
-        except EngineError as error:
-            log.info("engine '%s': it is looked at the end of the wait again: %s", self.name, error.message)
 
     async def _current(self, ref: EngineRunRef) -> JsonObject:
         found = await self._client.run(ref.uid)
