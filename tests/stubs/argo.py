@@ -14,7 +14,6 @@ import json
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import cast
@@ -24,59 +23,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from tests.stubs.argo_faults import ArgoFaults
 from tests.stubs.creates import CreateScript
+from tests.stubs.fields import project
 from tests.stubs.server import ServedApp, ServerTls
-from workers.engines.json_view import child, children, text
+from workers.engines.json_view import child, text
 from workflows.values import JsonObject, JsonValue
 
 Handler = Callable[[Request], Coroutine[None, None, Response]]
 
 ENDED = ("Succeeded", "Failed", "Error")
-
-
-@dataclass(slots=True)
-class ArgoFaults:
-    """How many of the next requests go wrong, and how.
-
-    Attributes:
-        lost_creates: the workflow is created, the answer never comes.
-        refused_creates: nothing is created, the answer never comes.
-        quota_conflicts: nothing is created, the answer is 409, as some quota refusals are.
-        bursts: any request is answered `burst_status`, 503 unless told otherwise.
-        retry_after: the seconds in the `Retry-After` of these answers; empty: none.
-        stale_watches: a watch is answered `stale_status`, too old resource version.
-        delete_at_end: workflows are deleted the moment they end.
-        archive: deleted workflows can still be read by uid; False: there is no archive at all.
-        archive_by_name: reading by name finds them too, as in servers from 3.5 on.
-        lost_retries: the retry takes effect, the answer never comes.
-        refused_retries: the retry is answered 400, as for a workflow whose template cannot be retried.
-        refused_ends: a stop or terminate is answered 403.
-        silent_logs: a log stream says nothing for so many seconds.
-        retry_conflicts: the retry is answered 409, as when the controller writes at the same moment.
-        slow_lists: every list takes so many seconds, as with a big archive.
-        forbid_terminate: a terminate is answered 403, as without the right to it.
-        hang: seconds until a lost answer's connection is given up.
-    """
-
-    lost_creates: int = 0
-    refused_creates: int = 0
-    quota_conflicts: int = 0
-    bursts: int = 0
-    burst_status: int = 503
-    retry_after: str = ""
-    stale_watches: int = 0
-    stale_status: int = 400
-    delete_at_end: bool = False
-    archive: bool = False
-    archive_by_name: bool = False
-    lost_retries: int = 0
-    refused_retries: int = 0
-    refused_ends: int = 0
-    silent_logs: float = 0.0
-    retry_conflicts: int = 0
-    slow_lists: float = 0.0
-    forbid_terminate: bool = False
-    hang: float = 6.0
 
 
 class ArgoStub:
@@ -350,8 +306,6 @@ class ArgoStub:
         workflow = self.workflows.get(name)
         if workflow is None:
             return _error(404, 5, f'workflows.argoproj.io "{name}" not found')
-        if self.faults.forbid_terminate:
-            return _error(403, 7, f'you may not terminate "{name}"')
         if text(workflow, "status", "phase") in ENDED:
             return _error(500, 13, f'cannot shutdown a completed workflow: workflow: "{name}"')
         if self.faults.refused_ends > 0:
@@ -495,31 +449,6 @@ class ArgoStub:
     def _cut(self) -> None:
         for queue in list(self._open):
             queue.put_nowait(None)
-
-
-def project(value: JsonObject, fields: str) -> JsonObject:
-    """Keep the fields of a comma-separated list of paths; a path goes through lists."""
-    if not fields:
-        return value
-    kept: JsonObject = {}
-    for path in fields.split(","):
-        _keep(value, kept, path.split("."))
-    return kept
-
-
-def _keep(source: JsonObject, target: JsonObject, path: list[str]) -> None:
-    head, *rest = path
-    if head not in source:
-        return
-    found = source[head]
-    if not rest:
-        target[head] = found
-    elif isinstance(found, dict):
-        _keep(found, cast("JsonObject", target.setdefault(head, {})), rest)
-    elif isinstance(found, list):
-        items = cast("list[JsonObject]", target.setdefault(head, [{} for _ in found]))
-        for item, kept in zip(children(source, head), items, strict=True):
-            _keep(item, kept, rest)
 
 
 def _selector(given: str) -> dict[str, str]:

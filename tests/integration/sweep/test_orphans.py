@@ -118,11 +118,11 @@ async def test_an_engine_that_is_down_does_not_hide_the_others(rig: Rig, meta: M
 async def test_a_run_that_does_not_end_is_said_with_the_reason(rig: Rig, meta: Meta) -> None:
     await rig.start()
     stray(rig, "stray", "nightly-7/one/0/1")
-    rig.argo.faults.forbid_terminate = True
+    rig.argo.faults.refused_ends = 1000
     code, out, _ = await meta("orphans", "--terminate", "--yes")
     assert code == 1
     assert "1/1 stray: not ended: engine 'argo'" in out
-    assert "may not terminate" in out
+    assert "cannot patch resource" in out
     assert "0 engine runs ended, 1 not" in out
     assert rig.argo.phase("stray") == "Running"
 
