@@ -34,10 +34,74 @@ class TemporalConfig(_Section):
 
 
 class NatsConfig(_Section):
-    """Where NATS is; an empty URL switches events off."""
+    """Where NATS is, and who we are there; an empty URL switches events off.
+
+    Attributes:
+        url: `nats://host:4222`, `tls://host:4222`; several with commas between.
+        token: or `user` with `password`, or one of the files.
+        credentials_file: of a user: JWT and seed, as `nsc generate creds` writes it.
+        nkey_file: holds the seed of an NKey.
+        tls_ca_file: certificates to trust in place of the system's.
+        tls_cert_file: with `tls_key_file`: our own certificate.
+        tls_hostname: name in the server's certificate, when it is not the URL's.
+        max_event: largest message that starts a run, in bytes; a larger one is put aside unread.
+        stream_max_age: seconds that messages stay in streams that the service makes; 0: for ever.
+        stream_replicas: copies of the streams that the service makes, in a cluster.
+    """
 
     url: str = ""
     token: SecretStr | None = None
+    user: str = ""
+    password: SecretStr | None = None
+    credentials_file: Path | None = None
+    nkey_file: Path | None = None
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_hostname: str = ""
+    max_event: int = Field(default=1 << 20, ge=1024, le=64 << 20)
+    stream_max_age: float = Field(default=7 * 24 * 3600.0, ge=0)
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+
+
+class BridgedPipeline(_Section):
+    """A name that clients of the bridge use, and the meta-workflow that it starts.
+
+    Attributes:
+        workflow: a published name.
+        engine: what statuses say in `engine`; empty: the engine of the step that runs, or ran last.
+        inputs: input to parameter, where their names differ; `source-url` is input `source_url` by itself.
+    """
+
+    workflow: str
+    engine: str = ""
+    inputs: dict[str, str] = Field(default_factory=dict)
+
+
+class BridgeConfig(_Section):
+    """Serves clients of a pipeline bridge on core NATS; see docs/bridge.md.
+
+    Attributes:
+        subject: where requests come.
+        status: where statuses go; `{request_id}` is put in.
+        queue: queue group, which several services share.
+        stream: keeps requests while no service runs; it is made when it is missing and no stream has the subject.
+        catch_up: False: what is sent while no service runs is lost, as core NATS does.
+        pipelines: the catalogue: name to meta-workflow. A name alone stands for `{workflow = name}`.
+    """
+
+    subject: str = "ai.pipeline.trigger"
+    status: str = "ai.pipeline.status.{request_id}"
+    queue: str = "meta-bridge"
+    stream: str = "META_BRIDGE"
+    catch_up: bool = True
+    pipelines: dict[str, BridgedPipeline | str] = Field(default_factory=dict)
+
+
+class TriggersConfig(_Section):
+    """Triggers that belong to no definition."""
+
+    bridge: BridgeConfig | None = None
 
 
 class DatabaseConfig(_Section):
@@ -69,6 +133,7 @@ class MetaConfig(BaseSettings):
 
     temporal: TemporalConfig = TemporalConfig()
     nats: NatsConfig = NatsConfig()
+    triggers: TriggersConfig = TriggersConfig()
     store: DatabaseConfig = DatabaseConfig()
     grpc: GrpcConfig = GrpcConfig()
     worker: WorkerConfig = WorkerConfig()

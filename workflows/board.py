@@ -40,6 +40,7 @@ class Board:
             trigger=start.trigger,
             temporal_run_id=temporal_run_id,
             inputs=start.inputs,
+            trace=start.trace,
             started_at=now,
         )
 

@@ -59,7 +59,10 @@ class StartRun(Message):
     bundle_digest: str
     inputs: JsonObject = Field(default_factory=dict)
     request_id: str = ""
-    trigger: str = Field(default="api", description="What started it: api, nats.")
+    trigger: str = Field(default="api", description="What started it: api, nats, bridge.")
+    trace: dict[str, str] = Field(
+        default_factory=dict, description="W3C trace context of the cause: traceparent, tracestate, baggage."
+    )
 
 
 class StepView(Message):
@@ -251,6 +254,7 @@ class RunSnapshot(Message):
     steps: list[StepSnapshot] = Field(default_factory=list[StepSnapshot])
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    trace: dict[str, str] = Field(default_factory=dict, description="W3C trace context of the run's cause.")
     temporal_namespace: str = Field(default="", description="Id of the Temporal namespace; written by the service.")
 
 

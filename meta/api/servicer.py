@@ -11,13 +11,13 @@ from grpc import aio
 from meta.api import convert
 from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
+from meta.api.events import EventCalls
 from meta.api.feed import RunFeed
 from meta.api.orphan_messages import to_update
 from meta.api.orphans import OrphanFinder
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
-from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
 from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
 from meta.store.circuits import WorkerCircuit
@@ -30,7 +30,7 @@ _Context = aio.ServicerContext[Message, Message]
 DEFAULT_PAGE, MAX_PAGE = 50, 500
 
 
-class MetaServicer(MetaServiceServicer):
+class MetaServicer(EventCalls):
     """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status."""
 
     def __init__(

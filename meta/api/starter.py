@@ -6,6 +6,7 @@ import hashlib
 import logging
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -48,7 +49,15 @@ class Starter:
         self._temporal = temporal
 
     async def start(
-        self, *, workflow: str = "", bundle_digest: str = "", inputs: JsonObject, request_id: str = "", trigger: str
+        self,
+        *,
+        workflow: str = "",
+        bundle_digest: str = "",
+        inputs: JsonObject,
+        request_id: str = "",
+        trigger: str,
+        asked: str = "",
+        trace: Mapping[str, str] | None = None,
     ) -> Started:
         """Start a run, or find the one that this request started.
 
@@ -57,7 +66,10 @@ class Starter:
             bundle_digest: a stored bundle.
             inputs: as given; defaults are filled in here.
             request_id: identity of the request; empty starts a new run each time.
-            trigger: what asks: `api`, `nats`.
+            trigger: what asks: `api`, `nats`, `bridge`.
+            asked: digest of what is asked for, which a repeat of the request must share; by default the inputs'. For a
+                message that of its data: the expressions that make inputs of it may change between two deliveries.
+            trace: W3C trace context of the cause.
 
         Raises:
             NotFound: no such workflow or bundle.
@@ -70,7 +82,7 @@ class Starter:
         if len(request_id) > MAX_REQUEST_ID:
             raise InvalidInput(f"the request id has more than {MAX_REQUEST_ID} characters", hint="use a shorter one")
         by_name = bool(workflow)
-        inputs_digest = digest_of(canonical_json(inputs))
+        inputs_digest = asked or digest_of(canonical_json(inputs))
         if by_name and request_id:
             # before the newest version is looked up: what was published since must not change an earlier request
             memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
@@ -94,6 +106,7 @@ class Starter:
             inputs=check_inputs(definition, inputs),
             request_id=request_id,
             trigger=trigger,
+            trace=dict(trace or {}),
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))
@@ -168,6 +181,7 @@ def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
         bundle_digest=argument.bundle_digest,
         request_id=argument.request_id,
         trigger=argument.trigger,
+        trace=argument.trace,
         inputs=argument.inputs,
         steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
         started_at=datetime.now(UTC),

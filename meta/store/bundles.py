@@ -80,7 +80,7 @@ class Workflows:
             definition = MetaWorkflow.model_validate(bundle.definition)
             while True:
                 newest = await self._newest_row(session, bundle.workflow)
-                if newest is not None and newest.bundle_digest == digest:
+                if newest is not None and newest.bundle_digest == digest and newest.removed_at is None:
                     break
                 version = {
                     "name": bundle.workflow,
@@ -113,18 +113,34 @@ class Workflows:
             raise NotFound(f"no workflow {name!r} is published", hint=hint)
         return found[0]
 
+    async def remove(self, name: str) -> None:
+        """Take a name back: nothing starts by it any more, and its triggers end. Its runs and bundles stay.
+
+        Raises:
+            NotFound: nothing is published under the name.
+        """
+        await self.newest(name)
+        async with self._database.write() as session:
+            rows = await session.exec(
+                select(DefinitionRow).where(DefinitionRow.name == name, col(DefinitionRow.removed_at).is_(None))
+            )
+            for row in rows.all():
+                row.removed_at = datetime.now(UTC)
+
     async def list(self) -> list[PublishedWorkflow]:
         """The newest version of every name, by name."""
         return await self._list(None)
 
     async def _names(self) -> list[str]:
         async with self._database.read() as session:
-            return list((await session.exec(select(DefinitionRow.name).distinct())).all())
+            present = select(DefinitionRow.name).where(col(DefinitionRow.removed_at).is_(None)).distinct()
+            return list((await session.exec(present)).all())
 
     async def _list(self, name: str | None) -> list[PublishedWorkflow]:
         newest = select(DefinitionRow.name, func.max(DefinitionRow.version).label("version")).group_by(
             DefinitionRow.name
         )
+        newest = newest.where(col(DefinitionRow.removed_at).is_(None))
         if name is not None:
             newest = newest.where(DefinitionRow.name == name)
         wanted = newest.subquery()

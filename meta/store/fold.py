@@ -29,6 +29,7 @@ _RUN_FILLED = (
     "inputs",
     "started_at",
     "temporal_namespace",
+    "trace",
 )
 
 

@@ -31,7 +31,10 @@ class BundleRow(SQLModel, table=True):
 
 
 class DefinitionRow(SQLModel, table=True):
-    """A published version of a meta-workflow. The newest version of a name is what starts by name run."""
+    """A published version of a meta-workflow. The newest version of a name is what starts by name run.
+
+    A removed name keeps its rows, so that versions count on when it comes again.
+    """
 
     __tablename__: ClassVar[str] = "definitions"  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -40,6 +43,7 @@ class DefinitionRow(SQLModel, table=True):
     description: str = Field(sa_type=Text)
     bundle_digest: str = Field(foreign_key="bundles.digest")
     published_at: datetime = Field(sa_type=UtcDateTime)
+    removed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
 
 class RunRow(SQLModel, table=True):
@@ -187,21 +191,6 @@ class ArtifactEdgeRow(SQLModel, table=True):
     input: str = Field(primary_key=True)
     producer: str
     artifact: str
-
-
-class TriggerEventRow(SQLModel, table=True):
-    """A message that asked for a run, by its identity; kept beyond Temporal's retention, so that late copies show."""
-
-    __tablename__: ClassVar[str] = "trigger_events"  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    id: str = Field(primary_key=True)
-    source: str
-    subject: str
-    workflow: str = Field(index=True)
-    run_id: str | None = Field(default=None, index=True)
-    outcome: str
-    reason: str = Field(default="", sa_type=Text)
-    received_at: datetime = Field(sa_type=UtcDateTime)
 
 
 class EngineSlotRow(SQLModel, table=True):

@@ -1,58 +1,114 @@
-"""Messages that asked for runs."""
+"""Messages that asked for runs, and where the events of their runs go besides."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlmodel import col, select
 
 from meta.store.database import Database
-from meta.store.tables import TriggerEventRow
+from meta.store.event_tables import ReplyRow, TriggerEventRow
+from workflows.values import JsonObject
+
+_SETTLED = ("started",)
+"""Outcomes that stand: a message that started a run never becomes anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """What became of a message; see `TriggerEventRow`.
+
+    Attributes:
+        identity: with the workflow, who the message is.
+        outcome: started, held, dead, discarded.
+        data: its bytes, for one that is held or dead.
+        batch: identity of the run that it becomes with others.
+    """
+
+    workflow: str
+    trigger: str
+    identity: str
+    source: str
+    subject: str
+    outcome: str
+    run_id: str = ""
+    code: str = ""
+    reason: str = ""
+    hint: str = ""
+    deliveries: int = 1
+    digest: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    data: bytes | None = None
+    batch: str = ""
+    event_time: datetime | None = None
+
+    @property
+    def id(self) -> str:
+        return event_row_id(self.workflow, self.identity)
+
+
+def event_row_id(workflow: str, identity: str) -> str:
+    """Short id of a message, for people to type."""
+    return "ev-" + hashlib.sha256(f"{workflow}\n{identity}".encode(errors="surrogatepass")).hexdigest()[:12]
 
 
 class TriggerEvents:
-    """What became of each message; the first word on a message stands."""
+    """What became of each message. A message that has started a run stays so; any other word gives way to a later."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(
-        self,
-        event_id: str,
-        *,
-        source: str,
-        subject: str,
-        workflow: str,
-        outcome: str,
-        run_id: str = "",
-        reason: str = "",
-    ) -> bool:
+    async def put(self, record: EventRecord) -> bool:
         """Write down what became of a message.
 
-        Args:
-            event_id: the message's identity, the same on every delivery.
-            source: where it came from: `nats`.
-            subject: its subject.
-            workflow: what it asked for.
-            outcome: `started` or `dead`.
-            run_id: the run that it started.
-            reason: why it could not start one.
-
         Returns:
-            False when it was written down before.
+            False when the message had started a run before; then nothing changes.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
         """
-        row = {
-            "id": event_id,
-            "source": source,
-            "subject": subject,
-            "workflow": workflow,
-            "run_id": run_id or None,
-            "outcome": outcome,
-            "reason": reason,
-            "received_at": datetime.now(UTC),
+        now = datetime.now(UTC)
+        row: dict[str, Any] = {
+            "id": record.id,
+            "source": record.source,
+            "subject": record.subject,
+            "workflow": record.workflow,
+            "trigger": record.trigger,
+            "identity": record.identity,
+            "run_id": record.run_id or None,
+            "outcome": record.outcome,
+            "code": record.code,
+            "reason": record.reason,
+            "hint": record.hint,
+            "deliveries": record.deliveries,
+            "digest": record.digest,
+            "headers": dict(record.headers),
+            "data": record.data,
+            "batch": record.batch or None,
+            "event_time": record.event_time,
+            "received_at": now,
+            "updated_at": now,
         }
         async with self._database.write() as session:
-            return bool(await self._database.insert_missing(session, TriggerEventRow, [row]))
+            if await self._database.insert_missing(session, TriggerEventRow, [row]):
+                return True
+            known = await session.get(TriggerEventRow, record.id, with_for_update=True)
+            assert known is not None  # inserted by somebody before, and rows are never deleted
+            if known.outcome in _SETTLED:
+                return False
+            for name, value in row.items():
+                if name not in ("id", "received_at"):
+                    setattr(known, name, value)
+        return True
+
+    async def find(self, workflow: str, identity: str) -> TriggerEventRow | None:
+        """What is known of a message."""
+        async with self._database.read() as session:
+            return await session.get(TriggerEventRow, event_row_id(workflow, identity))
 
     async def list(self, workflow: str = "", limit: int = 100) -> list[TriggerEventRow]:
         """Messages, newest first."""
@@ -61,3 +117,25 @@ class TriggerEvents:
             query = query.where(TriggerEventRow.workflow == workflow)
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
+
+    async def add_reply(self, run_id: str, subject: str, form: str, context: JsonObject) -> None:
+        """Let the events of a run go to one more subject; a repeat is fine.
+
+        Args:
+            run_id: the run, which need not be there yet.
+            subject: to publish on.
+            form: cloudevents or bridge.
+            context: what the form needs to know of the request.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        row: dict[str, Any] = {
+            "run_id": run_id,
+            "subject": subject,
+            "format": form,
+            "context": context,
+            "created_at": datetime.now(UTC),
+        }
+        async with self._database.write() as session:
+            await self._database.insert_missing(session, ReplyRow, [row])

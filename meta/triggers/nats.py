@@ -12,7 +12,6 @@ import json
 import logging
 from dataclasses import dataclass
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -23,7 +22,9 @@ from nats.js.errors import Error as JetStreamError
 from meta.api.convert import from_json_object
 from meta.api.starter import Started, Starter
 from meta.config import NatsConfig
+from meta.nats import connect
 from meta.store import Store
+from meta.store.triggers import EventRecord
 from workflows.errors import MetaError
 
 log = logging.getLogger(__name__)
@@ -77,16 +78,7 @@ class NatsTriggers:
             await asyncio.sleep(RECONNECT_S)
 
     async def _session(self) -> None:
-        token = self._config.token.get_secret_value() if self._config.token else None
-        client = await nats.connect(
-            self._config.url,
-            name="meta-service",
-            token=token,
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            error_cb=self._tell,
-        )
+        client = await connect(self._config, "meta-service", self._tell)
         try:
             await self._consume(client)
         finally:
@@ -156,11 +148,12 @@ class NatsTriggers:
         await message.term()
 
     async def _record(self, trigger: Trigger, outcome: str, *, run_id: str = "", reason: str = "") -> None:
+        record = EventRecord(
+            workflow=trigger.workflow, trigger="", identity=trigger.event_id, source="nats", subject=trigger.subject,
+            outcome=outcome, run_id=run_id, reason=reason,
+        )  # fmt: skip
         try:
-            await self._store.triggers.record(
-                trigger.event_id, source="nats", subject=trigger.subject, workflow=trigger.workflow, outcome=outcome,
-                run_id=run_id, reason=reason,
-            )  # fmt: skip
+            await self._store.triggers.put(record)
         except MetaError as error:  # the run has started, or the message is buried: the record is for people only
             log.warning("message %s was not recorded: %s", trigger.event_id, error)
 

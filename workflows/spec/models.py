@@ -10,11 +10,7 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    PlainSerializer,
     PlainValidator,
     SerializerFunctionWrapHandler,
     StrictBool,
@@ -23,34 +19,14 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from workflows.outcome import EngineKind, FailureClass
-from workflows.spec.durations import format_duration, parse_duration
+from workflows.spec.base import Duration, Label, Model, Name
+from workflows.spec.trigger_models import Trigger
 from workflows.values import JsonObject, JsonValue, ValueType
-
-NAME = r"^[a-z][a-z0-9_]*$"
-LABEL = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 
 CANCEL_GRACE = timedelta(seconds=30)
 """`cancelGrace` of an Argo step that does not give one; Kubernetes gives a pod as long."""
-
-Name = Annotated[str, Field(pattern=NAME, max_length=63)]
-"""Names of steps, inputs, outputs and artifacts."""
-
-Label = Annotated[str, Field(pattern=LABEL, max_length=63)]
-"""Names of meta-workflows and engines: DNS labels."""
-
-Duration = Annotated[
-    timedelta,
-    BeforeValidator(parse_duration),
-    PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^(\d+(\.\d+)?(ms|s|m|h|d))+$", "examples": ["30s", "2h", "1h30m"]}),
-]
-
-
-class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class Metadata(Model):
@@ -234,6 +210,9 @@ class MetaWorkflow(Model):
     inputs: dict[Name, Input] = Field(default_factory=dict)
     steps: dict[Name, Step] = Field(min_length=1, max_length=500)
     outputs: dict[Name, str] = Field(default_factory=dict)
+    triggers: list[Trigger] = Field(
+        default_factory=list[Trigger], max_length=50, description="What starts runs; in force once it is published."
+    )
 
     @property
     def name(self) -> str:

@@ -19,6 +19,7 @@ from workflows.spec.models import MetaWorkflow, Step
 from workflows.spec.passing import check_passing
 from workflows.spec.retrying import check_retry
 from workflows.spec.scopes import scope_of
+from workflows.spec.triggering import check_triggers
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue, canonical_json
 
@@ -47,6 +48,7 @@ class _Validation:
         for name, step in self._definition.steps.items():
             yield from self._step(name, step)
         yield from self._outputs()
+        yield from check_triggers(self._definition, self._locate)
         yield from self._circle()
 
     def _size(self) -> Iterator[Problem]:

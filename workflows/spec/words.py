@@ -9,8 +9,9 @@ from pydantic_core import ErrorDetails
 
 from workflows.errors import Problem
 from workflows.inputs import show
+from workflows.spec.base import LABEL, NAME
 from workflows.spec.locate import Locator, Path
-from workflows.spec.models import LABEL, NAME, MetaWorkflow
+from workflows.spec.models import MetaWorkflow
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue
 

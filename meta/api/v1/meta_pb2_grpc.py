@@ -49,6 +49,11 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.PublishRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.PublishResponse.FromString,
                 _registered_method=True)
+        self.DeleteWorkflow = channel.unary_unary(
+                '/meta.v1.MetaService/DeleteWorkflow',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowResponse.FromString,
+                _registered_method=True)
         self.ListWorkflows = channel.unary_unary(
                 '/meta.v1.MetaService/ListWorkflows',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.ListWorkflowsRequest.SerializeToString,
@@ -94,6 +99,31 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.FromString,
                 _registered_method=True)
+        self.Events = channel.unary_unary(
+                '/meta.v1.MetaService/Events',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.EventsRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.EventsResponse.FromString,
+                _registered_method=True)
+        self.GetEvent = channel.unary_unary(
+                '/meta.v1.MetaService/GetEvent',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.GetEventRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.Event.FromString,
+                _registered_method=True)
+        self.ReplayEvents = channel.unary_stream(
+                '/meta.v1.MetaService/ReplayEvents',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.ReplayEventsRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.ReplayedEvent.FromString,
+                _registered_method=True)
+        self.DiscardEvents = channel.unary_unary(
+                '/meta.v1.MetaService/DiscardEvents',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsResponse.FromString,
+                _registered_method=True)
+        self.Triggers = channel.unary_unary(
+                '/meta.v1.MetaService/Triggers',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.TriggersRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.TriggersResponse.FromString,
+                _registered_method=True)
         self.Engines = channel.unary_unary(
                 '/meta.v1.MetaService/Engines',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.EnginesRequest.SerializeToString,
@@ -118,6 +148,13 @@ class MetaServiceServicer:
 
     def Publish(self, request, context):
         """Gives a stored bundle the name of its definition, as the newest version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteWorkflow(self, request, context):
+        """Takes a published name back: nothing starts by it, its triggers end. Runs go on, and bundles stay.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +219,40 @@ class MetaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Events(self, request, context):
+        """Messages that asked for runs and what became of them, newest first, without their data.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetEvent(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReplayEvents(self, request, context):
+        """Tries dead events again, as if they came now; each is answered as it ends. One that fails again stays dead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardEvents(self, request, context):
+        """Gives dead events up: they are no longer listed as dead.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Triggers(self, request, context):
+        """The triggers of published workflows and how they stand at NATS.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Engines(self, request, context):
         """The configured engines and whether they answer.
         """
@@ -201,6 +272,11 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Publish,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.PublishRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.PublishResponse.SerializeToString,
+            ),
+            'DeleteWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWorkflow,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowResponse.SerializeToString,
             ),
             'ListWorkflows': grpc.unary_unary_rpc_method_handler(
                     servicer.ListWorkflows,
@@ -246,6 +322,31 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Orphans,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.SerializeToString,
+            ),
+            'Events': grpc.unary_unary_rpc_method_handler(
+                    servicer.Events,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.EventsRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.EventsResponse.SerializeToString,
+            ),
+            'GetEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvent,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.GetEventRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.Event.SerializeToString,
+            ),
+            'ReplayEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.ReplayEvents,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.ReplayEventsRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.ReplayedEvent.SerializeToString,
+            ),
+            'DiscardEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardEvents,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsResponse.SerializeToString,
+            ),
+            'Triggers': grpc.unary_unary_rpc_method_handler(
+                    servicer.Triggers,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.TriggersRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.TriggersResponse.SerializeToString,
             ),
             'Engines': grpc.unary_unary_rpc_method_handler(
                     servicer.Engines,
@@ -312,6 +413,33 @@ class MetaService:
             '/meta.v1.MetaService/Publish',
             meta_dot_api_dot_v1_dot_meta__pb2.PublishRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.PublishResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/DeleteWorkflow',
+            meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.DeleteWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -555,6 +683,141 @@ class MetaService:
             '/meta.v1.MetaService/Orphans',
             meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.OrphansUpdate.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Events(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Events',
+            meta_dot_api_dot_v1_dot_meta__pb2.EventsRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.EventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/GetEvent',
+            meta_dot_api_dot_v1_dot_meta__pb2.GetEventRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.Event.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplayEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/meta.v1.MetaService/ReplayEvents',
+            meta_dot_api_dot_v1_dot_meta__pb2.ReplayEventsRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.ReplayedEvent.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/DiscardEvents',
+            meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.DiscardEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Triggers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Triggers',
+            meta_dot_api_dot_v1_dot_meta__pb2.TriggersRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.TriggersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class MetaServiceStub:
     """Stores a bundle by its digest. Storing it again is fine."""
     Publish: _grpc.UnaryUnaryMultiCallable[_meta_pb2.PublishRequest, _meta_pb2.PublishResponse]
     """Gives a stored bundle the name of its definition, as the newest version."""
+    DeleteWorkflow: _grpc.UnaryUnaryMultiCallable[_meta_pb2.DeleteWorkflowRequest, _meta_pb2.DeleteWorkflowResponse]
+    """Takes a published name back: nothing starts by it, its triggers end. Runs go on, and bundles stay."""
     ListWorkflows: _grpc.UnaryUnaryMultiCallable[_meta_pb2.ListWorkflowsRequest, _meta_pb2.ListWorkflowsResponse]
     Validate: _grpc.UnaryUnaryMultiCallable[_meta_pb2.ValidateRequest, _meta_pb2.ValidateResponse]
     """Checks a definition without storing it; every problem at once."""
@@ -57,6 +59,15 @@ class MetaServiceStub:
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
     `terminate` the former are ended, also those that the service leaves alone by itself.
     """
+    Events: _grpc.UnaryUnaryMultiCallable[_meta_pb2.EventsRequest, _meta_pb2.EventsResponse]
+    """Messages that asked for runs and what became of them, newest first, without their data."""
+    GetEvent: _grpc.UnaryUnaryMultiCallable[_meta_pb2.GetEventRequest, _meta_pb2.Event]
+    ReplayEvents: _grpc.UnaryStreamMultiCallable[_meta_pb2.ReplayEventsRequest, _meta_pb2.ReplayedEvent]
+    """Tries dead events again, as if they came now; each is answered as it ends. One that fails again stays dead."""
+    DiscardEvents: _grpc.UnaryUnaryMultiCallable[_meta_pb2.DiscardEventsRequest, _meta_pb2.DiscardEventsResponse]
+    """Gives dead events up: they are no longer listed as dead."""
+    Triggers: _grpc.UnaryUnaryMultiCallable[_meta_pb2.TriggersRequest, _meta_pb2.TriggersResponse]
+    """The triggers of published workflows and how they stand at NATS."""
     Engines: _grpc.UnaryUnaryMultiCallable[_meta_pb2.EnginesRequest, _meta_pb2.EnginesResponse]
     """The configured engines and whether they answer."""
 
@@ -74,6 +85,8 @@ class MetaServiceAsyncStub(MetaServiceStub):
     """Stores a bundle by its digest. Storing it again is fine."""
     Publish: _aio.UnaryUnaryMultiCallable[_meta_pb2.PublishRequest, _meta_pb2.PublishResponse]  # type: ignore[assignment]
     """Gives a stored bundle the name of its definition, as the newest version."""
+    DeleteWorkflow: _aio.UnaryUnaryMultiCallable[_meta_pb2.DeleteWorkflowRequest, _meta_pb2.DeleteWorkflowResponse]  # type: ignore[assignment]
+    """Takes a published name back: nothing starts by it, its triggers end. Runs go on, and bundles stay."""
     ListWorkflows: _aio.UnaryUnaryMultiCallable[_meta_pb2.ListWorkflowsRequest, _meta_pb2.ListWorkflowsResponse]  # type: ignore[assignment]
     Validate: _aio.UnaryUnaryMultiCallable[_meta_pb2.ValidateRequest, _meta_pb2.ValidateResponse]  # type: ignore[assignment]
     """Checks a definition without storing it; every problem at once."""
@@ -89,6 +102,15 @@ class MetaServiceAsyncStub(MetaServiceStub):
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
     `terminate` the former are ended, also those that the service leaves alone by itself.
     """
+    Events: _aio.UnaryUnaryMultiCallable[_meta_pb2.EventsRequest, _meta_pb2.EventsResponse]  # type: ignore[assignment]
+    """Messages that asked for runs and what became of them, newest first, without their data."""
+    GetEvent: _aio.UnaryUnaryMultiCallable[_meta_pb2.GetEventRequest, _meta_pb2.Event]  # type: ignore[assignment]
+    ReplayEvents: _aio.UnaryStreamMultiCallable[_meta_pb2.ReplayEventsRequest, _meta_pb2.ReplayedEvent]  # type: ignore[assignment]
+    """Tries dead events again, as if they came now; each is answered as it ends. One that fails again stays dead."""
+    DiscardEvents: _aio.UnaryUnaryMultiCallable[_meta_pb2.DiscardEventsRequest, _meta_pb2.DiscardEventsResponse]  # type: ignore[assignment]
+    """Gives dead events up: they are no longer listed as dead."""
+    Triggers: _aio.UnaryUnaryMultiCallable[_meta_pb2.TriggersRequest, _meta_pb2.TriggersResponse]  # type: ignore[assignment]
+    """The triggers of published workflows and how they stand at NATS."""
     Engines: _aio.UnaryUnaryMultiCallable[_meta_pb2.EnginesRequest, _meta_pb2.EnginesResponse]  # type: ignore[assignment]
     """The configured engines and whether they answer."""
 
@@ -115,6 +137,14 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_meta_pb2.PublishResponse, _abc.Awaitable[_meta_pb2.PublishResponse]]:
         """Gives a stored bundle the name of its definition, as the newest version."""
+
+    @_abc_1.abstractmethod
+    def DeleteWorkflow(
+        self,
+        request: _meta_pb2.DeleteWorkflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.DeleteWorkflowResponse, _abc.Awaitable[_meta_pb2.DeleteWorkflowResponse]]:
+        """Takes a published name back: nothing starts by it, its triggers end. Runs go on, and bundles stay."""
 
     @_abc_1.abstractmethod
     def ListWorkflows(
@@ -184,6 +214,45 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
         `terminate` the former are ended, also those that the service leaves alone by itself.
         """
+
+    @_abc_1.abstractmethod
+    def Events(
+        self,
+        request: _meta_pb2.EventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.EventsResponse, _abc.Awaitable[_meta_pb2.EventsResponse]]:
+        """Messages that asked for runs and what became of them, newest first, without their data."""
+
+    @_abc_1.abstractmethod
+    def GetEvent(
+        self,
+        request: _meta_pb2.GetEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.Event, _abc.Awaitable[_meta_pb2.Event]]: ...
+
+    @_abc_1.abstractmethod
+    def ReplayEvents(
+        self,
+        request: _meta_pb2.ReplayEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_meta_pb2.ReplayedEvent], _abc.AsyncIterator[_meta_pb2.ReplayedEvent]]:
+        """Tries dead events again, as if they came now; each is answered as it ends. One that fails again stays dead."""
+
+    @_abc_1.abstractmethod
+    def DiscardEvents(
+        self,
+        request: _meta_pb2.DiscardEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.DiscardEventsResponse, _abc.Awaitable[_meta_pb2.DiscardEventsResponse]]:
+        """Gives dead events up: they are no longer listed as dead."""
+
+    @_abc_1.abstractmethod
+    def Triggers(
+        self,
+        request: _meta_pb2.TriggersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.TriggersResponse, _abc.Awaitable[_meta_pb2.TriggersResponse]]:
+        """The triggers of published workflows and how they stand at NATS."""
 
     @_abc_1.abstractmethod
     def Engines(

@@ -6,8 +6,10 @@ from alembic import context
 from sqlalchemy import Connection
 from sqlmodel.sql.sqltypes import AutoString
 
-from meta.store import tables
+from meta.store import event_tables, tables
 from meta.store.types import UtcDateTime
+
+assert event_tables.SQLModel.metadata is tables.SQLModel.metadata  # importing both fills it
 
 
 def _render(kind: str, item: object, _context: object) -> str | Literal[False]:

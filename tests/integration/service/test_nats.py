@@ -11,7 +11,7 @@ import pytest
 from nats.js import JetStreamContext
 from temporalio.client import Client
 
-from meta.store.tables import TriggerEventRow
+from meta.store.event_tables import TriggerEventRow
 from meta.triggers.nats import CONSUMER, DEAD_STREAM, STREAM
 from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig

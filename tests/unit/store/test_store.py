@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlmodel import select
 from meta.store import Store
 from meta.store.migrate import differences
 from meta.store.tables import ArtifactEdgeRow, ArtifactRow, EngineRunRow, NodeRow
+from meta.store.triggers import EventRecord
 from workers.ports import BundleStore, Keeper, Recorder
 from workflows.bundle import Bundle
 from workflows.errors import DataDirBroken, InvalidInput, NotFound, SettingsInvalid
@@ -231,12 +233,24 @@ async def test_writers_of_two_connections_do_not_lose_each_others_news(tmp_path:
         assert len((await one.runs.get("chain-1")).steps) == 20
 
 
-async def test_a_trigger_event_is_recorded_once(store: Store) -> None:
-    assert await store.triggers.record(
-        "m1", source="nats", subject="s", workflow="chain", outcome="started", run_id="r"
-    )
-    assert not await store.triggers.record("m1", source="nats", subject="s", workflow="chain", outcome="dead")
-    assert [(e.id, e.outcome) for e in await store.triggers.list("chain")] == [("m1", "started")]
+async def test_a_message_that_started_a_run_stays_so_and_a_dead_one_may_start_later(store: Store) -> None:
+    dead = EventRecord("chain", "", "m1", "nats", "s", "dead", code="NOT_FOUND", data=b"{}")
+    assert await store.triggers.put(dead)
+    assert await store.triggers.put(replace(dead, outcome="started", run_id="r", code="", data=None))
+    assert not await store.triggers.put(dead)
+    [event] = await store.triggers.list("chain")
+    assert (event.id, event.outcome, event.run_id, event.data) == (dead.id, "started", "r", None)
+
+
+async def test_a_removed_name_is_gone_and_comes_again_as_the_next_version(store: Store) -> None:
+    await store.bundles.put(BUNDLE)
+    await store.workflows.publish(BUNDLE.digest)
+    await store.workflows.remove("chain")
+    assert await store.workflows.list() == []
+    with pytest.raises(NotFound):
+        await store.workflows.remove("chain")
+    assert (await store.workflows.publish(BUNDLE.digest)).version == 2
+    assert [w.name for w in await store.workflows.list()] == ["chain"]
 
 
 async def test_bad_addresses_and_files_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,112 @@
+"""Where every message becomes a run, whichever way it came: once, and written down."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from meta.api.starter import Started, Starter, request_run_id
+from meta.store import Store
+from meta.store.triggers import EventRecord
+from meta.triggers.asking import Ask
+from meta.triggers.event import Event
+from workflows.errors import MetaError, ServiceUnavailable
+from workflows.values import JsonObject
+
+log = logging.getLogger(__name__)
+
+
+class Intake:
+    """Starts runs for messages and remembers what became of each. It knows nothing of NATS: no acknowledgement here."""
+
+    def __init__(self, starter: Starter, store: Store) -> None:
+        self._starter = starter
+        self._store = store
+
+    async def start(
+        self,
+        ask: Ask,
+        events: Sequence[Event],
+        *,
+        source: str = "nats",
+        reply_format: str = "cloudevents",
+        context: JsonObject | None = None,
+    ) -> Started:
+        """Start the run that messages ask for, or find the one that they started.
+
+        Args:
+            ask: what they ask for.
+            events: one, or all of a batch or burst.
+            source: where they came from: nats, bridge.
+            reply_format: of statuses on `ask.reply`.
+            context: what that format needs to know of the request.
+
+        Raises:
+            MetaError: as `Starter.start`; nothing has started, and nothing is written down.
+        """
+        if ask.reply:  # before the start, so that the first status finds it
+            run_id = request_run_id(ask.workflow, ask.identity)
+            await self._store.triggers.add_reply(run_id, ask.reply, reply_format, context or {})
+        started = await self._starter.start(
+            workflow=ask.workflow,
+            inputs=ask.inputs,
+            request_id=ask.identity,
+            trigger=source,
+            asked=ask.digest,
+            trace=ask.trace,
+        )
+        await self._record(
+            [record_of(event, ask.workflow, ask.trigger, source, run_id=started.run_id) for event in events]
+        )
+        return started
+
+    async def bury(self, event: Event, workflow: str, trigger: str, error: MetaError, source: str = "nats") -> None:
+        """Write down a message that can never start a run, with its bytes, so that it can be looked at and replayed.
+
+        Args:
+            event: the message.
+            workflow: whose trigger it met.
+            trigger: the trigger's key.
+            error: why.
+            source: where it came from.
+
+        Raises:
+            ServiceUnavailable: the store does not answer; the message must not be let go.
+        """
+        await self._store.triggers.put(record_of(event, workflow, trigger, source, error=error))
+
+    async def _record(self, records: Sequence[EventRecord]) -> None:
+        try:
+            for record in records:
+                await self._store.triggers.put(record)
+        except ServiceUnavailable as error:  # the run has started; the record is for people and for later copies
+            log.warning("messages that started %s were not recorded: %s", records[0].run_id, error)
+
+
+def record_of(
+    event: Event,
+    workflow: str,
+    trigger: str,
+    source: str = "nats",
+    *,
+    run_id: str = "",
+    error: MetaError | None = None,
+) -> EventRecord:
+    """What is written down of a message: that it started a run, or with an error that it never can."""
+    return EventRecord(
+        workflow=workflow,
+        trigger=trigger,
+        identity=event.identity,
+        source=source,
+        subject=event.subject,
+        outcome="dead" if error is not None else "started",
+        run_id=run_id,
+        code=error.code if error is not None else "",
+        reason=error.message if error is not None else "",
+        hint=error.hint if error is not None else "",
+        deliveries=event.deliveries,
+        digest=event.digest,
+        headers=dict(event.headers),
+        data=event.raw if error is not None else None,
+        event_time=event.time,
+    )
