@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from meta.triggers.event import Event, identity_of
-from workflows.errors import ExpressionFailed
+from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.events import event_evaluator
 from workflows.expressions.templates import render_value
 from workflows.inputs import show
@@ -108,3 +108,21 @@ def _reply(trigger: NatsTrigger, evaluate: Callable[[str], JsonValue]) -> str:
     if fault:
         raise ExpressionFailed(f"reply: {fault}", hint="statuses go to a subject of the requester's own")
     return str(value)
+
+
+def plain_ask(workflow: str, event: Event) -> Ask:
+    """What a message on `meta.trigger.<workflow>` asks for, which no trigger of a definition stands behind.
+
+    Its data are the inputs; no data is no inputs.
+
+    Raises:
+        InputsInvalid: the data is no object.
+    """
+    data = {} if event.data is None else event.data
+    if not isinstance(data, dict):
+        raise InputsInvalid(
+            f"the message is {show(data)}, not an object", hint='send an object with the inputs, as {"rate": 0.1}'
+        )
+    return Ask(
+        workflow=workflow, trigger="", identity=event.identity, digest=event.digest, inputs=data, trace=event.trace
+    )
