@@ -13,6 +13,9 @@ from workflows.spec.base import Duration, Label, Model, Name
 from workflows.spec.subjects import subject_fault
 from workflows.values import JsonValue
 
+STREAM = r"^[A-Za-z0-9_-]+$"
+"""Names of streams that every tool takes; nats-server itself allows more."""
+
 _RATE = re.compile(r"^([1-9]\d{0,5})/([smhd])$")
 _PERIOD = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -58,7 +61,8 @@ class NatsTrigger(Model):
     )
     stream: str | None = Field(
         default=None,
-        pattern=r"^[A-Za-z0-9_-]{1,100}$",
+        pattern=STREAM,
+        max_length=100,
         description="Stream to read; by default the one that has the subject, or a new one.",
     )
     when: str | None = Field(default=None, description="CEL over 'event'; false: the message starts nothing.")

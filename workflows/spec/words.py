@@ -12,6 +12,7 @@ from workflows.inputs import show
 from workflows.spec.base import LABEL, NAME
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.trigger_models import STREAM
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue
 
@@ -28,6 +29,7 @@ _EXPECTED = {
 _PATTERNS = {
     NAME: "a name has lower-case letters, digits and underscores, and begins with a letter",
     LABEL: "a name has lower-case letters, digits and hyphens, begins with a letter and ends with a letter or digit",
+    STREAM: "a stream's name has letters, digits, hyphens and underscores",
 }
 
 
