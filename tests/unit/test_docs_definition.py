@@ -12,6 +12,7 @@ from workflows.outcome import StepState
 from workflows.spec import load_definition
 from workflows.spec.models import Step
 from workflows.spec.schema import json_schema
+from workflows.spec.trigger_models import NatsTrigger
 from workflows.spec.yaml12 import Document
 
 PAGE = (Path(__file__).parents[2] / "docs" / "definition.md").read_text()
@@ -39,6 +40,8 @@ def test_the_page_names_every_key_state_and_limit() -> None:
     for name, field in Step.model_fields.items():
         if name != "description":
             assert f"`{field.alias}" in PAGE
+    for field in NatsTrigger.model_fields.values():
+        assert f"| `{field.alias}` |" in PAGE, field.alias
     for state in StepState:
         assert f"`{state}`" in PAGE or not state.ended
     for field in ARTIFACT_FIELDS:
