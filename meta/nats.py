@@ -180,9 +180,8 @@ class _Client(Client):
         try:
             await super()._process_connect_init()
             if not self.is_connected:  # the server hung up before its answer, which the client takes for one
-                tasks = (self._reading_task, self._ping_interval_task, self._flusher_task)
-                for task in cast("tuple[asyncio.Task[None], ...]", tasks):
-                    task.cancel()
+                for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
+                    cast("asyncio.Task[None]", getattr(self, name)).cancel()
                 raise UnexpectedEOF
         except ConnectionError as error:
             raise await self._last_word() or error from error

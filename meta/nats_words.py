@@ -70,7 +70,8 @@ def _said(error: BaseException) -> str:
     text = str(error)
     if found := _PERMISSION.search(text):
         what = "publish to" if found[1].lower() == "publish" else "subscribe to"
-        return f"we may not {what} {found[2]}: docs/configuration.md lists the rights that the service needs"
+        case = " (whatever its case: the client lowers it)" if found[2].startswith("$") else ""
+        return f"we may not {what} {found[2]}{case}: docs/configuration.md lists the rights that the service needs"
     lower = text.lower()
     return next((words for said, words in _SAID.items() if said in lower), "")
 
