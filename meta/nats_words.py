@@ -66,6 +66,11 @@ def is_refusal(error: BaseException) -> bool:
     return not isinstance(error, TimeoutError | OSError) or isinstance(error, ssl.SSLError)
 
 
+def is_denial(error: BaseException) -> bool:
+    """Whether it is about a single subject that we may not use; the connection goes on."""
+    return _PERMISSION.search(str(error)) is not None
+
+
 def _said(error: BaseException) -> str:
     text = str(error)
     if found := _PERMISSION.search(text):

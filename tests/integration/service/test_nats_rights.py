@@ -109,6 +109,7 @@ async def test_the_listed_rights_are_enough_for_consumers_of_triggers_and_for_ev
             await js.update_stream(made)
             await js.stream_info(f"META_{name}")
         assert await js.find_stream_name_by_subject("data.set.ready") == "DATA"
+        assert {info.config.name for info in await js.streams_info()} >= {"DATA", "META_EVENTS"}
         await js.publish("meta.events.chain.run.started", b"{}")
         for stream, subject in (("DATA", "data.*.ready"), ("META_TRIGGERS", "meta.trigger.chain")):
             durable = ConsumerConfig(
