@@ -13,13 +13,15 @@ from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 from pydantic import SecretStr
 from temporalio.client import Client
 
-from meta.config import MetaConfig, NatsConfig
+from meta.config import DatabaseConfig, GrpcConfig, MetaConfig, NatsConfig, TemporalConfig
 from meta.nats import connect
+from meta.service import Service
 from meta.stack import checks
 from tests.integration.service.servers import nats_server
 from tests.integration.service.servers import rig as make_rig
 from tests.support.heard import Heard
 from workers.engines.base import Verdict
+from workflows.errors import SettingsInvalid
 
 SECRET = "s3cret-of-the-test"
 PAGE = (Path(__file__).parents[3] / "docs" / "configuration.md").read_text()
@@ -90,6 +92,17 @@ async def test_the_service_works_with_the_rights_that_the_page_lists(
             await admin.close()
         assert "we may not" not in caplog.text
         assert SECRET not in caplog.text
+
+
+async def test_a_service_does_not_start_with_a_file_that_is_missing(tmp_path: Path) -> None:
+    config = MetaConfig(
+        temporal=TemporalConfig(address="127.0.0.1:1"),  # nobody is asked
+        nats=NatsConfig(url="nats://127.0.0.1:1", credentials_file=tmp_path / "no.creds"),
+        store=DatabaseConfig(url=f"sqlite+aiosqlite:///{tmp_path}/store.db"),
+        grpc=GrpcConfig(address="127.0.0.1:0"),
+    )
+    with pytest.raises(SettingsInvalid, match=r"nats\.credentials_file: .* cannot be read"):
+        await Service(config).__aenter__()
 
 
 async def test_the_listed_rights_are_enough_for_consumers_of_triggers_and_for_events_and_for_no_more(
