@@ -22,7 +22,8 @@ from nats.js.errors import Error as JetStreamError
 from meta.api.convert import from_json_object
 from meta.api.starter import Started, Starter
 from meta.config import NatsConfig
-from meta.nats import connect
+from meta.nats import connect, describe
+from meta.nats_login import shown
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from workflows.errors import MetaError
@@ -73,7 +74,7 @@ class NatsTriggers:
             try:
                 await self._session()
             except (NatsError, JetStreamError, OSError, TimeoutError) as error:
-                log.warning("NATS at %s: %s; trying again", self._config.url, error or type(error).__name__)
+                log.warning("NATS at %s: %s; trying again", shown(self._config), describe(error))
             self.ready.clear()
             await asyncio.sleep(RECONNECT_S)
 
@@ -85,7 +86,7 @@ class NatsTriggers:
             await client.close()
 
     async def _tell(self, error: Exception) -> None:
-        log.warning("NATS at %s: %s", self._config.url, error)
+        log.warning("NATS at %s: %s", shown(self._config), describe(error))
 
     async def _consume(self, client: Client) -> None:
         js = client.jetstream()
