@@ -66,7 +66,8 @@ def refusals(what: str, denied: str = "") -> Generator[None]:
     try:
         yield
     except (ServiceUnavailableError, NoRespondersError) as error:
-        text = f"{what}: JetStream does not answer" + (f" ({error.description})" if _described(error) else "")
+        said = error.description if isinstance(error, APIError) and error.description else ""
+        text = f"{what}: JetStream does not answer" + (f" ({said})" if said else "")
         raise NoJetStream(text, hint="start nats-server with -js, and give the account JetStream") from error
     except APIError as error:
         raise Conflict(f"{what}: NATS refuses: {error.description} ({error.err_code})") from error
@@ -76,7 +77,3 @@ def refusals(what: str, denied: str = "") -> Generator[None]:
         raise ServiceUnavailable(f"{what}: NATS did not answer in time", hint="is JetStream's leader there?") from error
     except (NatsError, OSError) as error:
         raise ServiceUnavailable(f"{what}: {error or type(error).__name__}") from error
-
-
-def _described(error: Exception) -> bool:
-    return isinstance(error, APIError) and bool(error.description)
