@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 MOST = 32
 """Messages of a trigger in work at a time."""
 MOST_GATHERED = 1000
-BROKEN_S = 5.0
+BROKEN_S = 1.0
 """A consumer that breaks sooner after its start waits for the next round, so that it does not break without end."""
 RESTART_S = 1.0
 

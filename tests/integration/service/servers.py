@@ -127,10 +127,11 @@ async def rig(temporal: Client, folder: Path, nats_url: str = "") -> AsyncGenera
 
 @dataclass
 class NatsServer:
-    """A real nats-server with JetStream, whose data outlives it."""
+    """A real nats-server with JetStream, whose data outlives it. `options` are its own, in place of `-js`."""
 
     folder: Path
     url: str = ""
+    options: tuple[str, ...] = ("-js",)
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> None:
@@ -141,7 +142,7 @@ class NatsServer:
         binary = Path(sys.executable).parent / "nats-server"
         with (self.folder / "nats.log").open("ab") as out:
             process = await spawn(
-                [str(binary), "-a", "127.0.0.1", "-p", port, "-js", "-sd", str(self.folder / "data"),
+                [str(binary), "-a", "127.0.0.1", "-p", port, *self.options, "-sd", str(self.folder / "data"),
                  "--ports_file_dir", str(ports)],
                 stdout=out, stderr=out,
             )  # fmt: skip
