@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from nats.errors import Error as NatsError
 
 from meta.api.starter import Started
+from meta.nats import describe
 from meta.triggers import metrics
 from meta.triggers.asking import identified, wants
 from meta.triggers.beginning import Begin
@@ -92,7 +93,7 @@ class Handler:
                 await (flight.ack() if flight.started else flight.nak())
             raise
         except (NatsError, OSError) as error:  # of a last word: the message comes again
-            log.warning("message %s: %s", flight, error or type(error).__name__)
+            log.warning("message %s: %s", flight, describe(error))
 
     async def _handle(self, flight: Flight) -> None:
         message = flight.message
