@@ -136,6 +136,7 @@ class NatsServer:
     folder: Path
     url: str = ""
     settings: str = ""
+    jetstream: bool = True
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> None:
@@ -148,8 +149,8 @@ class NatsServer:
         file.write_text(self.settings)
         with (self.folder / "nats.log").open("ab") as out:
             process = await spawn(
-                [str(binary), "-a", "127.0.0.1", "-p", port, "-c", str(file), "-js", "-sd", str(self.folder / "data"),
-                 "--ports_file_dir", str(ports)],
+                [str(binary), "-a", "127.0.0.1", "-p", port, "-c", str(file), "-sd", str(self.folder / "data"),
+                 "--ports_file_dir", str(ports), *(["-js"] if self.jetstream else [])],
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._stack.push_async_callback(process.stop, 5.0)
