@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from meta.events.envelope import payload
+from meta.store.envelope import payload
 from workflows.values import JsonObject
 
 Format = Callable[[JsonObject, JsonObject], bytes | None]
-"""From a CloudEvent (`meta.events.envelope`) and the context of the reply to bytes; None: this event is not told."""
+"""From a CloudEvent (`meta.store.envelope`) and the context of the reply to bytes; None: this event is not told."""
 
 
 def cloudevents(event: JsonObject, _context: JsonObject) -> bytes:

@@ -14,10 +14,10 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError
 
 from meta.events import metrics
-from meta.events.envelope import CONTENT_TYPE, payload
 from meta.events.formats import FORMATS
 from meta.events.metrics import Failure
 from meta.events.stream import is_forever
+from meta.store.envelope import CONTENT_TYPE, payload
 from meta.store.event_tables import OutboxRow, ReplyRow
 from meta.store.outgoing import without
 from workflows.values import JsonObject

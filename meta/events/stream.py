@@ -9,7 +9,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
 from meta.config import NatsConfig
-from meta.events.envelope import SUBJECT
+from meta.store.envelope import SUBJECT
 from workflows.spec.subjects import covers
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from sqlmodel import and_, col, delete, func, or_, select, update
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from meta.events.envelope import described, envelope, subject_of
 from meta.store.database import Database
+from meta.store.envelope import described, envelope, subject_of
 from meta.store.event_tables import OutboxRow, ReplyRow
-from meta.store.outgoing import Word, happenings, is_described
+from meta.store.outgoing import happenings, is_described
 from meta.store.tables import RunRow
 from workflows.messages import RunSnapshot
 from workflows.outcome import RunState
@@ -44,10 +44,18 @@ class Outbox:
         self._database = database
         self.added = asyncio.Event()
 
-    async def add(self, session: AsyncSession, before: RunSnapshot | None, after: RunSnapshot, word: Word) -> None:
+    async def add(
+        self, session: AsyncSession, before: RunSnapshot | None, after: RunSnapshot, final: Collection[str] | None
+    ) -> None:
         """Write down what a change of a run is worth telling, in the transaction of the change.
 
         A run's rows stay until it has ended, so what was said before is not said again.
+
+        Args:
+            session: of the change.
+            before: see `happenings`.
+            after: see `happenings`.
+            final: see `happenings`.
         """
         if before is not None and before.state.ended:
             return
@@ -58,6 +66,7 @@ class Outbox:
         if released:
             await self._describe(session, after)
         now = datetime.now(UTC)
+        news = happenings(before, after, final, said=said, now=now)
         rows: list[dict[str, Any]] = [
             {
                 "event_id": one.id(after.id),
@@ -68,7 +77,7 @@ class Outbox:
                 "event": envelope(after, one, sequence),
                 "created_at": now,
             }
-            for sequence, one in enumerate(happenings(before, after, word, said, now), len(said) + 1)
+            for sequence, one in enumerate(news, len(said) + 1)
         ]
         for at in range(0, len(rows), _CHUNK):
             await self._database.insert_missing(session, OutboxRow, rows[at : at + _CHUNK])

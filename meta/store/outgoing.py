@@ -9,7 +9,7 @@ moment in which its time was up or its run was cancelled ends as the workflow sa
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -25,13 +25,6 @@ MAX_VALUES = 128 * 1024
 
 MAX_MESSAGE = 4000
 """Characters of a message."""
-
-
-class Word(StrEnum):
-    """Who tells of a change: an activity of one attempt, or the workflow (or Temporal) of the whole run."""
-
-    ATTEMPT = "attempt"
-    WORKFLOW = "workflow"
 
 
 class Kind(StrEnum):
@@ -105,14 +98,20 @@ def common(run: RunSnapshot) -> JsonObject:
 
 
 def happenings(
-    before: RunSnapshot | None, after: RunSnapshot, word: Word, said: Iterable[str], now: datetime
+    before: RunSnapshot | None,
+    after: RunSnapshot,
+    final: Collection[str] | None,
+    *,
+    said: Iterable[str],
+    now: datetime,
 ) -> list[Happening]:
     """What a change of a run is worth telling, in order, without what was said before.
 
     Args:
         before: the run before the change; None: it was not known.
         after: and after it.
-        word: who tells of the change.
+        final: steps that the workflow, who tells of the change, calls ended; None: an attempt tells. The end of a run
+            is final for every step.
         said: ids of the events of this run that there are.
         now: for what has no time of its own.
     """
@@ -125,9 +124,9 @@ def happenings(
     for step in sorted(after.steps, key=lambda step: (step.finished_at is None, step.finished_at or now)):
         if teller.settled(step):
             continue
-        if word is Word.WORKFLOW:
+        if after.state.ended or (final is not None and step.name in final):
             teller.workflow_says(step)
-        elif (was := known.get(step.name)) is None or progress(step) > progress(was):
+        elif final is None and _is_news(known.get(step.name), step):
             teller.attempt_says(step)
     if after.state.ended:
         data: JsonObject = {"state": after.state.value, "message": after.message[:MAX_MESSAGE]}
@@ -135,6 +134,11 @@ def happenings(
             data |= {"outputs": after.outputs}
         teller.run(_END_OF_RUN[after.state], after.finished_at, _bounded(data))
     return teller.news
+
+
+def _is_news(was: StepSnapshot | None, step: StepSnapshot) -> bool:
+    """Whether an attempt has told of this step. That it runs, the workflow may have said before the attempt did."""
+    return was is None or progress(step) > progress(was) or (step.state is StepState.RUNNING and step != was)
 
 
 class _Teller:
