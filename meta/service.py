@@ -17,9 +17,11 @@ from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
+from meta.bridge.bridge import Bridge
 from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.triggers.intake import Intake
 from meta.triggers.nats import NatsTriggers
 
 log = logging.getLogger("meta.service")
@@ -39,6 +41,7 @@ class Service:
     Attributes:
         address: host:port of gRPC, with the real port when the configuration says 0.
         triggers: None when no NATS is configured.
+        bridge: None when none is configured.
     """
 
     def __init__(self, config: MetaConfig, *, sweep: Pace | None = None) -> None:
@@ -48,6 +51,7 @@ class Service:
         self.address = ""
         self.store: Store
         self.triggers: NatsTriggers | None = None
+        self.bridge: Bridge | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -69,6 +73,10 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
+            if config.triggers.bridge is not None:
+                self.bridge = Bridge(config.triggers.bridge, config.nats, Intake(starter, self.store), self.store)
+                self._background(stack, "bridge", self.bridge.run)
+                stack.push_async_callback(self.bridge.drain)
             servicer = MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder)
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)

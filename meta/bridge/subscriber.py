@@ -1,0 +1,160 @@
+"""The core subscriber: takes requests as they are published, holds those that must wait, and answers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from weakref import WeakValueDictionary
+
+from nats.aio.msg import Msg
+
+from meta.bridge.desk import Answer, Desk, Mail
+from meta.bridge.request import Request
+from meta.config import BridgeConfig
+from workflows.errors import MetaError
+
+log = logging.getLogger(__name__)
+
+MAX_HELD_BYTES = 64 << 20
+AT_ONCE = 16  # requests that are with Temporal and the store at a time
+BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one stays
+TRIES, ENDS = 1 / 3, 2 / 3  # of the grace: until when a try begins, and ends; the rest is for delays on the way here
+
+Tell = Callable[[Answer, str], Awaitable[None]]
+"""Publishes an answer: on its subject, and on the reply subject where there is one."""
+
+
+class CoreSubscriber:
+    """Handles requests of a core subscription, each in a task of its own.
+
+    A request that Temporal or the store cannot take now is tried again. Where a stream keeps it, for as long as it is
+    ours (see `BridgeConfig.grace`): then whoever reads the stream takes it up. Where none does, until it is too old.
+
+    Args:
+        config: bounds and times.
+        desk: decides.
+        tell: answers.
+        kept: whether a stream keeps what is published now.
+    """
+
+    def __init__(self, config: BridgeConfig, desk: Desk, tell: Tell, kept: Callable[[], bool]) -> None:
+        self._config = config
+        self._desk = desk
+        self._tell = tell
+        self._kept = kept
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._bytes = 0
+        self._in_hand: Counter[str] = Counter()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    @property
+    def held(self) -> int:
+        """Requests in hand."""
+        return len(self._tasks)
+
+    def has(self, request: Request) -> bool:
+        """Whether a request of this id is in hand here."""
+        return bool(request.request_id) and self._in_hand[request.request_id] > 0
+
+    async def receive(self, message: Msg) -> None:
+        """Take a message in; returns at once."""
+        request = self._desk.read(message.data)
+        if self.held >= self._config.max_held or self._bytes + len(message.data) > MAX_HELD_BYTES:
+            await self._turn_away(request, message)
+            return
+        self._bytes += len(message.data)
+        self._in_hand[request.request_id] += 1
+        task = asyncio.create_task(self._serve(request, message))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._let_go(done, request, len(message.data)))
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for what is in hand; what must wait longer is left on the stream, or told that nobody has it."""
+        tasks = set(self._tasks)
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout_s)
+
+    def _let_go(self, task: asyncio.Task[None], request: Request, size: int) -> None:
+        self._tasks.discard(task)
+        self._bytes -= size
+        self._in_hand -= Counter([request.request_id])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("request %r failed", request.request_id, exc_info=error)
+
+    async def _serve(self, request: Request, message: Msg) -> None:
+        mail = Mail(message.subject, message.data, dict(message.headers or {}))
+        turn = self._turns.setdefault(request.request_id, asyncio.Lock())
+        try:
+            async with turn:
+                answer = await self._answer(request, mail)
+        except asyncio.CancelledError:
+            if not self._kept():
+                await self._tell(self._desk.error(request, "the service stops; send the request again"), message.reply)
+            raise
+        except Exception as error:
+            log.exception("request %r on %s failed", request.request_id, message.subject)
+            answer = self._desk.error(request, f"internal error: {type(error).__name__}")
+        if answer is not None:
+            log_answer(answer)
+            await self._tell(answer, message.reply)
+        elif message.reply:
+            await self._tell(_for_the_requester(self._desk.waiting(request, _KEPT)), message.reply)
+
+    async def _answer(self, request: Request, mail: Mail) -> Answer | None:
+        """What the request comes to; None when it is left on the stream."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        tries = 0
+        why = "too many are before it"
+        while True:
+            kept, grace = self._kept(), self._config.grace
+            last_try = began + (grace * TRIES if kept else self._config.max_age)
+            try:
+                async with asyncio.timeout_at(began + grace * ENDS if kept else None), self._slots:
+                    if loop.time() < last_try:
+                        return await self._desk.answer(request, mail)
+            except TimeoutError:
+                why = "no answer in time"
+            except MetaError as error:
+                if not error.retryable:
+                    raise
+                why = error.message
+            pause = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
+            tries += 1
+            if loop.time() + pause < last_try:
+                log.warning("request %r is tried again in %s s: %s", request.request_id, pause, why)
+                await asyncio.sleep(pause)
+            elif self._kept():
+                log.warning("request %r is left on the stream: %s", request.request_id, why)
+                return None
+            else:
+                return self._desk.error(request, f"given up: {why}")
+
+    async def _turn_away(self, request: Request, message: Msg) -> None:
+        if not self._kept():
+            text = f"busy: {self.held} requests wait; send the request again later"
+            log.warning("request %r: %s", request.request_id, text)
+            await self._tell(self._desk.error(request, text), message.reply)
+        elif message.reply:
+            await self._tell(_for_the_requester(self._desk.waiting(request, _KEPT)), message.reply)
+
+
+_KEPT = "the request is kept and will be started later"
+
+
+def _for_the_requester(answer: Answer) -> Answer:
+    """The same, told to nobody else: on the status subject, `submitted` comes first."""
+    return Answer(answer.request, answer.statuses, subject="")
+
+
+def log_answer(answer: Answer) -> None:
+    first = answer.statuses[0]
+    level = logging.WARNING if first["status"] == "error" else logging.INFO
+    log.log(level, "request %r: %s: %s", answer.request.request_id, first["status"], first["message"])
