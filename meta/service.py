@@ -19,6 +19,7 @@ from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.bridge.bridge import Bridge
 from meta.config import MetaConfig
+from meta.events.publisher import Publisher
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.intake import Intake
@@ -56,7 +57,7 @@ class Service:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             config = self._config
-            self.store = await stack.enter_async_context(await open_store(config.store.url))
+            self.store = await stack.enter_async_context(await open_store(config))
             temporal = await TemporalRuns.open(
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
@@ -73,6 +74,7 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
+                self._background(stack, "publisher", Publisher(config.nats, self.store).run)
             if config.triggers.bridge is not None:
                 self.bridge = Bridge(config.triggers.bridge, config.nats, Intake(starter, self.store), self.store)
                 self._background(stack, "bridge", self.bridge.run)

@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
+from meta.store.outgoing import Word
 from meta.store.runs import Runs
 from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow
 from workflows.messages import RunSnapshot, StepSnapshot
@@ -81,7 +82,7 @@ class LineageRecorder:
         }
         async with self._database.write() as session:
             blank = RunSnapshot(id=key.meta_run, workflow="", bundle_digest="", started_at=at)
-            await self._runs.change(session, blank, lambda run: run)
+            await self._runs.change(session, blank, lambda run: run, word=Word.ATTEMPT)
             if await self._database.insert_missing(session, OtherRunRow, [row]):
                 await self._runs.touch(session, key.meta_run)
 
@@ -116,7 +117,7 @@ class LineageRecorder:
             return run.model_copy(update={"steps": steps})
 
         blank = RunSnapshot(id=key.meta_run, workflow=workflow, bundle_digest="", started_at=at)
-        await self._runs.change(session, blank, into)
+        await self._runs.change(session, blank, into, word=Word.ATTEMPT)
 
     async def _engine_run(self, session: AsyncSession, key: RunKey, ref: EngineRunRef) -> EngineRunRow:
         values = {

@@ -15,6 +15,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.fold import fold_gone, fold_run
+from meta.store.outbox import Outbox
+from meta.store.outgoing import Word
 from meta.store.tables import ArtifactEdgeRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import InvalidInput, NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
@@ -43,8 +45,9 @@ class RunPage:
 class Runs:
     """Meta-runs by id."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox | None = None) -> None:
         self._database = database
+        self._outbox = outbox
 
     async def create(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
         """Write a run that Temporal has accepted. A repeat, or a worker that was quicker, is fine."""
@@ -74,6 +77,7 @@ class Runs:
         blank: RunSnapshot,
         fold: Callable[[RunSnapshot], RunSnapshot],
         fill: Callable[[RunRow], None] | None = None,
+        word: Word = Word.WORKFLOW,
     ) -> None:
         """Fold news into a run and its steps inside a write transaction; the revision rises if they changed.
 
@@ -82,9 +86,10 @@ class Runs:
             blank: the run to write down first when it is not there yet; its steps are left out.
             fold: from what is known to what is known now.
             fill: sets columns that are no part of a snapshot.
+            word: who tells the news.
         """
         start = blank.model_copy(update={"steps": [], "state": RunState.RUNNING})
-        await self._database.insert_missing(session, RunRow, [_run_values(start)])
+        inserted = await self._database.insert_missing(session, RunRow, [_run_values(start)])
         row = await session.get(RunRow, blank.id, with_for_update=True)
         assert row is not None  # inserted above, and rows are never deleted
         steps = {
@@ -94,6 +99,8 @@ class Runs:
         news = fold(known)
         if fill is not None:
             fill(row)
+        if self._outbox is not None:
+            await self._outbox.add(session, None if inserted else known, news, word)
         if news == known:
             return
         for name, value in _run_values(news).items():
