@@ -106,7 +106,7 @@ class BridgeConfig(_Section):
     queue: str = Field(default="meta-bridge", pattern=r"^[A-Za-z0-9_-]{1,100}$")
     stream: str = Field(default="META_BRIDGE", pattern=r"^[A-Za-z0-9_-]{1,100}$")
     catch_up: bool = True
-    grace: float = Field(default=20.0, ge=1, le=600)
+    grace: float = Field(default=30.0, ge=1, le=600)
     max_age: float = Field(default=24 * 3600.0, gt=0)
     max_kept: int = Field(default=100_000, ge=1)
     max_held: int = Field(default=1000, ge=1)

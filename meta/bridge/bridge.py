@@ -105,6 +105,8 @@ class Bridge:
         first = answer.statuses[0]
         encoding = answer.request.encoding
         client = self._client
+        level = logging.WARNING if first["status"] == "error" else logging.INFO
+        log.log(level, "request %r: %s: %s", answer.request.request_id, first["status"], first["message"])
         try:
             if client is None:
                 raise NatsError("not connected")

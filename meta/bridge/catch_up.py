@@ -19,9 +19,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolic
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
-from meta.bridge.desk import Desk, Mail
+from meta.bridge.desk import Answer, Desk, Mail, Tell
 from meta.bridge.request import Request
-from meta.bridge.subscriber import Tell, log_answer
+from meta.bridge.subscriber import Publish, unhurried
 from meta.config import BridgeConfig, NatsConfig
 from workflows.errors import InvalidInput, MetaError
 
@@ -60,7 +60,7 @@ class CatchUp:
     """
 
     def __init__(
-        self, config: BridgeConfig, nats: NatsConfig, desk: Desk, tell: Tell, in_hand: Callable[[Request], bool]
+        self, config: BridgeConfig, nats: NatsConfig, desk: Desk, tell: Publish, in_hand: Callable[[Request], bool]
     ) -> None:
         self._config = config
         self._nats = nats
@@ -160,25 +160,27 @@ class CatchUp:
             return
         mail = Mail(message.subject, message.data, dict(message.headers or {}), sent, place.num_delivered)
         try:
-            async with asyncio.timeout(TRY_S):
+            async with asyncio.timeout(TRY_S) as limit:
                 if not await self._desk.answered(request, mail):
-                    await self._answer(request, mail, too_old=age.total_seconds() > self._config.max_age)
+                    tell = unhurried(self._publish, limit)
+                    await self._answer(request, mail, tell, too_old=age.total_seconds() > self._config.max_age)
             await message.ack()
         except (MetaError, TimeoutError) as error:
             log.warning("request %r on stream %s waits: %s", request.request_id, self.stream, error)
             await message.nak(delay=min(SLOWEST_S, grace * place.num_delivered))
 
-    async def _answer(self, request: Request, mail: Mail, *, too_old: bool) -> None:
-        if too_old:
-            error = InvalidInput(
-                f"the request is of {mail.sent:%Y-%m-%d %H:%M} UTC, before which no service ran;"
-                " it is too old to be started, send it again"
-            )
-            answer = await self._desk.refuse(request, mail, error)
-        else:
-            answer = await self._desk.answer(request, mail)
-        log_answer(answer)
-        await self._tell(answer, "")
+    async def _answer(self, request: Request, mail: Mail, tell: Tell, *, too_old: bool) -> None:
+        if not too_old:
+            await self._desk.answer(request, mail, tell)
+            return
+        error = InvalidInput(
+            f"the request is of {mail.sent:%Y-%m-%d %H:%M} UTC and was not seen before; it is too old to be started",
+            hint="send it again",
+        )
+        await self._desk.refuse(request, mail, error, tell)
+
+    async def _publish(self, answer: Answer) -> None:
+        await self._tell(answer, "")  # a stream keeps no reply subject
 
 
 async def find_stream(js: JetStreamContext, subject: str) -> StreamInfo | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from meta.api.starter import Started
 from meta.bridge.parameters import inputs_of, names_of
 from meta.bridge.request import Request, read
 from meta.bridge.status import BridgeStatus, context_of, end_of, id_fault, status, status_subject
@@ -16,7 +17,9 @@ from meta.store.event_tables import TriggerEventRow
 from meta.triggers.asking import Ask
 from meta.triggers.event import Event, identity_of
 from meta.triggers.intake import Intake
+from meta.triggers.trace_context import trace_of
 from workflows.errors import Conflict, InputsInvalid, InvalidInput, MetaError, NotFound
+from workflows.outcome import RunState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject
 
@@ -60,6 +63,25 @@ class Answer:
     private: bool = False
 
 
+Tell = Callable[[Answer], Awaitable[None]]
+"""Publishes an answer; what cannot be published now is logged, and lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A start that a request asks for.
+
+    Attributes:
+        context: for the format of its statuses.
+        engines: of the steps, in order.
+    """
+
+    ask: Ask
+    event: Event
+    context: JsonObject
+    engines: Sequence[str]
+
+
 class Desk:
     """Takes requests in; any number of desks on one store give one run for each request id.
 
@@ -84,32 +106,34 @@ class Desk:
             return request
         return Request(request.encoding, "", request.pipeline, request.parameters, fault=fault)
 
-    async def answer(self, request: Request, mail: Mail) -> Answer:
+    async def answer(self, request: Request, mail: Mail, tell: Tell) -> None:
         """Start the run that a request wants, or say why not.
 
         Raises:
-            MetaError: one that is retryable: Temporal or the store does not answer, and nothing has been decided.
+            MetaError: one that is retryable: Temporal or the store does not answer, and nothing has been told.
         """
         if request.fault:
-            return await self.refuse(request, mail, InvalidInput(request.fault))
+            await self.refuse(request, mail, InvalidInput(request.fault), tell)
+            return
         try:
             if (earlier := await self._earlier(request)) is not None:
-                return await self._again(request, earlier)
-            return await self._start(request, mail)
+                await self._again(request, earlier, tell)
+            else:
+                await self._start(request, mail, tell)
         except Conflict as error:
-            return await self._refuse(request, mail, error, _other_content(request), private=True)
+            await tell(await self._refusal(request, mail, error, _other_content(request), private=True))
         except MetaError as error:
             if error.retryable:
                 raise
-            return await self.refuse(request, mail, error)
+            await self.refuse(request, mail, error, tell)
 
-    async def refuse(self, request: Request, mail: Mail, error: MetaError) -> Answer:
+    async def refuse(self, request: Request, mail: Mail, error: MetaError, tell: Tell) -> None:
         """Say why a request starts nothing, and put it aside for people to look at.
 
         Raises:
             ServiceUnavailable: the store does not answer; the request must not be let go.
         """
-        return await self._refuse(request, mail, error, _identity(request, mail))
+        await tell(await self._refusal(request, mail, error, _identity(request, mail)))
 
     async def answered(self, request: Request, mail: Mail) -> bool:
         """Whether somebody has answered this very message, so that it can be let go.
@@ -127,9 +151,10 @@ class Desk:
         """An error that is nobody's to look at later."""
         return Answer(request, [self._status(BridgeStatus.ERROR, request, message=message)], self._subject(request))
 
-    def waiting(self, request: Request, message: str) -> Answer:
-        """That a request is kept and will be answered later."""
-        return Answer(request, [self._status(BridgeStatus.PENDING, request, message=message)], self._subject(request))
+    def waiting(self, request: Request) -> Answer:
+        """That a request is kept, told to the requester alone: on the status subject, `submitted` comes first."""
+        message = "the request is kept and will be started later"
+        return Answer(request, [self._status(BridgeStatus.PENDING, request, message=message)], subject="")
 
     async def _earlier(self, request: Request) -> TriggerEventRow | None:
         """What is known of the run that this request started before.
@@ -149,32 +174,50 @@ class Desk:
             )
         return None
 
-    async def _again(self, request: Request, earlier: TriggerEventRow) -> Answer:
+    async def _again(self, request: Request, earlier: TriggerEventRow, tell: Tell) -> None:
         await self._store.triggers.again(earlier.workflow, earlier.identity)
-        return await self._submitted(request, earlier.run_id or "", created=False)
+        await tell(await self._known(request, earlier.run_id or ""))
 
-    async def _start(self, request: Request, mail: Mail) -> Answer:
+    async def _start(self, request: Request, mail: Mail, tell: Tell) -> None:
+        wanted = await self.wanted(request, mail)
+
+        async def accepted(new: Started) -> None:  # first of all: the run's own statuses come by another way
+            first = self._submitted(request, new.run_id, f"started run {new.run_id}", wanted.engines)
+            await tell(Answer(request, [first], self._subject(request)))
+
+        started = await self._intake.start(
+            wanted.ask,
+            [wanted.event],
+            source=SOURCE,
+            reply_format=FORMAT,
+            context=wanted.context,
+            accepted=accepted,
+        )
+        if not started.created:
+            await tell(await self._known(request, started.run_id))
+
+    async def wanted(self, request: Request, mail: Mail) -> Wanted:
+        """What a request without a fault asks for.
+
+        Raises:
+            NotFound: the catalogue has no such name, or what it names is not published.
+            InputsInvalid: the parameters do not fit.
+            ServiceUnavailable: the store does not answer.
+        """
         bridged, definition = await self._meant(request)
         inputs = inputs_of(definition, request.parameters, bridged.inputs)
+        engines = [step.engine for step in definition.steps.values()]
         event = _event(request, mail, identity_of(SOURCE, request.request_id))
-        subject = self._subject(request)
         ask = Ask(
             workflow=bridged.workflow,
             trigger="",
             identity=event.identity,
             digest=event.digest,
             inputs=inputs,
-            reply=subject,
+            reply=self._subject(request),
             trace=event.trace,
         )
-        started = await self._intake.start(
-            ask,
-            [event],
-            source=SOURCE,
-            reply_format=FORMAT,
-            context=context_of(request, bridged.engine, [step.engine for step in definition.steps.values()]),
-        )
-        return await self._submitted(request, started.run_id, created=started.created, definition=definition)
+        return Wanted(ask, event, context_of(request, bridged.engine, engines), engines)
 
     async def _meant(self, request: Request) -> tuple[BridgedPipeline, MetaWorkflow]:
         """The catalogue's entry and the newest version of its workflow.
@@ -199,23 +242,23 @@ class Desk:
             )
         return bridged, definition
 
-    async def _submitted(
-        self, request: Request, run_id: str, *, created: bool, definition: MetaWorkflow | None = None
-    ) -> Answer:
-        """The run has started; of one that has ended since, nobody will tell any more, so that is said at once."""
-        engines = [step.engine for step in definition.steps.values()] if definition else []
-        statuses: list[JsonObject] = []
-        if not created and (known := (await self._store.runs.get_many([run_id])).get(run_id)) is not None:
-            run = known[1]
-            engines = [step.engine for step in run.steps]
-            if (end := end_of(run.state, run.message)) is not None:
-                last = self._status(end[0], request, engines=engines, run_id=run_id, message=end[1])
-                statuses = [{**last, "outputs": run.outputs}]
-        message = f"started run {run_id}" if created else f"run {run_id} was started by this request before"
-        first = self._status(BridgeStatus.SUBMITTED, request, engines=engines, run_id=run_id, message=message)
-        return Answer(request, [first, *statuses], self._subject(request))
+    async def _known(self, request: Request, run_id: str) -> Answer:
+        """Of a run that has ended since nobody will tell any more, so that is said at once."""
+        known = (await self._store.runs.get_many([run_id])).get(run_id)
+        run = known[1] if known is not None else None
+        engines = [step.engine for step in run.steps] if run is not None else []
+        statuses = [self._submitted(request, run_id, f"run {run_id} was started by this request before", engines)]
+        if run is not None and (end := end_of(run.state, run.message)) is not None:
+            last = self._status(end[0], request, engines=engines, run_id=run_id, message=end[1])
+            if run.state is RunState.SUCCEEDED:
+                last["outputs"] = run.outputs
+            statuses.append(last)
+        return Answer(request, statuses, self._subject(request))
 
-    async def _refuse(
+    def _submitted(self, request: Request, run_id: str, message: str, engines: Sequence[str]) -> JsonObject:
+        return self._status(BridgeStatus.SUBMITTED, request, engines=engines, run_id=run_id, message=message)
+
+    async def _refusal(
         self, request: Request, mail: Mail, error: MetaError, identity: str, *, private: bool = False
     ) -> Answer:
         bridged = self._config.pipelines.get(request.pipeline)
@@ -268,7 +311,7 @@ def _event(request: Request, mail: Mail, identity: str) -> Event:
         id=request.request_id,
         headers=mail.headers,
         time=mail.sent,
-        trace={name: headers[name] for name in ("traceparent", "tracestate", "baggage") if name in headers},
+        trace=trace_of(headers),
         raw=mail.data,
         deliveries=mail.deliveries,
     )

@@ -9,6 +9,8 @@ from typing import Literal, cast
 
 import ormsgpack
 
+from meta.triggers.encodings import check, read_json
+from workflows.errors import EventMalformed
 from workflows.inputs import show
 from workflows.values import JsonObject, JsonValue, canonical_json, digest_of
 
@@ -135,14 +137,12 @@ def _nested(value: JsonValue) -> JsonValue:
 def _decode(data: bytes, encoding: Encoding) -> JsonValue:
     try:
         if encoding == "json":
-            value: JsonValue = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
-        else:
-            value = _unpack(data)
-        canonical_json(value)  # not a number and lone surrogates pass the decoders, and nothing after them
+            return read_json(data)
+        return check(_unpack(data))
+    except EventMalformed as error:
+        raise _Fault(error.message) from None
     except (ValueError, TypeError, RecursionError) as error:
-        what = "JSON" if encoding == "json" else "MessagePack"
-        raise _Fault(f"the message is no {what}: {error}") from None
-    return value
+        raise _Fault(f"the message is no MessagePack: {error}") from None
 
 
 def _unpack(data: bytes) -> JsonValue:
@@ -164,7 +164,3 @@ def _plain(value: object) -> JsonValue:
             return value
         case _:
             raise ValueError(f"it holds a {type(value).__name__}")
-
-
-def _no_constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no JSON")

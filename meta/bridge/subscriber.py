@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 
 from nats.aio.msg import Msg
 
-from meta.bridge.desk import Answer, Desk, Mail
+from meta.bridge.desk import Answer, Desk, Mail, Tell
 from meta.bridge.request import Request
 from meta.config import BridgeConfig
 from workflows.errors import MetaError
@@ -20,10 +20,20 @@ log = logging.getLogger(__name__)
 MAX_HELD_BYTES = 64 << 20
 AT_ONCE = 16  # requests that are with Temporal and the store at a time
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one stays
-TRIES, ENDS = 1 / 3, 2 / 3  # of the grace: until when a try begins, and ends; the rest is for delays on the way here
+TRIES, ENDS = 0.6, 0.85  # of the grace: until when a try begins, and ends; the rest is for delays on the way here
 
-Tell = Callable[[Answer, str], Awaitable[None]]
+Publish = Callable[[Answer, str], Awaitable[None]]
 """Publishes an answer: on its subject, and on the reply subject where there is one."""
+
+
+def unhurried(tell: Tell, limit: asyncio.Timeout) -> Tell:
+    """Once something has been told, the rest of the try has no limit: it writes down that it was told."""
+
+    async def telling(answer: Answer) -> None:
+        limit.reschedule(None)
+        await tell(answer)
+
+    return telling
 
 
 class CoreSubscriber:
@@ -39,7 +49,7 @@ class CoreSubscriber:
         kept: whether a stream keeps what is published now.
     """
 
-    def __init__(self, config: BridgeConfig, desk: Desk, tell: Tell, kept: Callable[[], bool]) -> None:
+    def __init__(self, config: BridgeConfig, desk: Desk, tell: Publish, kept: Callable[[], bool]) -> None:
         self._config = config
         self._desk = desk
         self._tell = tell
@@ -90,25 +100,27 @@ class CoreSubscriber:
 
     async def _serve(self, request: Request, message: Msg) -> None:
         mail = Mail(message.subject, message.data, dict(message.headers or {}))
+
+        async def tell(answer: Answer) -> None:
+            await self._tell(answer, message.reply)
+
         turn = self._turns.setdefault(request.request_id, asyncio.Lock())
         try:
             async with turn:
-                answer = await self._answer(request, mail)
+                done = await self._answer(request, mail, tell)
         except asyncio.CancelledError:
             if not self._kept():
-                await self._tell(self._desk.error(request, "the service stops; send the request again"), message.reply)
+                await tell(self._desk.error(request, "the service stops; send the request again"))
             raise
         except Exception as error:
             log.exception("request %r on %s failed", request.request_id, message.subject)
-            answer = self._desk.error(request, f"internal error: {type(error).__name__}")
-        if answer is not None:
-            log_answer(answer)
-            await self._tell(answer, message.reply)
-        elif message.reply:
-            await self._tell(_for_the_requester(self._desk.waiting(request, _KEPT)), message.reply)
+            await tell(self._desk.error(request, f"internal error: {type(error).__name__}"))
+        else:
+            if not done and message.reply:
+                await tell(self._desk.waiting(request))
 
-    async def _answer(self, request: Request, mail: Mail) -> Answer | None:
-        """What the request comes to; None when it is left on the stream."""
+    async def _answer(self, request: Request, mail: Mail, tell: Tell) -> bool:
+        """See to it that a request is answered; False when it is left on the stream."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         tries = 0
@@ -117,9 +129,10 @@ class CoreSubscriber:
             kept, grace = self._kept(), self._config.grace
             last_try = began + (grace * TRIES if kept else self._config.max_age)
             try:
-                async with asyncio.timeout_at(began + grace * ENDS if kept else None), self._slots:
+                async with asyncio.timeout_at(began + grace * ENDS if kept else None) as limit, self._slots:
                     if loop.time() < last_try:
-                        return await self._desk.answer(request, mail)
+                        await self._desk.answer(request, mail, unhurried(tell, limit))
+                        return True
             except TimeoutError:
                 why = "no answer in time"
             except MetaError as error:
@@ -133,9 +146,10 @@ class CoreSubscriber:
                 await asyncio.sleep(pause)
             elif self._kept():
                 log.warning("request %r is left on the stream: %s", request.request_id, why)
-                return None
+                return False
             else:
-                return self._desk.error(request, f"given up: {why}")
+                await tell(self._desk.error(request, f"given up: {why}"))
+                return True
 
     async def _turn_away(self, request: Request, message: Msg) -> None:
         if not self._kept():
@@ -143,18 +157,4 @@ class CoreSubscriber:
             log.warning("request %r: %s", request.request_id, text)
             await self._tell(self._desk.error(request, text), message.reply)
         elif message.reply:
-            await self._tell(_for_the_requester(self._desk.waiting(request, _KEPT)), message.reply)
-
-
-_KEPT = "the request is kept and will be started later"
-
-
-def _for_the_requester(answer: Answer) -> Answer:
-    """The same, told to nobody else: on the status subject, `submitted` comes first."""
-    return Answer(answer.request, answer.statuses, subject="")
-
-
-def log_answer(answer: Answer) -> None:
-    first = answer.statuses[0]
-    level = logging.WARNING if first["status"] == "error" else logging.INFO
-    log.log(level, "request %r: %s: %s", answer.request.request_id, first["status"], first["message"])
+            await self._tell(self._desk.waiting(request), message.reply)

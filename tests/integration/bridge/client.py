@@ -14,7 +14,6 @@ from nats.aio.client import Client
 
 TRIGGER = "ai.pipeline.trigger"
 STATUS = "ai.pipeline.status."
-ENDS = ("succeeded", "failed", "error")
 
 
 class BridgeClient:
@@ -49,6 +48,10 @@ class BridgeClient:
 
     def statuses(self, request_id: str) -> list[str]:
         return [one["status"] for one in self.seen.get(request_id, [])]
+
+    def answers(self, request_id: str) -> list[str]:
+        """What the request itself was told, without what its run tells afterwards."""
+        return [status for status in self.statuses(request_id) if status in ("submitted", "error")]
 
     def write(self, body: Any) -> bytes:
         return ormsgpack.packb(body) if self.packed else json.dumps(body).encode()

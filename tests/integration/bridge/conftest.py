@@ -15,9 +15,9 @@ from tests.integration.bridge.client import BridgeClient, bridge_client
 from tests.integration.service.servers import NatsServer, Rig, nats_server
 from tests.integration.service.servers import rig as make_rig
 from tests.support.temporal import temporal_server
+from workflows.messages import RunSnapshot
 
 BRIDGE = BridgeConfig(
-    grace=2,
     pipelines={
         "training": BridgedPipeline(workflow="chain"),
         "kf-training": BridgedPipeline(workflow="chain", engine="kubeflow", inputs={"rate": "learningRate"}),
@@ -78,6 +78,16 @@ async def ready(service: Service) -> Bridge:
 
     await eventually(keeps)
     return bridge
+
+
+async def run_of(rig: Rig, run_id: str) -> RunSnapshot:
+    """A run, as soon as it is written down: its requester hears of it before."""
+
+    async def there() -> bool:
+        return run_id in await rig.store.runs.get_many([run_id])
+
+    await eventually(there)
+    return await rig.store.runs.get(run_id)
 
 
 async def runs(rig: Rig) -> list[str]:

@@ -80,7 +80,7 @@ def test_json_with_a_byte_order_mark_is_json() -> None:
         (b'{"request_id": "r", "pipeline": "p", "parameters": {"a": NaN}}', "is no JSON"),
         (b'{"request_id": "' + b"r" * 129 + b'", "pipeline": "p"}', "129 characters"),
         (b'{"a": "' + b"x" * LIMIT + b'"}', "bytes, 1,048,576 at most"),
-        (b"[" * 100_000, "is no JSON"),
+        (b"[" * 100_000, "nested more than 100 deep"),
     ],
 )
 def test_what_is_no_request_says_why(data: bytes, words: str) -> None:
