@@ -31,16 +31,21 @@ BATCH = 64
 LONG_AGO = timedelta(minutes=10)  # nobody has such a request in hand, whatever the clocks say
 LOOK_S = 30.0  # between two looks at whether the stream is still there
 RETRY_S = 5.0
-ACK_WAIT_S = 60.0  # after a service has died; longer than a try takes, or two services would work on one request
-TRY_S = 40.0
+FETCH_S = 5.0
+ACK_WAIT_S = 30.0  # after a service has died; longer than a try takes, or two services would work on one request
+TRY_S = 20.0
 SLOWEST_S = 60.0  # between two tries of a request that must wait
 MAX_PENDING = 10_000  # requests in their grace or waiting to be tried again, over all services
 
-ACKNOWLEDGES = (
-    "stream {stream} acknowledges what is published on {subject}: a client that makes a request gets JetStream's"
-    " acknowledgement instead of our answer. Set no_ack on it (nats stream edit {stream} --no-ack), or take"
-    " {subject} out of it, and a stream of our own is made. Clients that only publish are served"
-)
+
+def acknowledging(stream: str, subject: str) -> tuple[str, str]:
+    """What clients find amiss where a stream acknowledges what is published on the subject, and the mend."""
+    return (
+        f"stream {stream} acknowledges what is published on {subject}, so who makes a request gets JetStream's"
+        " acknowledgement in place of our answer; who only publishes is served",
+        f"set no_ack on it (nats stream edit {stream} --no-ack), or take {subject} out of it, and the service makes a"
+        " stream of its own",
+    )
 
 
 class CatchUp:
@@ -91,7 +96,7 @@ class CatchUp:
             look = loop.time() + LOOK_S
             while True:
                 try:
-                    messages = await subscription.fetch(BATCH, timeout=RETRY_S)
+                    messages = await subscription.fetch(BATCH, timeout=FETCH_S)
                 except TimeoutError:
                     messages = []
                 await asyncio.gather(*(self._handle(message) for message in messages))
@@ -141,7 +146,7 @@ class CatchUp:
         except NotFoundError:
             pass
         await js.add_consumer(name, wanted)
-        self._say("" if info.config.no_ack else ACKNOWLEDGES.format(stream=name, subject=config.subject))
+        self._say("" if info.config.no_ack else "; ".join(acknowledging(name, config.subject)))
         return name
 
     def _say(self, problem: str) -> None:

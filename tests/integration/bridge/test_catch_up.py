@@ -18,10 +18,12 @@ from meta.api.temporal import TemporalRuns
 from meta.bridge import catch_up
 from meta.config import GrpcConfig
 from meta.service import Service
+from meta.stack import bridge_check
 from tests.integration.bridge.client import BridgeClient, asking
 from tests.integration.bridge.conftest import BRIDGE as PATIENT
 from tests.integration.bridge.conftest import bridge_of, bridged_rig, eventually, ready, run_of, runs
 from tests.integration.service.servers import NatsServer, Rig
+from workers.engines.base import Verdict
 from workflows.errors import ServiceUnavailable
 
 BRIDGE = PATIENT.model_copy(update={"grace": 2.0})
@@ -89,6 +91,8 @@ async def test_what_a_running_service_has_answered_is_not_answered_again(
     await client.publish(asking("here-1", rate=3))
     await client.publish("no request")
     await client.status("here-1", "submitted", count=2)
+    [finding] = await bridge_check.bridge(rig.config)
+    assert (finding.verdict, finding.detail.partition("; ")[2]) == (Verdict.OK, "stream META_BRIDGE keeps requests")
     info = await js.stream_info("META_BRIDGE")
     assert info.state.messages == 5, "all were kept until somebody had handled them"
     await drained(js)
@@ -136,6 +140,9 @@ async def test_a_stream_that_acknowledges_is_used_and_complained_about(
         assert bridge.catch_up.stream == "PIPELINES"
         assert "stream PIPELINES acknowledges what is published on ai.pipeline.trigger" in bridge.catch_up.problem
         assert "--no-ack" in bridge.catch_up.problem
+        [finding] = await bridge_check.bridge(rig.config)
+        assert finding.verdict is Verdict.WARN
+        assert finding.detail in f"3 pipelines on ai.pipeline.trigger: {bridge.catch_up.problem}"
         await client.publish(asking("up"))
         await client.status("up", "submitted")
         async with stopped(rig):
