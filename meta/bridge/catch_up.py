@@ -176,7 +176,7 @@ class CatchUp:
 
     async def _answer(self, request: Request, mail: Mail, tell: Tell, *, too_old: bool) -> None:
         if not too_old:
-            await self._desk.answer(request, mail, tell)
+            await self._desk.answer(request, mail, tell, late=True)
             return
         error = InvalidInput(
             f"the request is of {mail.sent:%Y-%m-%d %H:%M} UTC and was not seen before; it is too old to be started",

@@ -106,8 +106,15 @@ class Desk:
             return request
         return Request(request.encoding, "", request.pipeline, request.parameters, fault=fault)
 
-    async def answer(self, request: Request, mail: Mail, tell: Tell) -> None:
+    async def answer(self, request: Request, mail: Mail, tell: Tell, *, late: bool = False) -> None:
         """Start the run that a request wants, or say why not.
+
+        Args:
+            request: as `read` gave it.
+            mail: the message that it came in.
+            tell: called at most once.
+            late: it was read from the stream, so somebody may have answered this message, and be about to write that
+                down: who starts a run says so, and nobody else.
 
         Raises:
             MetaError: one that is retryable: Temporal or the store does not answer, and nothing has been told.
@@ -117,9 +124,10 @@ class Desk:
             return
         try:
             if (earlier := await self._earlier(request)) is not None:
-                await self._again(request, earlier, tell)
+                if not (late and _settled_since(earlier, mail)):
+                    await self._again(request, earlier, tell)
             else:
-                await self._start(request, mail, tell)
+                await self._start(request, mail, tell, late=late)
         except Conflict as error:
             await tell(await self._refusal(request, mail, error, _other_content(request), private=True))
         except MetaError as error:
@@ -143,9 +151,7 @@ class Desk:
         """
         identities = [_identity(request, mail), _other_content(request)]
         rows = await self._store.triggers.find_among(self._workflows(), identities)
-        return any(
-            row.digest == request.digest and (row.updated_at or row.received_at) >= mail.sent - _SKEW for row in rows
-        )
+        return any(row.digest == request.digest and _settled_since(row, mail) for row in rows)
 
     def error(self, request: Request, message: str) -> Answer:
         """An error that is nobody's to look at later."""
@@ -178,7 +184,7 @@ class Desk:
         await self._store.triggers.again(earlier.workflow, earlier.identity)
         await tell(await self._known(request, earlier.run_id or ""))
 
-    async def _start(self, request: Request, mail: Mail, tell: Tell) -> None:
+    async def _start(self, request: Request, mail: Mail, tell: Tell, *, late: bool) -> None:
         wanted = await self.wanted(request, mail)
 
         async def accepted(new: Started) -> None:  # first of all: the run's own statuses come by another way
@@ -193,7 +199,7 @@ class Desk:
             context=wanted.context,
             accepted=accepted,
         )
-        if not started.created:
+        if not started.created and not late:
             await tell(await self._known(request, started.run_id))
 
     async def wanted(self, request: Request, mail: Mail) -> Wanted:
@@ -288,6 +294,11 @@ class Desk:
     def _workflows(self) -> list[str]:
         """Under which what is known of requests stands; the empty name is of those that named no pipeline there is."""
         return ["", *{bridged.workflow for bridged in self._config.pipelines.values()}]
+
+
+def _settled_since(row: TriggerEventRow, mail: Mail) -> bool:
+    """Whether what is known of a request is of this message, or of a later one."""
+    return (row.updated_at or row.received_at) >= mail.sent - _SKEW
 
 
 def _identity(request: Request, mail: Mail) -> str:
