@@ -21,7 +21,7 @@ from nats.js.errors import NotFoundError
 
 from meta.bridge.desk import Answer, Desk, Mail, Tell
 from meta.bridge.request import Request
-from meta.bridge.subscriber import Publish, unhurried
+from meta.bridge.subscriber import Publish
 from meta.config import BridgeConfig, NatsConfig
 from workflows.errors import InvalidInput, MetaError
 
@@ -167,7 +167,7 @@ class CatchUp:
         try:
             async with asyncio.timeout(TRY_S) as limit:
                 if not await self._desk.answered(request, mail):
-                    tell = unhurried(self._publish, limit)
+                    tell = _unhurried(self._publish, limit)
                     await self._answer(request, mail, tell, too_old=age.total_seconds() > self._config.max_age)
             await message.ack()
         except (MetaError, TimeoutError) as error:
@@ -186,6 +186,16 @@ class CatchUp:
 
     async def _publish(self, answer: Answer) -> None:
         await self._tell(answer, "")  # a stream keeps no reply subject
+
+
+def _unhurried(tell: Tell, limit: asyncio.Timeout) -> Tell:
+    """Once something has been told, the rest of the try has no limit: it writes down that it was told."""
+
+    async def telling(answer: Answer) -> None:
+        limit.reschedule(None)
+        await tell(answer)
+
+    return telling
 
 
 async def find_stream(js: JetStreamContext, subject: str) -> StreamInfo | None:

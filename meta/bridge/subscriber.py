@@ -20,20 +20,10 @@ log = logging.getLogger(__name__)
 MAX_HELD_BYTES = 64 << 20
 AT_ONCE = 16  # requests that are with Temporal and the store at a time
 BACKOFF_S = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # the last one stays
-TRIES, ENDS = 0.6, 0.85  # of the grace: until when a try begins, and ends; the rest is for delays on the way here
+TRIES = 0.6  # of the grace: until when a try begins; the rest is for the try, and for delays on the way here
 
 Publish = Callable[[Answer, str], Awaitable[None]]
 """Publishes an answer: on its subject, and on the reply subject where there is one."""
-
-
-def unhurried(tell: Tell, limit: asyncio.Timeout) -> Tell:
-    """Once something has been told, the rest of the try has no limit: it writes down that it was told."""
-
-    async def telling(answer: Answer) -> None:
-        limit.reschedule(None)
-        await tell(answer)
-
-    return telling
 
 
 class CoreSubscriber:
@@ -126,19 +116,23 @@ class CoreSubscriber:
         tries = 0
         why = "too many are before it"
         while True:
-            kept, grace = self._kept(), self._config.grace
-            last_try = began + (grace * TRIES if kept else self._config.max_age)
+            kept = self._kept()
+            last_try = began + (self._config.grace * TRIES if kept else self._config.max_age)
             try:
-                async with asyncio.timeout_at(began + grace * ENDS if kept else None) as limit, self._slots:
-                    if loop.time() < last_try:
-                        await self._desk.answer(request, mail, unhurried(tell, limit))
-                        return True
+                async with asyncio.timeout_at(last_try if kept else None):
+                    await self._slots.acquire()
             except TimeoutError:
-                why = "no answer in time"
-            except MetaError as error:
-                if not error.retryable:
-                    raise
-                why = error.message
+                pass
+            else:
+                try:  # a try that has begun is not cut off: it may have started the run, and must say so
+                    await self._desk.answer(request, mail, tell)
+                    return True
+                except MetaError as error:
+                    if not error.retryable:
+                        raise
+                    why = error.message
+                finally:
+                    self._slots.release()
             pause = BACKOFF_S[min(tries, len(BACKOFF_S) - 1)]
             tries += 1
             if loop.time() + pause < last_try:
