@@ -9,17 +9,20 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from meta.nats_login import check_login
 from workers.engines.times import check_times
 from workers.settings import EngineSettings, NamedStore, StoreSettings, check_stores
 from workflows.errors import SettingsInvalid
+from workflows.spec.subjects import covers, subject_fault
 
 DEFAULT_GRPC = "127.0.0.1:7400"
+REQUEST_ID = "{request_id}"
+"""Stands for the request's id in `triggers.bridge.status`."""
 
 
 class _Section(BaseModel):
@@ -70,33 +73,57 @@ class BridgedPipeline(_Section):
 
     Attributes:
         workflow: a published name.
-        engine: what statuses say in `engine`; empty: the engine of the step that runs, or ran last.
+        engine: what statuses say in `engine`; empty: the engine of the step that they tell of.
         inputs: input to parameter, where their names differ; `source-url` is input `source_url` by itself.
     """
 
-    workflow: str
+    workflow: str = Field(min_length=1)
     engine: str = ""
     inputs: dict[str, str] = Field(default_factory=dict)
+
+
+def _by_name_alone(value: object) -> object:
+    return {"workflow": value} if isinstance(value, str) else value
 
 
 class BridgeConfig(_Section):
     """Serves clients of a pipeline bridge on core NATS; see docs/bridge.md.
 
     Attributes:
-        subject: where requests come.
+        subject: where requests come; no wildcards.
         status: where statuses go; `{request_id}` is put in.
-        queue: queue group, which several services share.
+        queue: queue group, which several services share; also the name of the durable consumer.
         stream: keeps requests while no service runs; it is made when it is missing and no stream has the subject.
         catch_up: False: what is sent while no service runs is lost, as core NATS does.
+        grace: seconds in which a request is for whoever it was sent to; then whoever reads the stream takes it.
+        max_age: seconds after which a request that was found on the stream is refused.
+        max_kept: requests that the service's own stream holds; the oldest give way.
+        max_held: requests that one service has in hand at a time; what comes beyond is refused, or left on the stream.
         pipelines: the catalogue: name to meta-workflow. A name alone stands for `{workflow = name}`.
     """
 
     subject: str = "ai.pipeline.trigger"
     status: str = "ai.pipeline.status.{request_id}"
-    queue: str = "meta-bridge"
-    stream: str = "META_BRIDGE"
+    queue: str = Field(default="meta-bridge", pattern=r"^[A-Za-z0-9_-]{1,100}$")
+    stream: str = Field(default="META_BRIDGE", pattern=r"^[A-Za-z0-9_-]{1,100}$")
     catch_up: bool = True
-    pipelines: dict[str, BridgedPipeline | str] = Field(default_factory=dict)
+    grace: float = Field(default=30.0, ge=1, le=600)
+    max_age: float = Field(default=24 * 3600.0, gt=0)
+    max_kept: int = Field(default=100_000, ge=1)
+    max_held: int = Field(default=1000, ge=1)
+    pipelines: dict[str, Annotated[BridgedPipeline, BeforeValidator(_by_name_alone)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _subjects_are_some(self) -> Self:
+        if fault := subject_fault(self.subject, wildcards=False):
+            raise ValueError(f"subject: {fault}")
+        if self.status.split(".").count(REQUEST_ID) != 1 or self.status.count("{") != 1:
+            raise ValueError(f"status: {REQUEST_ID} stands in it once, as a part of its own between dots")
+        if fault := subject_fault(self.status.replace(REQUEST_ID, "x"), wildcards=False):
+            raise ValueError(f"status: {fault}")
+        if covers(self.status.replace(REQUEST_ID, "*"), self.subject):
+            raise ValueError("status: statuses would come back as requests; give them another subject")
+        return self
 
 
 class TriggersConfig(_Section):
@@ -145,6 +172,12 @@ class MetaConfig(BaseSettings):
     @model_validator(mode="after")
     def _stores_of_engines_exist(self) -> Self:
         check_stores(self.objects, self.stores, self.engines)
+        return self
+
+    @model_validator(mode="after")
+    def _a_bridge_has_nats(self) -> Self:
+        if self.triggers.bridge is not None and not self.nats.url:
+            raise ValueError("[triggers.bridge] needs NATS: set url in [nats], as nats://host:4222")
         return self
 
     @classmethod

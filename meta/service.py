@@ -17,11 +17,13 @@ from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
+from meta.bridge.bridge import Bridge
 from meta.config import MetaConfig
 from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.triggers.intake import Intake
 from meta.triggers.runtime import NatsTriggers
 
 log = logging.getLogger("meta.service")
@@ -41,6 +43,7 @@ class Service:
     Attributes:
         address: host:port of gRPC, with the real port when the configuration says 0.
         triggers: None when no NATS is configured.
+        bridge: None when none is configured.
     """
 
     def __init__(self, config: MetaConfig, *, sweep: Pace | None = None) -> None:
@@ -50,6 +53,7 @@ class Service:
         self.address = ""
         self.store: Store
         self.triggers: NatsTriggers | None = None
+        self.bridge: Bridge | None = None
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -74,6 +78,10 @@ class Service:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
                 self._background(stack, "publisher", Publisher(config.nats, self.store).run)
+            if config.triggers.bridge is not None:
+                self.bridge = Bridge(config.triggers.bridge, config.nats, Intake(starter, self.store), self.store)
+                self._background(stack, "bridge", self.bridge.run)
+                stack.push_async_callback(self.bridge.drain)
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder,
                 published=self.triggers.nudge if self.triggers is not None else lambda: None,

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -31,6 +31,10 @@ class Started:
 
     run_id: str
     created: bool
+
+
+Accepted = Callable[[Started], Awaitable[None]]
+"""Hears that Temporal has accepted a run, which is not written down yet."""
 
 
 def request_run_id(workflow: str, request_id: str) -> str:
@@ -61,6 +65,7 @@ class Starter:
         trigger: str,
         asked: str = "",
         trace: Mapping[str, str] | None = None,
+        accepted: Accepted | None = None,
     ) -> Started:
         """Start a run, or find the one that this request started.
 
@@ -73,6 +78,7 @@ class Starter:
             asked: digest of what is asked for, which a repeat of the request must share; by default the inputs'. For a
                 message that of its data: the expressions that make inputs of it may change between two deliveries.
             trace: W3C trace context of the cause.
+            accepted: told of a new run before anybody is told of its events.
 
         Raises:
             NotFound: no such workflow or bundle.
@@ -117,6 +123,8 @@ class Starter:
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))
         if created:
+            if accepted is not None:
+                await accepted(Started(run_id, created))
             await self._write(first_snapshot(run_id, argument), inputs_digest, definition)
         else:
             await self._heal(run_id, memo)

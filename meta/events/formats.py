@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from meta.events.bridge_format import bridge
 from meta.store.envelope import payload
 from workflows.values import JsonObject
 
@@ -16,5 +17,5 @@ def cloudevents(event: JsonObject, _context: JsonObject) -> bytes:
     return payload(event)
 
 
-FORMATS: dict[str, Format] = {"cloudevents": cloudevents}
+FORMATS: dict[str, Format] = {"cloudevents": cloudevents, "bridge": bridge}
 """Formats by the name that a reply's row has."""

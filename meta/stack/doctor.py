@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from meta.config import find_config, load_config
-from meta.stack import checks
+from meta.stack import bridge_check, checks
 from meta.stack.checks import Finding, Verdict
 from meta.stack.config_file import BUCKET
 from meta.stack.names import PartName
@@ -48,6 +48,7 @@ async def examine(config_file: Path | None, data_dir: Path, bucket: str = "") ->
         found.append(await checks.worker(config))
     if PartName.NATS in started:
         found.append(await checks.nats(config))
+        found += await bridge_check.bridge(config)
     if PartName.S3 in started:
         found.append(await checks.objects(config, bucket or (BUCKET if embedded else "")))
     if started & {PartName.ARGO, PartName.KFP}:

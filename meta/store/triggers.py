@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -114,6 +114,20 @@ class TriggerEvents:
         """What is known of a message."""
         async with self._database.read() as session:
             return await session.get(TriggerEventRow, event_row_id(workflow, identity))
+
+    async def find_among(self, workflows: Iterable[str], identities: Iterable[str]) -> Sequence[TriggerEventRow]:
+        """What is known of messages of which it is open which of some workflows they met."""
+        ids = {event_row_id(workflow, identity) for workflow in workflows for identity in identities}
+        async with self._database.read() as session:
+            return (await session.exec(select(TriggerEventRow).where(col(TriggerEventRow.id).in_(ids)))).all()
+
+    async def again(self, workflow: str, identity: str) -> None:
+        """Note that a known message was published once more."""
+        async with self._database.write() as session:
+            row = await session.get(TriggerEventRow, event_row_id(workflow, identity), with_for_update=True)
+            if row is not None:
+                row.deliveries += 1
+                row.updated_at = datetime.now(UTC)
 
     async def list(self, workflow: str = "", limit: int = 100) -> list[TriggerEventRow]:
         """Messages, newest first."""

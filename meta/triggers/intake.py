@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from meta.api.starter import Started, Starter, request_run_id
+from meta.api.starter import Accepted, Started, Starter, request_run_id
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
@@ -31,6 +31,7 @@ class Intake:
         source: str = "nats",
         reply_format: str = "cloudevents",
         context: JsonObject | None = None,
+        accepted: Accepted | None = None,
     ) -> Started:
         """Start the run that messages ask for, or find the one that they started.
 
@@ -40,6 +41,7 @@ class Intake:
             source: where they came from: nats, bridge.
             reply_format: of statuses on `ask.reply`.
             context: what that format needs to know of the request.
+            accepted: told of a new run before anybody is told of its events.
 
         Raises:
             MetaError: as `Starter.start`; nothing has started, and nothing is written down.
@@ -54,6 +56,7 @@ class Intake:
             trigger=source,
             asked=ask.digest,
             trace=ask.trace,
+            accepted=accepted,
         )
         await self._record(
             [record_of(event, ask.workflow, ask.trigger, source, run_id=started.run_id) for event in events]

@@ -22,7 +22,7 @@ from typer.main import get_command
 
 import workflows
 from meta.cli.app import app
-from meta.config import MetaConfig, load_config
+from meta.config import BridgeConfig, BridgedPipeline, MetaConfig, load_config
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
 from workers.engines.others import ENDING
 from workers.engines.times import PATIENCE, times_of
@@ -199,7 +199,11 @@ def test_the_page_on_configuration_has_every_key_and_its_default() -> None:
             row = next((line for line in page.splitlines() if f"`{section}.{key}`" in line), "")
             assert row, f"{section}.{key}"
             assert default_of(field) in row, f"{section}.{key}"
-    for settings in (ArgoSettings, KfpSettings, NamedStore):
+    for key, field in BridgeConfig.model_fields.items():
+        row = next((line for line in page.splitlines() if f"`triggers.bridge.{key}`" in line), "")
+        assert row, key
+        assert default_of(field) in row.lower(), key
+    for settings in (ArgoSettings, KfpSettings, NamedStore, BridgedPipeline):
         for key, field in settings.model_fields.items():
             rows = [line for line in page.splitlines() if f"`{key}`" in line]
             assert rows, key

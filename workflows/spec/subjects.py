@@ -36,7 +36,7 @@ def _token_fault(token: str, *, last: bool, wildcards: bool) -> str:
         if not wildcards:
             return f"'{token}' cannot stand in a subject to publish to"
         return "" if token == "*" or last else "'>' stands at the end of a subject only"
-    if not _TOKEN.match(token):
+    if not _TOKEN.fullmatch(token):
         return f"'{token}' is no part of a subject: no spaces; '*' and '>' stand alone between dots"
     return ""
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from meta.client import MetaClient
-from meta.config import DatabaseConfig, GrpcConfig, MetaConfig, NatsConfig, TemporalConfig
+from meta.config import DatabaseConfig, GrpcConfig, MetaConfig, NatsConfig, TemporalConfig, TriggersConfig
 from meta.processes import spawn
 from meta.service import Service
 from meta.store import Store
@@ -111,10 +111,13 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(temporal: Client, folder: Path, nats_url: str = "") -> AsyncGenerator[Rig]:
+async def rig(
+    temporal: Client, folder: Path, nats_url: str = "", triggers: TriggersConfig | None = None
+) -> AsyncGenerator[Rig]:
     config = MetaConfig(
         temporal=TemporalConfig(address=temporal.service_client.config.target_host, ui_url="http://ui.test/"),
         nats=NatsConfig(url=nats_url),
+        triggers=triggers or TriggersConfig(),
         store=DatabaseConfig(url=f"sqlite+aiosqlite:///{folder}/store.db"),
         grpc=GrpcConfig(address="127.0.0.1:0"),
     )
