@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import time
@@ -15,6 +14,7 @@ from meta.store import Store
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
+from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, canonical_json, digest_of
 
@@ -29,11 +29,6 @@ class Started:
 
     run_id: str
     created: bool
-
-
-def request_run_id(workflow: str, request_id: str) -> str:
-    """The id of the run that a request starts, the same however often it is made."""
-    return f"{workflow}-{hashlib.sha256(request_id.encode()).hexdigest()[:10]}"
 
 
 def new_run_id(workflow: str) -> str:
