@@ -18,6 +18,7 @@ from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
+from meta.events.publisher import Publisher
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.nats import NatsTriggers
@@ -52,7 +53,7 @@ class Service:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             config = self._config
-            self.store = await stack.enter_async_context(await open_store(config.store.url))
+            self.store = await stack.enter_async_context(await open_store(config))
             temporal = await TemporalRuns.open(
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
@@ -69,6 +70,7 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
+                self._background(stack, "publisher", Publisher(config.nats, self.store).run)
             servicer = MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder)
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
