@@ -38,6 +38,14 @@ class Results:
         self._write("run", run_id)
         self._write("state", RunState.RUNNING.value)
 
+    def awaited(self, run_id: str) -> None:
+        """The run's id is known, not yet whether there is one."""
+        self._write("run", run_id)
+
+    def unknown(self, message: str) -> None:
+        """Nobody could say how it went."""
+        self._write("message", message)
+
     def ended(self, state: RunState, message: str, outputs: JsonObject) -> None:
         """The run has ended."""
         self._write("state", state.value)

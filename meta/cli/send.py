@@ -72,7 +72,7 @@ def send(  # noqa: PLR0917 -- typer makes options of them
             if not wait:
                 return await sender.publish(message), None
             run_id = request_run_id(wait, identity)
-            written.started(run_id)
+            written.awaited(run_id)
             async with sender.listening(wait, run_id, identity) as listener:
                 sent = await sender.publish(message)
                 if output is Output.TEXT:
@@ -81,10 +81,9 @@ def send(  # noqa: PLR0917 -- typer makes options of them
 
     sent, told = run_async(body())
     if told is None and wait:
-        written.ended(RunState.RUNNING, message_late := f"no run of {wait} has ended in {timeout}", {})
-        raise RunTimedOut(
-            message_late, hint=f"`meta list --workflow {wait}` shows its runs, `meta events` what started none"
-        )
+        late = f"no run of {wait} has ended in {timeout}"
+        written.unknown(late)
+        raise RunTimedOut(late, hint=f"`meta list --workflow {wait}` shows its runs, `meta events` what started none")
     if told is not None:
         written.ended(told.state, told.message, told.outputs)
     _print(sent, told, message, output)
