@@ -66,13 +66,14 @@ class Stack:
         parameters: list[JsonValue] = [
             {"name": key.replace("_", "-"), "value": text} for key, text in arguments.items()
         ]
-        output = "{{=jsonpath(tasks['middle'].outputs.parameters.outputs, '$.said')}}"
+        said = "{{=jsonpath(tasks['middle'].outputs.parameters.outputs, '$.said')}}"
+        state = "{{tasks.middle.outputs.parameters.state}}"
         tasks: list[JsonValue] = [
             {"name": "first", "template": "first"},
             {"name": "middle", "depends": "first", "templateRef": {"name": "meta-trigger", "template": template},
              "arguments": {"parameters": parameters}},
             {"name": "last", "depends": "middle", "template": "last", "arguments": {"parameters": [
-                {"name": "said", "value": output}, {"name": "state", "value": "{{tasks.middle.outputs.parameters.state}}"},
+                {"name": "said", "value": said}, {"name": "state", "value": state},
             ]}},
         ]  # fmt: skip
         takes = {"parameters": [{"name": "said"}, {"name": "state"}]}
