@@ -128,10 +128,11 @@ async def rig(temporal: Client, folder: Path, nats_url: str = "") -> AsyncGenera
 
 @dataclass
 class NatsServer:
-    """A real nats-server with JetStream, whose data outlives it."""
+    """A real nats-server with JetStream, whose data outlives it; `config` is a file of more settings."""
 
     folder: Path
     url: str = ""
+    config: Path | None = None
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
 
     async def start(self) -> None:
@@ -143,7 +144,7 @@ class NatsServer:
         with (self.folder / "nats.log").open("ab") as out:
             process = await spawn(
                 [str(binary), "-a", "127.0.0.1", "-p", port, "-js", "-sd", str(self.folder / "data"),
-                 "--ports_file_dir", str(ports)],
+                 "--ports_file_dir", str(ports), *(["-c", str(self.config)] if self.config else [])],
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._stack.push_async_callback(process.stop, 5.0)
