@@ -73,3 +73,8 @@ def key_of_name(name: str, key: str) -> RunKey | None:
     """
     found = RunKey.parse(key)
     return found if found is not None and name.endswith(f"-{found.hash}") else None
+
+
+def request_run_id(workflow: str, request_id: str) -> str:
+    """The id of the meta-run that a request starts, the same however often it is made."""
+    return f"{workflow}-{hashlib.sha256(request_id.encode()).hexdigest()[:16]}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import secrets
 import time
@@ -16,6 +15,7 @@ from meta.store.runs import RequestedRun
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
+from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, canonical_json, digest_of
 
@@ -35,11 +35,6 @@ class Started:
 
 Accepted = Callable[[Started], Awaitable[None]]
 """Hears that Temporal has accepted a run, which is not written down yet."""
-
-
-def request_run_id(workflow: str, request_id: str) -> str:
-    """The id of the run that a request starts, the same however often it is made."""
-    return f"{workflow}-{hashlib.sha256(request_id.encode()).hexdigest()[:10]}"
 
 
 def new_run_id(workflow: str) -> str:

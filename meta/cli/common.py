@@ -17,7 +17,7 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from meta.client import MetaClient, RunFailed
-from meta.config import find_config, load_config
+from meta.config import MetaConfig, find_config, load_config
 from workflows.errors import Conflict, InvalidInput, MetaError, NotFound, ServiceUnavailable
 from workflows.values import JsonValue
 
@@ -42,9 +42,13 @@ class Globals:
     config: Path | None = None
     address: str = ""
 
+    def configuration(self) -> MetaConfig:
+        """What is in force: the file that is named or found, and the environment."""
+        return load_config(find_config(self.config))
+
     def client(self) -> MetaClient:
         """A client of the service that the options, the configuration or the default names."""
-        address = self.address or load_config(find_config(self.config)).grpc.address
+        address = self.address or self.configuration().grpc.address
         return MetaClient(address, patience_s=PATIENCE_S)
 
 

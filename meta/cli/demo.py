@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from meta.cli.common import EXIT_FAILED, EXIT_INTERRUPTED, Output, OutputOption, print_json, stderr, stdout
-from meta.cli.given import read_inputs
+from meta.cli.given import Given
 from meta.cli.progress import follow
 from meta.cli.render import print_results
 from meta.cli.shipped import catalog
@@ -46,7 +46,7 @@ def demo(
     Example: meta demo -i learning_rate=0.02
     """
     bundle = build_bundle(next(chain.file for chain in catalog() if chain.name == CHAIN))
-    inputs = read_inputs(bundle.definition, pairs or (), None)
+    inputs = Given(pairs or ()).inputs(bundle.definition)
     console = stderr() if output is Output.JSON else stdout()
     options = StackOptions(data_dir=data_dir, environments=environments, well_known_ports=True, listener=say)
     try:

@@ -1,8 +1,9 @@
-"""Inputs from the command line: `-i key=value` and `--inputs FILE`."""
+"""Inputs from the command line: `-i key=value`, `--inputs FILE` and `--inputs-json JSON`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -14,28 +15,52 @@ from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject
 
 
-def read_inputs(definition: MetaWorkflow, pairs: Sequence[str], file: Path | None) -> JsonObject:
-    """Gather inputs; pairs win over the file.
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Inputs as the command line gives them; pairs win over the text, the text over the file.
 
-    Args:
-        definition: declares each input's type, by which a pair's text is read.
+    Attributes:
         pairs: `key=value`.
         file: YAML or JSON with an object.
-
-    Raises:
-        InputsInvalid: a pair or a file that cannot be read. Whether the inputs fit is the service's to say.
+        text: of a JSON object.
     """
-    inputs = _read_file(file) if file is not None else {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise InputsInvalid(f"-i {pair!r} is not key=value", hint="as in -i learning_rate=0.1")
-        declared = definition.inputs.get(name)
-        try:
-            inputs[name] = parse_input(text, declared.type if declared is not None else None)
-        except InputsInvalid as error:
-            raise InputsInvalid(f"-i {name}: {error.message}", hint=error.hint) from error
-    return inputs
+
+    pairs: Sequence[str] = ()
+    file: Path | None = None
+    text: str = ""
+
+    def inputs(self, definition: MetaWorkflow) -> JsonObject:
+        """Gather them.
+
+        Args:
+            definition: declares each input's type, by which a pair's text is read.
+
+        Raises:
+            InputsInvalid: something that cannot be read. Whether the inputs fit is the service's to say.
+        """
+        inputs = _read_file(self.file) if self.file is not None else {}
+        inputs |= _read_text(self.text)
+        for pair in self.pairs:
+            name, equals, text = pair.partition("=")
+            if not equals or not name:
+                raise InputsInvalid(f"-i {pair!r} is not key=value", hint="as in -i learning_rate=0.1")
+            declared = definition.inputs.get(name)
+            try:
+                inputs[name] = parse_input(text, declared.type if declared is not None else None)
+            except InputsInvalid as error:
+                raise InputsInvalid(f"-i {name}: {error.message}", hint=error.hint) from error
+        return inputs
+
+
+def _read_text(text: str) -> JsonObject:
+    hint = 'give an object, as {"learning_rate": 0.1}'
+    try:
+        value = cast(object, yaml.safe_load(text or "{}"))
+    except yaml.YAMLError as error:
+        raise InputsInvalid(f"--inputs-json: {error}", hint=hint) from error
+    if not isinstance(value, dict):
+        raise InputsInvalid(f"--inputs-json: {text[:60]!r} is no object", hint=hint)
+    return cast(JsonObject, value)
 
 
 def _read_file(file: Path) -> JsonObject:

@@ -20,10 +20,12 @@ from meta.cli.common import (
     stderr,
     stdout,
 )
-from meta.cli.given import read_inputs
+from meta.cli.given import Given
 from meta.cli.progress import follow as follow_run
 from meta.cli.render import print_results, print_run, runs_table
+from meta.cli.results import Results, ResultsOption
 from meta.cli.shipped import catalog, shipped_file
+from meta.cli.stopping import OnStop, Stop
 from meta.client import MetaClient, RunView, StartedRun
 from meta.client.client import FILE_SUFFIXES
 from workflows.bundle import build_bundle
@@ -47,26 +49,34 @@ def run(  # noqa: PLR0917 -- typer makes options of them
         bool | None, typer.Option("--follow/--no-follow", help="Show progress to the end. Default: in a terminal.")
     ] = None,
     request_id: Annotated[str, typer.Option("--request-id", help="Again with the same one: the same run.")] = "",
+    inputs_json: Annotated[str, typer.Option("--inputs-json", metavar="JSON", help="Inputs as an object.")] = "",
+    results: ResultsOption = None,
+    on_stop: Annotated[
+        OnStop, typer.Option("--on-stop", help="What SIGTERM does to the run that is followed: cancel, or leave it.")
+    ] = OnStop.LEAVE,
     output: OutputOption = Output.TEXT,
 ) -> None:
     """Start a run.
 
     Example: meta run hybrid-training -i learning_rate=0.05 --follow
 
-    Exit code: 0, or 1 when the run is followed and does not succeed.
+    Exit code: 0, or 1 when the run is followed and does not succeed; 143 when SIGTERM has cancelled it.
     """
     following = follow if follow is not None else sys.stdout.isatty() and output is Output.TEXT
     started: StartedRun | None = None
+    written = Results(results)
 
     async def body() -> RunView | None:
         nonlocal started
-        async with client_of(context) as client:
-            started = await _start(client, target, pairs or [], inputs, request_id)
-            if not following:
-                return None
-            if output is Output.JSON:
-                return await client.wait(started.id)
-            return await _show(client, started)
+        with Stop(on_stop) as stop:
+            async with client_of(context) as client:
+                given = Given(pairs or [], inputs, inputs_json)
+                started = await _start(client, target, given, request_id)
+                written.started(started.id)
+                if not following:
+                    return None
+                following_it = client.wait(started.id) if output is Output.JSON else _show(client, started)
+                return await stop.unless_stopped(following_it, client, started.id)
 
     try:
         ended = run_async(body())
@@ -75,6 +85,7 @@ def run(  # noqa: PLR0917 -- typer makes options of them
             _detached(started.id)
         raise
     if ended is not None:
+        written.ended(ended.state, ended.message, ended.outputs)
         _print_end(ended, output)
     elif started is not None:
         _print_started(started, output)
@@ -204,20 +215,20 @@ def register(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-async def _start(client: MetaClient, target: str, pairs: list[str], inputs: Path | None, request_id: str) -> StartedRun:
+async def _start(client: MetaClient, target: str, given: Given, request_id: str) -> StartedRun:
     """Find out what is meant, read the inputs by its declared types, and start it."""
     if target.endswith(FILE_SUFFIXES):
         bundle = build_bundle(Path(target))
-        return await client.start(bundle, read_inputs(bundle.definition, pairs, inputs), request_id=request_id)
+        return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id)
     published = {one.name: one.definition for one in await client.workflows()}
     if target in published:
-        return await client.start(target, read_inputs(published[target], pairs, inputs), request_id=request_id)
+        return await client.start(target, given.inputs(published[target]), request_id=request_id)
     file = shipped_file(target)
     if file is None:
         known = [*published, *(chain.name for chain in catalog())]
         raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
     bundle = build_bundle(file)
-    return await client.start(bundle, read_inputs(bundle.definition, pairs, inputs), request_id=request_id)
+    return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id)
 
 
 async def _show(client: MetaClient, started: StartedRun) -> RunView:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from meta.api.starter import Accepted, Started, Starter, request_run_id
+from meta.api.starter import Accepted, Started, Starter
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
 from meta.triggers.event import Event
 from workflows.errors import MetaError, ServiceUnavailable
+from workflows.naming import request_run_id
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)

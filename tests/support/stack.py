@@ -18,16 +18,20 @@ class StackCommand:
 
     Args:
         folder: its data folder.
+        images: an images table beside the catalogue's.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, images: Path | None = None) -> None:
         self._folder = folder
+        self._images = images
         self._process: subprocess.Popen[str] | None = None
 
     def up(self, *parts: PartName) -> Addresses:
         """Start it, or only some parts and what they need, and wait until all is ready."""
         command = [sys.executable, "-m", "meta", "up", "--data-dir", str(self._folder), "--output", "json"]
         command += ["--environments", str(environments_folder())]
+        if self._images is not None:
+            command += ["--images", str(self._images)]
         for part in parts:
             command += ["--part", part]
         log = (self._folder.parent / "up.log").open("a")

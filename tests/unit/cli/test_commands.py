@@ -133,12 +133,12 @@ def test_inputs_that_cannot_be_read_are_refused_before_anything_is_sent(
 
 
 def test_pairs_win_over_the_file_and_keep_their_types(tmp_path: Path) -> None:
-    from meta.cli.given import read_inputs
+    from meta.cli.given import Given
     from workflows.bundle import build_bundle
 
     definition = build_bundle(write_chain(tmp_path)).definition
     (tmp_path / "inputs.yaml").write_text("rate: 1\nnote: from the file\n")
-    given = read_inputs(definition, ["rate=2", "note=7", "other=[1]"], tmp_path / "inputs.yaml")
+    given = Given(["rate=2", "note=7", "other=[1]"], tmp_path / "inputs.yaml").inputs(definition)
     assert given == {"rate": 2, "note": "7", "other": [1]}
 
 

@@ -1,0 +1,33 @@
+"""YAML that version 1.2 and Kubernetes' readers take alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import yaml
+
+from workflows.values import JsonValue
+
+_LIKE_A_NUMBER = re.compile(r"[-+.]?[0-9].*|\.(inf|nan)", re.IGNORECASE | re.DOTALL)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Block style, texts of several lines as they are, and quotes where a reader of 1.2 would see a number."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
+
+
+def yaml_text(*documents: JsonValue, head: Sequence[str] = ()) -> str:
+    """Documents as text, with comment lines before them."""
+    body = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return "".join(f"# {line}\n" for line in head) + body
