@@ -28,6 +28,15 @@ class PublishedWorkflow:
     definition: MetaWorkflow
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """Which bundle a name stands for."""
+
+    version: int
+    bundle_digest: str
+    published_at: datetime
+
+
 class Bundles:
     """Bundles by digest; implements `workers.ports.BundleStore`."""
 
@@ -113,6 +122,19 @@ class Workflows:
             raise NotFound(f"no workflow {name!r} is published", hint=hint)
         return found[0]
 
+    async def newest_bundle(self, name: str) -> str:
+        """Digest of the bundle of the newest version of a name.
+
+        Raises:
+            NotFound: nothing is published under the name; the hint offers names that are close.
+        """
+        present = select(DefinitionRow.bundle_digest).where(
+            DefinitionRow.name == name, col(DefinitionRow.removed_at).is_(None)
+        )
+        async with self._database.read() as session:
+            found = (await session.exec(present.order_by(col(DefinitionRow.version).desc()).limit(1))).first()
+        return found if found is not None else (await self.newest(name)).bundle_digest
+
     async def remove(self, name: str) -> None:
         """Take a name back: nothing starts by it any more, and its triggers end. Its runs and bundles stay.
 
@@ -130,6 +152,17 @@ class Workflows:
     async def list(self) -> list[PublishedWorkflow]:
         """The newest version of every name, by name."""
         return await self._list(None)
+
+    async def versions(self) -> dict[str, PublishedVersion]:
+        """The newest version of every name without its definition: cheap enough to ask every few seconds."""
+        newest = select(DefinitionRow.name, func.max(DefinitionRow.version).label("version"))
+        wanted = newest.where(col(DefinitionRow.removed_at).is_(None)).group_by(DefinitionRow.name).subquery()
+        query = select(DefinitionRow).join(
+            wanted, (wanted.c.name == DefinitionRow.name) & (wanted.c.version == DefinitionRow.version)
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return {row.name: PublishedVersion(row.version, row.bundle_digest, row.published_at) for row in rows}
 
     async def _names(self) -> list[str]:
         async with self._database.read() as session:

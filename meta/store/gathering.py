@@ -13,7 +13,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.event_tables import TriggerEventRow, TriggerGateRow
-from meta.store.triggers import MANY, EventRecord, values_of
+from meta.store.tables import RunRow
+from meta.store.triggers import MANY, EventRecord, event_values
 from workflows.errors import MetaError
 
 _Row = TriggerEventRow
@@ -64,13 +65,15 @@ class Gathering:
         Raises:
             ServiceUnavailable: the store does not answer.
         """
-        row = values_of(record, at)
+        row = event_values(record, at)
         async with self._database.write() as session:
             if await self._database.insert_missing(session, _Row, [row]):
                 return _Row(**row)
             known = await session.get(_Row, record.id, with_for_update=True)
             assert known is not None  # inserted by somebody before, and rows are never deleted
-            if known.outcome == "held":
+            if known.outcome == "held" and known.run_id and not known.batch:
+                await self._gather_in(session, known, at)
+            elif known.outcome == "held":
                 known.deliveries = max(known.deliveries, record.deliveries)
             elif known.outcome != "started" and not _delivered_again(known, record):
                 for name, value in row.items():
@@ -149,9 +152,18 @@ class Gathering:
             col(_Row.trigger) == trigger,
             col(_Row.outcome) == "held",
             col(_Row.batch).is_(None),
+            col(_Row.run_id).is_(None),
         )
         async with self._database.write() as session:
             await session.exec(waits.values(**_dead(error, at)))
+
+    async def _gather_in(self, session: AsyncSession, known: TriggerEventRow, at: datetime) -> None:
+        """Its trigger did not gather when the message was to start a run of its own: that has started, or not."""
+        if await session.get(RunRow, known.run_id) is not None:
+            known.outcome, known.data = "started", None
+        else:
+            known.run_id, known.received_at = None, at
+        known.updated_at = at
 
     async def _end(self, workflow: str, batch: str, row: dict[str, Any]) -> None:
         ours = update(_Row).where(col(_Row.workflow) == workflow, col(_Row.batch) == batch, col(_Row.outcome) == "held")
@@ -174,6 +186,7 @@ class Gathering:
                 col(_Row.id), col(_Row.identity), col(_Row.received_at), col(_Row.batch), col(_Row.updated_at)
             )
             .where(col(_Row.workflow) == workflow, col(_Row.trigger) == trigger, col(_Row.outcome) == "held")
+            .where(col(_Row.batch).is_not(None) | col(_Row.run_id).is_(None))  # others are to start runs of their own
             .order_by(*_ORDER)
         )  # not their data: this is looked at often
         rows = (await (await session.connection()).execute(query)).all()

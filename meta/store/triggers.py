@@ -59,8 +59,8 @@ def event_row_id(workflow: str, identity: str) -> str:
     return "ev-" + hashlib.sha256(f"{workflow}\n{identity}".encode(errors="surrogatepass")).hexdigest()[:12]
 
 
-def values_of(record: EventRecord, at: datetime) -> dict[str, Any]:
-    """The columns of a message's row that is written at an instant."""
+def event_values(record: EventRecord, now: datetime) -> dict[str, Any]:
+    """A record as a row that is new."""
     return {
         "id": record.id,
         "source": record.source,
@@ -79,8 +79,8 @@ def values_of(record: EventRecord, at: datetime) -> dict[str, Any]:
         "data": record.data,
         "batch": record.batch or None,
         "event_time": record.event_time,
-        "received_at": at,
-        "updated_at": at,
+        "received_at": now,
+        "updated_at": now,
     }
 
 
@@ -115,7 +115,7 @@ class TriggerEvents:
         Raises:
             ServiceUnavailable: the store does not answer.
         """
-        row = values_of(record, datetime.now(UTC))
+        row = event_values(record, datetime.now(UTC))
         async with self._database.write() as session:
             if await self._database.insert_missing(session, TriggerEventRow, [row]):
                 return True
@@ -131,7 +131,7 @@ class TriggerEvents:
         """
         now = datetime.now(UTC)
         # One order everywhere, so that two who write the same rows wait for each other and not in a circle.
-        rows = {record.id: values_of(record, now) for record in sorted(records, key=lambda r: r.id)}
+        rows = {record.id: event_values(record, now) for record in sorted(records, key=lambda r: r.id)}
         ids = list(rows)
         async with self._database.write() as session:
             for at in range(0, len(ids), MANY):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -64,18 +64,16 @@ class Gatherer:
         workflow: str,
         trigger: NatsTrigger,
         *,
-        before_start: Callable[[], Awaitable[None]],
         clock: Callable[[], datetime] = utc_now,
         pace: Pace | None = None,
     ) -> None:
         """Set up.
 
         Args:
-            intake: starts the runs.
+            intake: starts the runs, as the trigger's limits allow.
             store: holds the messages.
             workflow: whose trigger it is.
             trigger: of its newest version; what an earlier one gathered goes on under this one.
-            before_start: returns when a run may start, by the trigger's rate and concurrency.
             clock: the machine's. Where services share a store, their machines' clocks should agree: a difference
                 makes batches close so much earlier or later.
             pace: how often to look.
@@ -83,7 +81,6 @@ class Gatherer:
         self._intake, self._store, self._rows = intake, store, store.gathering
         self._workflow, self._trigger = workflow, trigger
         self._rule = rule_of(trigger)
-        self._before_start = before_start
         self._clock = clock
         self._pace = pace or Pace()
         self._stamped = datetime.min.replace(tzinfo=UTC)
@@ -215,7 +212,6 @@ class Gatherer:
             await self._rows.started(self._workflow, batch, known.run_id, self._clock())
             self._wake.set()
             return
-        await self._before_start()
         members = await self._rows.members(self._workflow, batch)
         if not members:
             self._wake.set()  # another service was faster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -48,3 +49,14 @@ async def retire(
             await store.gathering.bury(workflow, batch, gone, now)
     await store.gathering.bury_waiting(workflow, trigger, gone, now)
     return sum(message.batch in left for message in held)
+
+
+async def retire_all(store: Store, workflow: str, trigger: str) -> None:
+    """Let go of all that was gathered for a trigger that gathers no more, and then do nothing until cancelled.
+
+    Raises:
+        ServiceUnavailable: the store does not answer.
+    """
+    while await retire(store, workflow, trigger):
+        await asyncio.sleep(Pace().claim)
+    await asyncio.Event().wait()

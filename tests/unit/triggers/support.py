@@ -194,10 +194,7 @@ async def process(
     store = Store(database)
     intake = Intake(Starter(store, temporal.serve(crash)), store)
 
-    async def before_start() -> None:
-        await crash.point()
-
-    gatherer = Gatherer(intake, store, "chain", spec, before_start=before_start, pace=pace)
+    gatherer = Gatherer(intake, store, "chain", spec, pace=pace)
     made = Process(store, gatherer, crash)
     crash.tasks.append(asyncio.create_task(gatherer.run()))
     try:
