@@ -70,17 +70,21 @@ class Gathering:
         """
         rows: dict[str, dict[str, Any]] = {}
         for record, at in messages:
-            rows.setdefault(record.id, event_values(record, at))
+            row = rows.setdefault(record.id, event_values(record, at))
+            row["deliveries"] = max(row["deliveries"], record.deliveries)
         found: dict[str, TriggerEventRow] = {}
+        inserted = set[str]()
         async with self._database.write() as session:
             for some in _chunks(sorted(rows)):  # in one order, so that two who hold the same do not wait in a circle
                 new = await self._database.insert_new(session, _Row, [rows[i] for i in some])
+                inserted |= new
                 found |= {i: _Row(**rows[i]) for i in new}
                 if len(new) < len(some):
                     known = select(_Row).where(col(_Row.id).in_(set(some) - new)).order_by(_Row.id).with_for_update()
                     found |= {row.id: row for row in (await session.exec(known)).all()}
             for record, at in messages:
-                await self._hold_again(session, found[record.id], record, at)
+                if record.id not in inserted:
+                    await self._hold_again(session, found[record.id], record, at)
         return found
 
     async def _hold_again(
