@@ -41,6 +41,10 @@ _HOSTNAME, _IP = 62, 64  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_M
 _EXPIRED = 10
 
 
+class HungUpAfterTls(UnexpectedEOF):
+    """The server hung up where it looks at our certificate, and its alert of TLS was lost on the way."""
+
+
 def describe(error: BaseException) -> str:
     """An error of a connection in one line: what happened, and which key of meta.toml mends it. No secret is in it."""
     match error:
@@ -48,6 +52,11 @@ def describe(error: BaseException) -> str:
             words = f"{error.message}; {error.hint}" if error.hint else error.message
         case ssl.SSLCertVerificationError():
             words = _distrust(error)
+        case HungUpAfterTls() | ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            words = (
+                "the server hung up after the TLS handshake, as it does where it wants another certificate of ours:"
+                " check nats.tls_cert_file and nats.tls_key_file"
+            )
         case ssl.SSLError():
             words = _alert(error)
         case SecureConnWantedError():
@@ -66,11 +75,17 @@ def is_refusal(error: BaseException) -> bool:
     return not isinstance(error, TimeoutError | OSError) or isinstance(error, ssl.SSLError)
 
 
+def is_denial(error: BaseException) -> bool:
+    """Whether it is about a single subject that we may not use; the connection goes on."""
+    return _PERMISSION.search(str(error)) is not None
+
+
 def _said(error: BaseException) -> str:
     text = str(error)
     if found := _PERMISSION.search(text):
         what = "publish to" if found[1].lower() == "publish" else "subscribe to"
-        return f"we may not {what} {found[2]}: docs/configuration.md lists the rights that the service needs"
+        case = " (whatever its case: the client lowers it)" if found[2].startswith("$") else ""
+        return f"we may not {what} {found[2]}{case}: docs/configuration.md lists the rights that the service needs"
     lower = text.lower()
     return next((words for said, words in _SAID.items() if said in lower), "")
 
