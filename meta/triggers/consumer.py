@@ -95,7 +95,7 @@ class Consumer:
 
     def _take(self, message: Msg) -> None:
         sequence = message.metadata.sequence.stream
-        if self._stopping:
+        if self._stopping or self._pull.broken:  # once broken, it may be of a stream that we do not know
             self._spawn_stray(message)
         elif (known := self._flights.get(sequence)) is not None:  # delivered again while it is worked on
             known[0].message = message

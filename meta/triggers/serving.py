@@ -86,7 +86,7 @@ class Serving:
             client, js, place, name, handler,
             most=most_of(source.trigger), keep_s=source.trigger.ack_wait / timedelta(seconds=3), on_broken=self._broken,
         )  # fmt: skip
-        beside = asyncio.create_task(_again_and_again(way.run, name)) if way.run is not None else None
+        beside = asyncio.create_task(_to_its_end(way.run, name)) if way.run is not None else None
         self._running[source.place] = _Running(source, consumer, beside)
         await consumer.start()
         log.info("listening for messages on %s", source.trigger.subject)
@@ -124,10 +124,10 @@ def most_of(trigger: NatsTrigger) -> int:
     return min(MOST, trigger.concurrency or MOST)
 
 
-async def _again_and_again(job: Callable[[], Awaitable[None]], name: str) -> None:
+async def _to_its_end(job: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
-            await job()
+            return await job()
         except Exception:
             log.exception("what works beside consumer %s failed; starting it again", name)
         await asyncio.sleep(RESTART_S)
