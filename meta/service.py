@@ -20,7 +20,9 @@ from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.triggers.intake import Intake
 from meta.triggers.nats import NatsTriggers
+from meta.triggers.replay import Replayer
 
 log = logging.getLogger("meta.service")
 
@@ -69,7 +71,11 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
-            servicer = MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder)
+            replayer = Replayer(Intake(starter, self.store), self.store, max_event=config.nats.max_event)
+            servicer = MetaServicer(
+                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
+                nats=bool(config.nats.url),
+            )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)

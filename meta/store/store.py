@@ -10,6 +10,7 @@ from meta.store.bundles import Bundles, Workflows
 from meta.store.circuits import EngineCircuits
 from meta.store.database import Database, make_engine, parse_url
 from meta.store.engine_runs import EngineRuns
+from meta.store.event_log import EventLog
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
@@ -34,6 +35,7 @@ class Store:
         self.recorder = LineageRecorder(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
+        self.events = EventLog(database)
         self.leases = KeyLeases(database)
         self.slots = EngineSlots(database)
         self.circuits = EngineCircuits(database)
