@@ -21,8 +21,8 @@ from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.intake import Intake
-from meta.triggers.nats import NatsTriggers
 from meta.triggers.replay import Replayer
+from meta.triggers.runtime import NatsTriggers
 
 log = logging.getLogger("meta.service")
 
@@ -75,6 +75,7 @@ class Service:
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
                 nats=bool(config.nats.url),
+                published=self.triggers.nudge if self.triggers is not None else lambda: None,
             )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from google.protobuf.message import Message
@@ -29,15 +29,18 @@ class EventCalls(MetaServiceServicer):
         _store: keeps definitions, events and how triggers stand.
         _replayer: tries dead events again.
         _nats: whether the service has a NATS.
+        _published: told when what is published has changed.
     """
 
     _store: Store
     _replayer: Replayer
     _nats: bool
+    _published: Callable[[], None]
 
     async def DeleteWorkflow(self, request: pb.DeleteWorkflowRequest, context: _Context) -> pb.DeleteWorkflowResponse:
         newest = await self._store.workflows.newest(request.name)
         await self._store.workflows.remove(request.name)
+        self._published()
         return pb.DeleteWorkflowResponse(triggers=sum(one.nats is not None for one in newest.definition.triggers))
 
     async def Events(self, request: pb.EventsRequest, context: _Context) -> pb.EventsResponse:

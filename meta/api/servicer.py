@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from google.protobuf.message import Message
@@ -31,7 +31,10 @@ _Context = aio.ServicerContext[Message, Message]
 
 
 class MetaServicer(EventCalls):
-    """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status."""
+    """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status.
+
+    `published` is told when what is published has changed.
+    """
 
     def __init__(
         self,
@@ -44,7 +47,9 @@ class MetaServicer(EventCalls):
         orphans: OrphanFinder,
         replayer: Replayer,
         nats: bool,
+        published: Callable[[], None] = lambda: None,
     ) -> None:
+        self._published = published
         self._orphans = orphans
         self._replayer = replayer
         self._nats = nats
@@ -69,7 +74,9 @@ class MetaServicer(EventCalls):
         return pb.PutBundleResponse(digest=bundle.digest, created=await self._store.bundles.put(bundle))
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:
-        return pb.PublishResponse(workflow=_workflow(await self._store.workflows.publish(request.bundle_digest)))
+        workflow = await self._store.workflows.publish(request.bundle_digest)
+        self._published()
+        return pb.PublishResponse(workflow=_workflow(workflow))
 
     async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: _Context) -> pb.ListWorkflowsResponse:
         return pb.ListWorkflowsResponse(workflows=[_workflow(w) for w in await self._store.workflows.list()])

@@ -55,7 +55,7 @@ async def trigger_report(store: Store, workflow: str = "", *, nats: bool) -> lis
     Raises:
         NotFound: nothing is published under the name, and NATS has nothing of it either.
     """
-    rows = await store.events.triggers(workflow)
+    rows = [row for row in await store.trigger_states.list() if workflow in ("", row.workflow)]
     published: list[PublishedWorkflow] = []
     try:
         published = [await store.workflows.newest(workflow)] if workflow else await store.workflows.list()

@@ -11,7 +11,7 @@ from sqlmodel import and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
-from meta.store.event_tables import TriggerEventRow, TriggerRow
+from meta.store.event_tables import TriggerEventRow
 from meta.store.paging import read_token, token_of
 from workflows.errors import Conflict, InvalidInput, MetaError, NotFound
 
@@ -29,7 +29,7 @@ class EventPage:
 
 
 class EventLog:
-    """What is known of messages and of triggers; `meta.store.triggers` writes down what becomes of a message."""
+    """What is known of messages; `meta.store.triggers` writes down what becomes of a message."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -159,14 +159,6 @@ class EventLog:
         if row is None:
             raise NotFound(f"no event {event_id!r}", hint="`meta events --all` lists what there are")
         return row
-
-    async def triggers(self, workflow: str = "") -> list[TriggerRow]:
-        """How triggers stand at NATS, as the service last wrote down, by workflow and name."""
-        query = select(TriggerRow).order_by(TriggerRow.workflow, TriggerRow.name)
-        if workflow:
-            query = query.where(TriggerRow.workflow == workflow)
-        async with self._database.read() as session:
-            return list((await session.exec(query)).all())
 
 
 def _discard(row: TriggerEventRow) -> None:

@@ -1,8 +1,7 @@
 """Dead events are tried again, from the store alone: as if they came now, under the newest definition.
 
-A replay goes the way of a message, through the `Intake`, under the identity that the message died with. So however
-often it is replayed, from however many places, it starts one run at most, and none when another message of its identity
-has started one.
+A replay goes the way of a message, through the `Intake`, under the message's identity. So however often it is replayed,
+from however many places, it starts one run at most, and none when another message of its identity has started one.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
 _LOT = 200
-_KEYED = "key:"
-"""How an identity begins that a trigger's `id` has given."""
+_KEYED, _PLACED = "key:", "nats:seq:"
+"""How identities begin that a trigger's `id` gives, and that come from the place in a stream, which we do not keep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,21 +157,26 @@ class Replayer:
         return Replayed(row.id, "started", started.run_id, started.created)
 
     async def _nats(self, row: TriggerEventRow) -> Wanted | Unwanted:
-        """Read a message again as the consumer would."""
+        """Read a message again as the consumer would.
+
+        Its identity stays, but for a message that died before it was read as far as its own: that is the one by which
+        other copies of it are known.
+        """
         place = Place(
             stream="", created="", sequence=0, time=row.event_time or row.received_at, deliveries=row.deliveries
         )
         headers = {name: str(value) for name, value in row.headers.items()}
         event = decode(row.subject, row.data or b"", headers, place, max_bytes=self._max_event)
-        event = replace(event, identity=row.identity)
+        if event.identity.startswith(_PLACED):
+            event = replace(event, identity=row.identity)
         if not row.trigger:
             return Wanted(plain_ask(row.workflow, event), event)
         trigger = await self._trigger(row.workflow, row.trigger)
+        event = identified(trigger, event)
+        if row.identity.startswith(_KEYED):
+            event = replace(event, identity=row.identity)
         if not wants(trigger, event):
             return Unwanted(f"its trigger does not want it any more: when '{trigger.when}' is false")
-        if not row.identity.startswith(_KEYED):
-            # It died before its `id` could be computed. Copies of it that come now have this one.
-            event = identified(trigger, event)
         return Wanted(ask(row.workflow, trigger, [event], event.identity), event)
 
     async def _trigger(self, workflow: str, key: str) -> NatsTrigger:

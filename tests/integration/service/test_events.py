@@ -212,6 +212,18 @@ async def test_an_event_that_died_before_it_had_its_own_identity_gets_it_with_th
             assert (await client.event(event_id)).outcome == "started", "the dead row is settled too"
 
 
+async def test_a_message_that_could_not_be_read_gets_the_identity_that_is_inside_it(rig: Rig) -> None:
+    cloud = {"specversion": "1.0", "id": "7", "source": "/lab", "type": "ready", "data": {"rows": 20, "speed": 3}}
+    data = json.dumps(cloud).encode()
+    async with rig.client() as client:
+        await client.publish(rig.chain(MENDED))
+        ids = [await bury(rig, number, data) for number in (1, 2)]
+        answers = await replayed(client, *ids)
+        identity = decode("ml.datasets.x.ready", data, None, PLACE, max_bytes=1 << 20).identity
+        assert {one.run_id for one in answers} == {request_run_id("chain", identity)}
+        assert sorted(one.created for one in answers) == [False, True]
+
+
 async def test_events_are_listed_by_pages_replayed_by_workflow_and_given_up(rig: Rig) -> None:
     async with rig.client() as client:
         await client.publish(rig.chain(MENDED))
