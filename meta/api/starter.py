@@ -21,6 +21,7 @@ from workflows.values import JsonObject, canonical_json, digest_of
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_ID = 512  # characters
+MAX_DEFINITIONS = 100  # that are kept at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Starter:
     def __init__(self, store: Store, temporal: TemporalRuns) -> None:
         self._store = store
         self._temporal = temporal
+        self._definitions: dict[str, MetaWorkflow] = {}
 
     async def start(
         self,
@@ -88,8 +90,8 @@ class Starter:
             memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
             if (known := await self._known(memo)) is not None:
                 return known
-        digest = bundle_digest or (await self._store.workflows.newest(workflow)).bundle_digest
-        definition = (await self._store.bundles.get(digest)).definition
+        digest = bundle_digest or await self._store.workflows.newest_bundle(workflow)
+        definition = await self._definition(digest)
         name = definition.name
         memo = RunMemo(
             workflow=name,
@@ -115,6 +117,14 @@ class Starter:
         else:
             await self._heal(run_id, memo)
         return Started(run_id, created)
+
+    async def _definition(self, digest: str) -> MetaWorkflow:
+        """The definition of a bundle; those of late are at hand, for what has a digest never changes."""
+        if digest not in self._definitions:
+            self._definitions[digest] = (await self._store.bundles.get(digest)).definition
+            if len(self._definitions) > MAX_DEFINITIONS:
+                del self._definitions[next(iter(self._definitions))]  # the one that was read first
+        return self._definitions[digest]
 
     async def _known(self, memo: RunMemo) -> Started | None:
         """The run that the store knows for this request."""

@@ -49,6 +49,11 @@ class Source:
     def key(self) -> str:
         return self.trigger.key if self.workflow else ""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Tells sources apart."""
+        return (self.workflow, self.key)
+
     def workflow_of(self, subject: str) -> str:
         return self.workflow or subject.removeprefix(SUBJECT)
 
