@@ -20,7 +20,6 @@ from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
-from meta.triggers.intake import Intake
 from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
 
@@ -71,7 +70,7 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
-            replayer = Replayer(Intake(starter, self.store), self.store, max_event=config.nats.max_event)
+            replayer = Replayer(starter, self.store, max_event=config.nats.max_event)
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
                 nats=bool(config.nats.url),
@@ -80,6 +79,7 @@ class Service:
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)
+            stack.push_async_callback(replayer.close)
             stack.push_async_callback(feed.close)  # first of all: watchers would hold the server up
             self._stack = stack.pop_all()
         return self

@@ -145,6 +145,17 @@ class EventLog:
                 row.code, row.reason, row.hint = error.code, error.message, error.hint
                 row.updated_at = datetime.now(UTC)
 
+    async def let_go(self, event_id: str) -> None:
+        """Let a message be dead again that was about to start a run and has not; there need be none of this id.
+
+        Only for one that no redelivery comes for, and that waits for no others.
+        """
+        async with self._database.write() as session:
+            row = await session.get(TriggerEventRow, event_id, with_for_update=True)
+            if row is not None and row.outcome == "held" and row.batch is None:
+                row.outcome, row.run_id = "dead", None
+                row.updated_at = datetime.now(UTC)
+
     async def started(self, event_id: str, run_id: str) -> None:
         """Write down that a message has its run, also one that was given up meanwhile."""
         async with self._database.write() as session:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from meta.api.starter import Started, Starter
 from meta.store import Store
 from meta.store.event_tables import TriggerEventRow
+from meta.store.triggers import event_row_id
 from meta.triggers.asking import Ask, ask, identified, plain_ask, wants
 from meta.triggers.decode import Place, decode
 from meta.triggers.event import Event
 from meta.triggers.intake import Intake
-from workflows.errors import Conflict, InvalidInput, MetaError, NotFound
+from meta.triggers.limits import LimitedIntake
+from workflows.errors import Conflict, InvalidInput, MetaError, NotFound, ServiceUnavailable
 from workflows.spec.trigger_models import NatsTrigger
 from workflows.values import JsonObject, JsonValue
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
-_LOT = 200
 _KEYED, _PLACED = "key:", "nats:seq:"
 """How identities begin that a trigger's `id` gives, and that come from the place in a stream, which we do not keep."""
 
@@ -38,10 +40,12 @@ class Wanted:
         event: what it tells.
         reply_format: of statuses on `ask.reply`.
         context: what that format needs to know of the request.
+        trigger: whose limits hold for it; None: there are none.
     """
 
     ask: Ask
     event: Event
+    trigger: NatsTrigger | None = None
     reply_format: str = "cloudevents"
     context: JsonObject = field(default_factory=dict[str, JsonValue])
 
@@ -81,80 +85,125 @@ class Replayed:
     hint: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """One replay of several events: a few are worked on at a time, and those that limits keep waiting stand aside."""
+
+    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+    limited: dict[tuple[str, str], Intake] = field(default_factory=dict[tuple[str, str], Intake])
+
+
 class Replayer:
     """Replays events.
 
     Args:
-        intake: where messages become runs.
+        starter: starts runs.
         store: keeps the events.
         max_event: largest message that is read, in bytes.
         readings: for sources other than `nats`, by name.
     """
 
     def __init__(
-        self, intake: Intake, store: Store, *, max_event: int, readings: Mapping[str, Reading] | None = None
+        self, starter: Starter, store: Store, *, max_event: int, readings: Mapping[str, Reading] | None = None
     ) -> None:
-        self._intake = intake
+        self._starter = starter
+        self._intake = Intake(starter, store)
         self._store = store
         self._max_event = max_event
         self._readings: dict[str, Reading] = {"nats": self._nats, **(readings or {})}
+        self._tasks: set[asyncio.Task[Replayed]] = set()
+        self._closed = False
 
     async def replay(self, event_ids: Sequence[str]) -> AsyncGenerator[Replayed]:
-        """Try events again, a few at a time.
+        """Try events again, a few at a time; those of a trigger with limits start as the limits allow.
 
         Args:
             event_ids: whole ones.
 
         Yields:
-            What became of each, as it ends.
-        """
-        slots = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(event_id: str) -> Replayed:
-            async with slots:
-                return await self.one(event_id)
-
-        for lot in _lots(event_ids):
-            tasks = [asyncio.create_task(one(event_id)) for event_id in lot]
-            try:
-                for task in asyncio.as_completed(tasks):
-                    yield await task
-            finally:
-                for task in tasks:
-                    task.cancel()
-
-    async def one(self, event_id: str) -> Replayed:
-        """Try one event again. What fails is in the answer, and written down unless trying again may help.
+            What became of each, as it ends. What has not been answered for when the caller stops stays dead.
 
         Raises:
             NotFound: there is no such event.
             ServiceUnavailable: the store does not answer.
         """
-        row = await self._store.events.get(event_id)
-        if row.outcome == "started":
-            return Replayed(row.id, "started", row.run_id or "")
-        reading = self._readings.get(row.source)
-        if reading is None or row.outcome != "dead" or row.data is None:
-            return _without(row, _refusal(row))  # why it died stays written down
+        together = _Round()
+        tasks = [asyncio.create_task(self._one(event_id, together)) for event_id in event_ids]
+        self._tasks.update(tasks)
         try:
-            return await self._again(row, reading)
+            for task in asyncio.as_completed(tasks):
+                try:
+                    yield await task
+                except asyncio.CancelledError:
+                    if not self._closed:
+                        raise
+                    hint = "replay the rest again in a moment"
+                    raise ServiceUnavailable("the service is stopping", hint=hint) from None
+        finally:
+            await _ended(tasks)
+            self._tasks.difference_update(tasks)
+
+    async def close(self) -> None:
+        """End what is under way; it can be replayed again."""
+        self._closed = True
+        await _ended(self._tasks)
+
+    async def _one(self, event_id: str, together: _Round) -> Replayed:
+        """Try one event again. What fails is in the answer, and written down unless trying again may help."""
+        async with together.slots:
+            row = await self._store.events.get(event_id)
+            if row.outcome == "started":
+                return Replayed(row.id, "started", row.run_id or "")
+            reading = self._readings.get(row.source)
+            if (refusal := _refusal(row)) is not None or reading is None:
+                return _without(row, refusal or _unreadable(row))  # why it died stays written down
+        try:
+            return await self._again(row, reading, together)
         except MetaError as error:
             if not error.retryable:
                 await self._store.events.failed_again(event_id, error)
             log.info("event %s stays dead: %s", event_id, error)
             return _without(row, error)
+        except Exception as error:  # a fault of ours with one event must not keep the others
+            log.exception("event %s cannot be replayed", event_id)
+            text = f"{type(error).__name__}: {error}"
+            return _without(row, MetaError(text, hint="the service's log has the whole of it"))
 
-    async def _again(self, row: TriggerEventRow, reading: Reading) -> Replayed:
-        read = await reading(row)
-        if isinstance(read, Unwanted):
-            await self._store.events.unwanted(row.id, read.reason)
-            return Replayed(row.id, "discarded", reason=read.reason)
-        started = await self._intake.start(
-            read.ask, [read.event], source=row.source, reply_format=read.reply_format, context=read.context
-        )
-        await self._store.events.started(row.id, started.run_id)  # where its identity, and so its row, is another now
+    async def _again(self, row: TriggerEventRow, reading: Reading, together: _Round) -> Replayed:
+        async with together.slots:
+            read = await reading(row)
+            if isinstance(read, Unwanted):
+                await self._store.events.unwanted(row.id, read.reason)
+                return Replayed(row.id, "discarded", reason=read.reason)
+            limited = self._limited(read, together)
+            started = await self._start(row, read, self._intake) if limited is None else None
+        if limited is not None:
+            started = await self._start(row, read, limited)
+        assert started is not None
         log.info("event %s was replayed: run %s", row.id, started.run_id)
         return Replayed(row.id, "started", started.run_id, started.created)
+
+    def _limited(self, read: Wanted, together: _Round) -> Intake | None:
+        """The intake of a trigger that has limits, one for all its events, which stand in line there."""
+        trigger = read.trigger
+        if trigger is None or (trigger.concurrency is None and trigger.rate is None):
+            return None
+        key = (read.ask.workflow, read.ask.trigger)
+        return together.limited.setdefault(key, LimitedIntake(self._starter, self._store, trigger))
+
+    async def _start(self, row: TriggerEventRow, read: Wanted, intake: Intake) -> Started:
+        events = self._store.events
+        try:
+            started = await intake.start(
+                read.ask, [read.event], source=row.source, reply_format=read.reply_format, context=read.context
+            )
+        except BaseException:
+            # its limits may have let it through, and no redelivery would come to take its place
+            for event_id in {row.id, event_row_id(read.ask.workflow, read.event.identity)}:
+                await events.let_go(event_id)
+            raise
+        await events.started(row.id, started.run_id)  # where its identity, and so its row, is another now
+        return started
 
     async def _nats(self, row: TriggerEventRow) -> Wanted | Unwanted:
         """Read a message again as the consumer would.
@@ -177,7 +226,7 @@ class Replayer:
             event = replace(event, identity=row.identity)
         if not wants(trigger, event):
             return Unwanted(f"its trigger does not want it any more: when '{trigger.when}' is false")
-        return Wanted(ask(row.workflow, trigger, [event], event.identity), event)
+        return Wanted(ask(row.workflow, trigger, [event], event.identity), event, trigger)
 
     async def _trigger(self, workflow: str, key: str) -> NatsTrigger:
         """The trigger of a key in the newest version.
@@ -196,24 +245,29 @@ class Replayer:
         return triggers[key]
 
 
+async def _ended(tasks: Collection[asyncio.Task[Replayed]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _without(row: TriggerEventRow, error: MetaError) -> Replayed:
     return Replayed(row.id, row.outcome, reason=error.message, code=error.code, hint=error.hint)
 
 
-def _refusal(row: TriggerEventRow) -> MetaError:
+def _refusal(row: TriggerEventRow) -> MetaError | None:
     """Why an event is not even tried."""
-    if row.outcome == "held":
+    if row.outcome == "held" and not (row.run_id and not row.batch):  # one whose start was cut off is tried again
         return Conflict("the event waits for others of its batch", hint="only dead events are replayed")
-    if row.outcome != "dead":
+    if row.outcome not in ("dead", "held"):
         return Conflict(f"the event was {row.outcome}", hint="only dead events are replayed")
     if row.data is None:
         return Conflict("the message's bytes were not kept", hint="publish it again, or discard the event")
+    return None
+
+
+def _unreadable(row: TriggerEventRow) -> MetaError:
     return InvalidInput(
         f"events of source {row.source!r} cannot be replayed here",
         hint="send the request again, or start the workflow with `meta run`",
     )
-
-
-def _lots(event_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for at in range(0, len(event_ids), _LOT):
-        yield event_ids[at : at + _LOT]

@@ -16,14 +16,14 @@ from meta.api.temporal import TemporalRuns
 from meta.cli.app import app
 from meta.client import EventInfo, MetaClient, ReplayedInfo, sync
 from meta.store.event_tables import TriggerEventRow, TriggerRow
-from meta.store.triggers import event_row_id
+from meta.store.triggers import EventRecord, event_row_id
 from meta.triggers.asking import ask
 from meta.triggers.decode import Place, decode
 from meta.triggers.intake import Intake, record_of
 from meta.triggers.replay import Replayer, Unwanted, Wanted
 from tests.integration.service.servers import CHAIN, Rig
 from workflows.errors import Conflict, ExpressionFailed, InvalidInput, MetaError, NotFound, ServiceUnavailable
-from workflows.outcome import RunState
+from workflows.outcome import Outcome, RunState
 from workflows.spec import load_definition
 
 PLACE = Place("ML", "2026-01-01T00:00:00Z", 7, datetime(2026, 1, 2, tzinfo=UTC), 3)
@@ -69,10 +69,9 @@ async def bury(
     return event_row_id(workflow, event.identity)
 
 
-async def intake(rig: Rig) -> Intake:
+async def starter(rig: Rig) -> Starter:
     """One beside the service's own."""
-    temporal = await TemporalRuns.open(rig.config.temporal.address, "default", "")
-    return Intake(Starter(rig.store, temporal), rig.store)
+    return Starter(rig.store, await TemporalRuns.open(rig.config.temporal.address, "default", ""))
 
 
 async def replayed(client: MetaClient, *ids: str) -> list[ReplayedInfo]:
@@ -126,7 +125,7 @@ async def test_an_event_whose_identity_has_started_a_run_gets_no_second_one(rig:
         for number, data in ((1, b'{"speed": 3, "rows": 20}'), (2, b'{"rows": 20, "speed": 4}')):
             other = decode("ml.datasets.y.ready", data, None, PLACE, max_bytes=1 << 20)
             wanted = ask("chain", trigger, [other], f"nats:id:{number}")
-            await (await intake(rig)).start(wanted, [])
+            await Intake(await starter(rig), rig.store).start(wanted, [])
         same, changed = await replayed(client, *dead)
         assert (same.outcome, same.created) == ("started", False)
         assert same.run_id == request_run_id("chain", "nats:id:1")
@@ -190,7 +189,7 @@ async def test_an_event_of_another_source_is_read_by_what_is_registered_for_it(r
         wanted = replace(ask("chain", trigger, [event], row.identity), reply="ai.status.7")
         return Wanted(wanted, event, reply_format="bridge", context={"request_id": "7"})
 
-    replayer = Replayer(await intake(rig), rig.store, max_event=1024, readings={"bridge": read})
+    replayer = Replayer(await starter(rig), rig.store, max_event=1024, readings={"bridge": read})
     ids = [await bury(rig, 1, source="bridge"), await bury(rig, 2, b"{}", source="bridge")]
     done = {one.event_id: one async for one in replayer.replay(ids)}
     assert (done[ids[0]].outcome, done[ids[1]].outcome) == ("started", "discarded")
@@ -222,6 +221,60 @@ async def test_a_message_that_could_not_be_read_gets_the_identity_that_is_inside
         identity = decode("ml.datasets.x.ready", data, None, PLACE, max_bytes=1 << 20).identity
         assert {one.run_id for one in answers} == {request_run_id("chain", identity)}
         assert sorted(one.created for one in answers) == [False, True]
+
+
+async def test_a_triggers_limits_hold_for_replays_too(rig: Rig) -> None:
+    limited = MENDED.replace("name: datasets", "name: datasets\n      concurrency: 1")
+    rig.engine.script["prepare"] = [None, None, Outcome()]
+    async with asyncio.timeout(40), rig.client() as client:
+        await client.publish(rig.chain(limited))
+        ids = [await bury(rig, number) for number in range(3)] + [await bury(rig, 9, b"{}", trigger="")]
+        answers = client.replay(ids)
+        first = [await anext(answers), await anext(answers)]
+        assert {one.outcome for one in first} == {"started"}, "one of the trigger, and one that has no limits"
+        [turn] = [one for one in first if one.id != ids[3]]
+        waiting = set(ids[:3]) - {turn.id}
+        await rig.engine.until(lambda: rig.engine.steps().count("prepare") == 2)
+        restarting = asyncio.create_task(rig.restart())  # the stream does not keep the service from stopping
+        with pytest.raises(ServiceUnavailable, match="stopping"):
+            await anext(answers)
+        await restarting
+        assert set(await rig.store.events.dead()) == waiting, "what had not its turn stays dead"
+        rig.engine.finish("prepare")
+        rest = [one async for one in client.replay(list(waiting))]
+        assert [(one.outcome, one.created) for one in rest] == [("started", True)] * 2
+
+
+async def test_a_start_that_fails_after_its_limits_let_it_through_leaves_the_event_dead(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = MENDED.replace("name: datasets", "name: datasets\n      concurrency: 1")
+    async with rig.client() as client:
+        await client.publish(rig.chain(limited))
+        ids = [await bury(rig, 1), await bury(rig, 2, b'{"rows": 20, "speed": "fast"}')]
+
+        async def away(*_: object, **__: object) -> None:
+            raise ServiceUnavailable("Temporal does not answer")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Starter, "start", away)
+            assert (await replayed(client, ids[0]))[0].code == "SERVICE_UNAVAILABLE"
+        event = await client.event(ids[0])
+        assert (event.outcome, event.run_id, event.reason) == ("dead", "", POISON.message)
+        wrong, right = await replayed(client, ids[1], ids[0])
+        assert (wrong.outcome, wrong.code) == ("dead", "INPUTS_INVALID")
+        assert (await client.event(ids[1])).code == "INPUTS_INVALID"
+        assert right.outcome == "started", "a start that failed has taken nobody's place"
+        await client.wait(right.run_id)
+        dead = await rig.store.events.get(await bury(rig, 3))
+        held = EventRecord(
+            workflow="chain", trigger="datasets", identity="nats:id:3", source="nats", subject=dead.subject,
+            outcome="held", data=dead.data, event_time=dead.event_time,
+        )  # fmt: skip
+        await rig.store.triggers.put(replace(held, batch="batch-1"))
+        assert (await replayed(client, dead.id))[0].code == "CONFLICT", "it waits for others"
+        await rig.store.triggers.put(replace(held, run_id="chain-1"))
+        assert (await replayed(client, dead.id))[0].outcome == "started", "its service died before it could start"
 
 
 async def test_events_are_listed_by_pages_replayed_by_workflow_and_given_up(rig: Rig) -> None:

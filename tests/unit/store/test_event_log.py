@@ -118,3 +118,13 @@ async def test_what_a_replay_comes_to_never_changes_an_event_that_has_its_run(st
     row = await row_of(store, dead)
     assert (row.outcome, row.run_id, row.data, row.reason) == ("started", "chain-9", None, "")
     assert ((await row_of(store, done)).outcome, (await row_of(store, done)).run_id) == ("started", "chain-1")
+
+
+async def test_only_a_message_whose_start_was_cut_off_is_let_go_and_keeps_why_it_was_dead(store: Store) -> None:
+    cut = record(0, outcome="held", run_id="chain-0")
+    ids = await put(store, cut, record(1, outcome="held", batch="b"), started(2))
+    for event_id in (*ids, "ev-none"):
+        await store.events.let_go(event_id)
+    rows = [await row_of(store, event_id) for event_id in ids]
+    assert [row.outcome for row in rows] == ["dead", "held", "started"]
+    assert (rows[0].run_id, rows[0].reason, rows[0].data) == (None, cut.reason, b"{}")
