@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from meta.api.temporal import RunMemo, TemporalRuns
 from meta.store import Store
+from meta.store.runs import RequestedRun
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
@@ -85,12 +86,15 @@ class Starter:
             raise InvalidInput(f"the request id has more than {MAX_REQUEST_ID} characters", hint="use a shorter one")
         by_name = bool(workflow)
         inputs_digest = asked or digest_of(canonical_json(inputs))
+        newest = ""
         if by_name and request_id:
-            # before the newest version is looked up: what was published since must not change an earlier request
-            memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
-            if (known := await self._known(memo)) is not None:
-                return known
-        digest = bundle_digest or await self._store.workflows.newest_bundle(workflow)
+            # what was published since must not change an earlier request
+            known, newest = await self._store.runs.requested_or_newest(workflow, request_id)
+            if known is not None:
+                memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
+                return _repeated(memo, known)
+        # `newest` names what is close to a name that nothing is published under
+        digest = bundle_digest or newest or (await self._store.workflows.newest(workflow)).bundle_digest
         definition = await self._definition(digest)
         name = definition.name
         memo = RunMemo(
@@ -129,10 +133,7 @@ class Starter:
     async def _known(self, memo: RunMemo) -> Started | None:
         """The run that the store knows for this request."""
         known = await self._store.runs.requested(memo.workflow, memo.request_id) if memo.request_id else None
-        if known is None:
-            return None
-        _compare(memo, known.inputs_digest, known.bundle_digest)
-        return Started(known.run_id, created=False)
+        return _repeated(memo, known) if known is not None else None
 
     async def _heal(self, run_id: str, memo: RunMemo) -> None:
         """Temporal has the run and the store does not: make sure that it is this request's, and write it down."""
@@ -165,6 +166,12 @@ class Starter:
         except ServiceUnavailable as error:
             # Temporal has accepted, so the run goes on: the worker's records and the next look fill the row in.
             log.warning("run %s started, but the store did not take it: %s", snapshot.id, error)
+
+
+def _repeated(memo: RunMemo, known: RequestedRun) -> Started:
+    """The run that an earlier one of the same request has started."""
+    _compare(memo, known.inputs_digest, known.bundle_digest)
+    return Started(known.run_id, created=False)
 
 
 def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:

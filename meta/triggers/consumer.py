@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from meta.nats import describe
 from meta.triggers.flight import Flight
 from meta.triggers.handling import Handler
 from meta.triggers.jetstream import find_stream
@@ -81,7 +82,7 @@ class Consumer:
         try:
             await self._pull.close()
         except (NatsError, TimeoutError, OSError) as error:
-            log.info("consumer %s: %s", self._name, error or type(error).__name__)
+            log.info("consumer %s: %s", self._name, describe(error))
         working = {task for _, task in self._flights.values()}
         if working and not self._handler.holding:
             await asyncio.wait(working, timeout=GRACE_S)
@@ -127,7 +128,7 @@ class Consumer:
             except TimeoutError:
                 continue
             except (NatsError, OSError) as error:  # NATS is away, or not what it should be for a while
-                log.info("consumer %s of %s: %s", self._name, self._place.stream, error or type(error).__name__)
+                log.info("consumer %s of %s: %s", self._name, self._place.stream, describe(error))
                 await asyncio.sleep(TICK_S)
         log.info("consumer %s of %s: %s", self._name, self._place.stream, self._pull.broken or "another stream")
         self._on_broken()
@@ -159,4 +160,4 @@ class Consumer:
                 for flight, _ in list(self._flights.values()):
                     await flight.keep()
             except (NatsError, OSError) as error:  # not connected: the server will deliver again, and we shall know it
-                log.info("consumer %s: %s", self._name, error or type(error).__name__)
+                log.info("consumer %s: %s", self._name, describe(error))

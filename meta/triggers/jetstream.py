@@ -18,6 +18,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
+from meta.nats import describe
 from workflows.errors import Conflict, ServiceUnavailable
 
 API_TIMEOUT_S = 5.0
@@ -66,18 +67,16 @@ def refusals(what: str, denied: Callable[[], str] = lambda: "") -> Generator[Non
     Raises:
         MetaError: in place of NATS's own errors.
     """
-    rights = "give the service's user the right; docs/events.md lists what it needs"
     try:
         yield
     except (ServiceUnavailableError, NoRespondersError) as error:
-        said = error.description if isinstance(error, APIError) and error.description else ""
-        text = f"{what}: JetStream does not answer" + (f" ({said})" if said else "")
-        raise NoJetStream(text, hint="start nats-server with -js, and give the account JetStream") from error
+        hint = "start nats-server with -js, and give the account JetStream"
+        raise NoJetStream(f"{what}: {describe(error)}", hint=hint) from error
     except APIError as error:
-        raise Conflict(f"{what}: NATS refuses: {error.description} ({error.err_code})") from error
+        raise Conflict(f"{what}: NATS refuses: {describe(error)} ({error.err_code})") from error
     except TimeoutError as error:
         if said := denied():
-            raise NoRight(f"{what}: NATS does not let us: {said}", hint=rights) from error
+            raise NoRight(f"{what}: {said}", hint="give the right to the service's user at NATS") from error
         raise ServiceUnavailable(f"{what}: NATS did not answer in time", hint="is JetStream's leader there?") from error
     except (NatsError, OSError) as error:
-        raise ServiceUnavailable(f"{what}: {error or type(error).__name__}") from error
+        raise ServiceUnavailable(f"{what}: {describe(error)}") from error

@@ -16,7 +16,8 @@ from nats.js import JetStreamContext
 
 from meta.api.starter import Starter
 from meta.config import NatsConfig
-from meta.nats import connect
+from meta.nats import connect, describe
+from meta.nats_login import shown
 from meta.store import Store
 from meta.store.event_tables import TriggerRow
 from meta.store.trigger_states import TriggerState
@@ -103,22 +104,22 @@ class NatsTriggers:
         self.nudge()
 
     async def _tell(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if "permissions violation" in text.lower():
+        text = describe(error)
+        if "permissions violation" in str(error).lower():
             self._denied = text
         elif text == self._error:
             return  # the same again every second
         else:
             self._error = text
-        log.warning("NATS: %s", text)
+        log.warning("NATS at %s: %s", shown(self._config), text)
 
     async def _round(self) -> None:
         plan = await self._planner.plan()
         client = self._client
         if client is None or not client.is_connected:
             self.ready.clear()
-            text = f"NATS does not answer{': ' * bool(self._error)}{self._error}"
-            hint = "nats.url in meta.toml says where it is looked for; `meta doctor` checks it"
+            text = f"NATS at {shown(self._config)} does not answer: {self._error or 'no connection yet'}"
+            hint = "nats.url in meta.toml says where it is looked for; `meta doctor` checks the way there"
             states = [_failing(one.row, ServiceUnavailable(text, hint=hint)) for one in plan.wanted]
             await self._report(plan, states, unsure=True)
             return
@@ -199,7 +200,7 @@ class NatsTriggers:
             try:
                 await self._client.flush(FLUSH_S)  # what was given back
             except (NatsError, TimeoutError, OSError) as error:
-                log.info("NATS: %s", error or type(error).__name__)
+                log.info("NATS: %s", describe(error))
             await self._client.close()
 
 

@@ -28,9 +28,8 @@ async def nats(tmp_path: Path) -> AsyncGenerator[NatsServer]:
 
 @pytest.fixture
 async def rig(temporal: Client, tmp_path: Path, nats: NatsServer) -> AsyncGenerator[Rig]:
-    """The service and workers, with NATS, listening."""
+    """The service with NATS, listening. Tests that wait for the end of a run start workers: `await rig.work()`."""
     async with make_rig(temporal, tmp_path, nats.url) as made:
-        await made.work()
         await listening(made)
         yield made
 

@@ -84,3 +84,9 @@ async def listening(rig: Rig) -> None:
     assert rig.service.triggers is not None
     async with asyncio.timeout(30):
         await rig.service.triggers.ready.wait()
+
+
+def nudge(rig: Rig) -> None:
+    """Let the service look at once, and not in a few seconds."""
+    assert rig.service.triggers is not None
+    rig.service.triggers.nudge()

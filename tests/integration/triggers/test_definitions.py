@@ -8,13 +8,14 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from tests.integration.service.servers import CHAIN, Rig
-from tests.integration.triggers.support import drained, ended, eventually, publish, standing, triggered
+from tests.integration.triggers.support import drained, ended, eventually, nudge, publish, standing, triggered
 from workflows.outcome import RunState
 
 READY = '{subject: "ml.*.ready", name: ready, inputs: {rate: "${{ event.rows * 2 }}", note: "${{ event.tokens[1] }}"}}'
 
 
 async def test_a_message_starts_a_run_with_inputs_by_expression(rig: Rig, js: JetStreamContext) -> None:
+    await rig.work()
     [row] = await publish(rig, READY)
     assert (row.consumer, row.stream) == ("meta-chain-ready", "META_CHAIN_READY")
     await js.publish("ml.datasets.ready", b'{"rows": 4}')
@@ -97,8 +98,7 @@ async def test_another_subject_under_the_same_name_begins_anew(rig: Rig, js: Jet
 async def test_a_name_that_is_taken_back_takes_its_consumers_with_it(rig: Rig, js: JetStreamContext) -> None:
     [row] = await publish(rig, "{subject: a.b}")
     await rig.store.workflows.remove("chain")
-    assert rig.service.triggers is not None
-    rig.service.triggers.nudge()
+    nudge(rig)
     await standing(rig.store, 0)
     with pytest.raises(NotFoundError):
         await js.consumer_info(row.stream, row.consumer)
@@ -135,6 +135,7 @@ async def test_a_redelivery_after_a_lost_acknowledgement_finds_the_same_run(
 
 async def test_a_message_chooses_inputs_and_nothing_else(rig: Rig, js: JetStreamContext) -> None:
     """Neither another workflow, nor files, nor engines, nor inputs that the trigger does not name."""
+    await rig.work()
     [row] = await publish(rig, "{subject: a.b, inputs: {note: '${{ event.note }}'}}")
     digest = (await rig.store.workflows.newest("chain")).bundle_digest
     await js.publish(

@@ -23,6 +23,7 @@ async def published(rig: Rig) -> None:
 
 
 async def test_a_message_starts_the_published_chain_with_its_inputs(rig: Rig, js: JetStreamContext) -> None:
+    await rig.work()
     await js.publish("meta.trigger.chain", b'{"rate": 3}')
     [event] = await events(rig, 1)
     assert event.outcome == "started"

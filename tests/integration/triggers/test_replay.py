@@ -14,6 +14,7 @@ from workflows.outcome import RunState
 
 
 async def test_a_poison_message_starts_its_run_once_the_definition_is_mended(rig: Rig, js: JetStreamContext) -> None:
+    await rig.work()
     await js.add_stream(StreamConfig(name="ML", subjects=["ml.>"], duplicate_window=0.1))
     [row] = await publish(rig, '{name: ready, subject: "ml.*.ready", inputs: {rate: "${{ event.rate }}"}}')
     await js.publish("ml.x.ready", b"\x81\xa5speed\x03", headers={"Nats-Msg-Id": "dataset-7"})  # MessagePack
