@@ -18,12 +18,15 @@ from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.bridge.bridge import Bridge
+from meta.bridge.desk import SOURCE
+from meta.bridge.reading import reading
 from meta.config import MetaConfig
 from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.intake import Intake
+from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
 
 log = logging.getLogger("meta.service")
@@ -82,13 +85,19 @@ class Service:
                 self.bridge = Bridge(config.triggers.bridge, config.nats, Intake(starter, self.store), self.store)
                 self._background(stack, "bridge", self.bridge.run)
                 stack.push_async_callback(self.bridge.drain)
+            replayer = Replayer(
+                starter, self.store, max_event=config.nats.max_event,
+                readings={SOURCE: reading(self.bridge.desk)} if self.bridge is not None else {},
+            )  # fmt: skip
             servicer = MetaServicer(
-                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder,
+                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
+                nats=bool(config.nats.url),
                 published=self.triggers.nudge if self.triggers is not None else lambda: None,
             )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)
+            stack.push_async_callback(replayer.close)
             stack.push_async_callback(feed.close)  # first of all: watchers would hold the server up
             self._stack = stack.pop_all()
         return self

@@ -14,7 +14,8 @@ from meta.bridge.desk import Answer, Desk
 from meta.bridge.request import encode
 from meta.bridge.subscriber import CoreSubscriber
 from meta.config import BridgeConfig, NatsConfig
-from meta.nats import connect
+from meta.nats import connect, describe
+from meta.nats_login import shown
 from meta.server_process import end_task
 from meta.store import Store
 from meta.triggers.intake import Intake
@@ -36,6 +37,7 @@ class Bridge:
         store: knows what was asked before.
 
     Attributes:
+        desk: decides what a request comes to.
         ready: set while requests are received.
     """
 
@@ -45,9 +47,9 @@ class Bridge:
         self._client: Client | None = None
         self._subscription: Subscription | None = None
         self._stopping = False
-        desk = Desk(config, nats.max_event, intake, store)
-        self.subscriber = CoreSubscriber(config, desk, self._publish, kept=lambda: self.catch_up.keeps)
-        self.catch_up = CatchUp(config, nats, desk, self._publish, in_hand=self.subscriber.has)
+        self.desk = Desk(config, nats.max_event, intake, store)
+        self.subscriber = CoreSubscriber(config, self.desk, self._publish, kept=lambda: self.catch_up.keeps)
+        self.catch_up = CatchUp(config, nats, self.desk, self._publish, in_hand=self.subscriber.has)
         self.ready = asyncio.Event()
 
     async def run(self) -> None:
@@ -56,7 +58,7 @@ class Bridge:
             try:
                 await self._session()
             except (NatsError, OSError, TimeoutError) as error:
-                log.warning("NATS at %s: %s; trying again", self._nats.url, error or type(error).__name__)
+                log.warning("NATS at %s: %s; trying again", shown(self._nats), describe(error))
             self.ready.clear()
             await asyncio.sleep(RECONNECT_S)
 
@@ -99,7 +101,7 @@ class Bridge:
             await client.close()
 
     async def _hear(self, error: Exception) -> None:
-        log.warning("NATS at %s: %s", self._nats.url, error)
+        log.warning("NATS at %s: %s", shown(self._nats), describe(error))
 
     async def _publish(self, answer: Answer, reply: str) -> None:
         first = answer.statuses[0]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, importing, orphans, runs, sandbox, send, stack
+from meta.cli import definitions, demo, events, importing, orphans, runs, sandbox, send, stack, triggers
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -40,8 +40,10 @@ def options(
 
 runs.register(app)
 definitions.register(app)
-importing.register(app)
+triggers.register(app)
+events.register(app)
 send.register(app)
+importing.register(app)
 orphans.register(app)
 stack.register(app)
 sandbox.register(app)

@@ -26,7 +26,8 @@ from meta.events import metrics
 from meta.events.metrics import Failure
 from meta.events.sending import Sender, Sent
 from meta.events.stream import ensure_stream
-from meta.nats import connect
+from meta.nats import connect, describe
+from meta.nats_login import shown
 from meta.store import Store
 from meta.store.event_tables import OutboxRow
 from workflows.errors import ServiceUnavailable
@@ -54,6 +55,7 @@ class Pace:
         ask: between two tries to take the lease.
         measure: between two looks at the outbox's size.
         clear: between two rounds of clearing.
+        unconnected: between two tries to connect.
     """
 
     poll: float = 0.2
@@ -68,6 +70,7 @@ class Pace:
     ask: float = 1.0
     measure: float = 10.0
     clear: float = 3600.0
+    unconnected: float = 1.0
 
 
 @dataclass(slots=True)
@@ -97,27 +100,33 @@ class Publisher:
         self._told = ""
 
     async def run(self) -> None:
-        """Publish until cancelled; NATS may come and go."""
-        client = await connect(self._config, "meta-events", self._tell)
-        try:
-            await self._session(client)
-        finally:
+        """Publish until cancelled; NATS may come and go, and may throw us out."""
+        while True:
             try:
-                await self._leave()
+                client = await connect(self._config, "meta-events", self._tell)
+            except (NatsError, OSError, TimeoutError) as error:
+                await self._tell(error)
+                await asyncio.sleep(self._pace.unconnected)
+                continue
+            try:
+                await self._session(client)
             finally:
-                await client.close()
+                try:
+                    await self._leave()
+                finally:
+                    await client.close()
 
     async def _tell(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if text != self._told:  # a connection that cannot be made is tried every second
-            log.warning("NATS at %s: %s; events wait in the store", self._config.url, text)
+        text = describe(error)
+        if text != self._told:  # a connection that cannot be made is tried again and again
+            log.warning("NATS at %s: %s; events wait in the store", shown(self._config), text)
         self._told = text
 
     async def _session(self, client: Client) -> None:
         js = client.jetstream(timeout=self._pace.ack)
         sender = Sender(client, js, self._holds)
         reconnects = client.stats["reconnects"]
-        while True:
+        while not client.is_closed:
             begun = 0
             try:
                 if not client.is_connected:

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
-from meta.api.starter import Started, Starter, request_run_id
+from meta.api.starter import Accepted, Started, Starter
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
 from meta.triggers.event import Event
 from meta.triggers.intake import Intake, record_of
 from workflows.errors import ServiceUnavailable
+from workflows.naming import request_run_id
 from workflows.spec.trigger_models import NatsTrigger, seconds_between
 from workflows.values import JsonObject
 
@@ -38,6 +39,7 @@ class LimitedIntake(Intake):
         source: str = "nats",
         reply_format: str = "cloudevents",
         context: JsonObject | None = None,
+        accepted: Accepted | None = None,
     ) -> Started:
         """See `Intake.start`; returns when the run may start and has."""
         run_id = request_run_id(ask.workflow, ask.identity)
@@ -48,7 +50,9 @@ class LimitedIntake(Intake):
         async with self._line:
             await self._wait(run_id, records)
         try:
-            return await super().start(ask, events, source=source, reply_format=reply_format, context=context)
+            return await super().start(
+                ask, events, source=source, reply_format=reply_format, context=context, accepted=accepted
+            )
         except ServiceUnavailable:  # Temporal may have started it, and answered too late
             raise
         except Exception:
