@@ -23,6 +23,7 @@ from typer.main import get_command
 import workflows
 from meta.cli.app import app
 from meta.config import BridgeConfig, BridgedPipeline, MetaConfig, load_config
+from tests.docs.commands import parse
 from tests.docs.pages import HERE, ROOT, Snippet, backquoted, prose, read, snippets
 from workers.engines.others import ENDING
 from workers.engines.times import PATIENCE, times_of
@@ -156,14 +157,6 @@ def check(words: list[str]) -> None:
             pass
         case _:
             raise AssertionError(f"nothing here knows how to check {words}")
-
-
-def parse(arguments: list[str]) -> None:
-    """Parse a command line with the command's own parser, without running it."""
-    group: Any = get_command(app)
-    context = group.make_context("meta", list(arguments))
-    name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
-    command.make_context(name, rest, parent=context)
 
 
 def test_the_numbers_of_the_page_on_retries_are_those_of_the_code() -> None:

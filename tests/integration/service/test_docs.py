@@ -7,6 +7,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,11 @@ from typer.testing import CliRunner
 from meta.cli.app import app
 from meta.config import load_config
 from meta.store.triggers import EventRecord, event_row_id
+from meta.triggers.decode import Place, decode
+from tests.docs.commands import parse
 from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig
+from workflows.spec import load_definition
 
 DOCS = Path(__file__).parents[3] / "docs"
 
@@ -69,19 +73,37 @@ async def test_the_snippet_of_the_sdk_on_events_replays_dead_ones(rig: Rig) -> N
     }
 
 
-async def test_the_snippet_of_events_starts_a_run(temporal: Client, tmp_path: Path, nats: NatsServer) -> None:
-    async with make_rig(temporal, tmp_path, nats.url) as rig, rig.client() as client:
-        await client.publish(rig.chain())
-        main = main_of(snippets("events.md", "python")[0])
-        assert rig.service.triggers is not None
-        async with asyncio.timeout(30):
-            await rig.service.triggers.ready.wait()
-            result = main(nats.url)
-            assert inspect.isawaitable(result)
-            await result
-            while not (runs := (await client.list()).runs):
-                await asyncio.sleep(0.05)
-    assert runs[0].inputs["rate"] == 2
+async def test_the_producer_of_the_page_on_events_starts_its_workflow(
+    temporal: Client, tmp_path: Path, nats: NatsServer
+) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(snippets("events.md", "yaml")[0])
+    async with make_rig(temporal, tmp_path, nats.url) as rig, rig.client() as client, asyncio.timeout(30):
+        await client.publish(file)
+        while [trigger.state for trigger in await client.triggers()] != ["active"]:
+            await asyncio.sleep(0.05)
+        result = main_of(snippets("events.md", "python")[0])(nats.url)
+        assert inspect.isawaitable(result)
+        await result
+        while not (runs := (await client.list()).runs):
+            await asyncio.sleep(0.05)
+    assert runs[0].inputs == {"table": "digits", "rate": 0.1}
+
+
+@pytest.mark.parametrize("definition", snippets("events.md", "yaml"))
+def test_every_definition_of_the_page_on_events_is_valid(definition: str) -> None:
+    assert load_definition(definition).triggers
+
+
+def test_the_event_of_the_page_is_read() -> None:
+    place = Place(stream="S", created="", sequence=1, time=datetime.now(UTC), deliveries=1)
+    event = decode("s", snippets("events.md", "json")[0].encode(), None, place, max_bytes=1000)
+    assert (event.identity, event.data) == ("ce:/lake:e-1", {"rows": 1200})
+
+
+@pytest.mark.parametrize("line", [line for block in snippets("events.md", "console") for line in block.splitlines()])
+def test_every_command_of_the_page_on_events_is_one(line: str) -> None:
+    parse(shlex.split(line.removeprefix("$ meta ")))
 
 
 async def test_the_commands_of_the_page_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
