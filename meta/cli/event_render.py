@@ -8,9 +8,9 @@ from datetime import datetime
 
 import ormsgpack
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from meta.cli.listing import print_list
 from meta.client import EventInfo, ReplayedInfo, TriggerInfo
 from workflows.spec.models import MetaWorkflow
 
@@ -33,25 +33,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
-def events_table(events: Sequence[EventInfo]) -> Table:
-    """Events, a line each; ids are never cut, because they are there to be copied."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("event", no_wrap=True, min_width=max((len(one.id) for one in events), default=0))
-    for name in ("received", "workflow", "outcome"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("subject", overflow="fold")
-    table.add_column("run or reason", overflow="fold")
-    for one in events:
-        words = one.run_id if one.outcome == "started" else one.reason
-        table.add_row(
-            Text(one.id),
-            _time(one.received_at),
-            Text(printable(one.workflow)),
-            outcome_text(one.outcome),
-            Text(printable(one.subject)),
-            Text(printable(words)),
-        )
-    return table
+def print_events(console: Console, events: Sequence[EventInfo]) -> None:
+    """Events, a line each, and below it why one could start no run."""
+    print_list(
+        console,
+        ("event", "received", "workflow", "outcome", "subject", "run"),
+        [
+            (
+                (
+                    one.id, _time(one.received_at), printable(one.workflow), outcome_text(one.outcome),
+                    printable(one.subject), one.run_id,
+                ),
+                printable(one.reason).splitlines(),
+            )
+            for one in events
+        ],
+    )  # fmt: skip
 
 
 def outcome_text(outcome: str) -> Text:
@@ -155,26 +152,22 @@ def replayed_line(one: ReplayedInfo) -> Text:
     return Text(f"{one.id}: {words}: {printable(one.reason)}", style=style)
 
 
-def triggers_table(triggers: Sequence[TriggerInfo]) -> Table:
-    """Triggers, a line each."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("workflow", "trigger"):
-        table.add_column(name, no_wrap=True)
-    for name in ("subject", "stream", "consumer"):
-        table.add_column(name, overflow="fold")
-    table.add_column("state", no_wrap=True)
-    table.add_column("waiting", justify="right", no_wrap=True)
-    for one in triggers:
-        table.add_row(
-            one.workflow,
-            one.name,
-            Text(one.subject),
-            one.stream,
-            one.consumer,
-            Text(one.state or "new", style=_STYLES.get(one.state, "")),
-            _waiting(one),
-        )
-    return table
+def print_triggers(console: Console, triggers: Sequence[TriggerInfo]) -> None:
+    """Triggers, a line each, and below it the stream and the consumer, where there are some."""
+    print_list(
+        console,
+        ("workflow", "trigger", "state", "subject", "waiting"),
+        [
+            (
+                (
+                    one.workflow, one.name, Text(one.state or "new", style=_STYLES.get(one.state, "")), one.subject,
+                    _waiting(one),
+                ),
+                [f"stream {one.stream}, consumer {one.consumer}"] if one.stream else [],
+            )
+            for one in triggers
+        ],
+    )  # fmt: skip
 
 
 def _waiting(trigger: TriggerInfo) -> str:

@@ -18,7 +18,7 @@ from meta.cli.common import (
     run_async,
     stdout,
 )
-from meta.cli.event_render import events_table, print_event, print_reason, readable, replayed_line
+from meta.cli.event_render import print_event, print_events, print_reason, readable, replayed_line
 from meta.client import EventInfo, MetaClient, ReplayedInfo
 from workflows.errors import InvalidInput
 
@@ -64,7 +64,7 @@ def list_events(
     if output is Output.JSON:
         print_json([one.model_dump(mode="json", exclude={"data"}) for one in found])
     elif found:
-        stdout().print(events_table(found))
+        print_events(stdout(), found)
     else:
         stdout().print(Text("no events" if everything else f"no {outcome} events; --all lists all"))
 

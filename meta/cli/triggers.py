@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from meta.cli.common import EXIT_FAILED, Output, OutputOption, client_of, print_json, run_async, stderr, stdout
-from meta.cli.event_render import print_trigger_messages, trigger_lines, triggers_table
+from meta.cli.event_render import print_trigger_messages, print_triggers, trigger_lines
 from meta.client import MetaClient, PublishedInfo, TriggerInfo
 from workflows.errors import InvalidInput, MetaError, NotFound
 from workflows.suggest import did_you_mean
@@ -36,7 +36,10 @@ def triggers(
     if output is Output.JSON:
         print_json([one.model_dump(mode="json") for one in found])
     else:
-        stdout().print(triggers_table(found) if found else Text("no triggers"))
+        if found:
+            print_triggers(stdout(), found)
+        else:
+            stdout().print(Text("no triggers"))
         print_trigger_messages(stderr(), found)
     if any(one.state == "failing" for one in found):
         raise typer.Exit(EXIT_FAILED)

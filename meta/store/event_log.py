@@ -89,7 +89,9 @@ class EventLog:
     async def _whole(self, session: AsyncSession, event_id: str) -> str:
         wanted = event_id if event_id.startswith(_PREFIX) else _PREFIX + event_id
         if len(wanted) < len(_PREFIX) + _SHORTEST:
-            raise InvalidInput(f"{event_id!r} is too short for an event", hint=f"give {_SHORTEST} characters or more")
+            raise InvalidInput(
+                f"{event_id!r} is too short for an event", hint=f"give {_SHORTEST} characters or more after {_PREFIX}"
+            )
         query = select(TriggerEventRow.id).where(col(TriggerEventRow.id).startswith(wanted, autoescape=True))
         found = list((await session.exec(query.order_by(TriggerEventRow.id).limit(5))).all())
         if not found:

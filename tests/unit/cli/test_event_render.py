@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 from meta.cli.event_render import (
-    events_table,
     print_event,
+    print_events,
     print_trigger_messages,
+    print_triggers,
     printable,
     readable,
     replayed_line,
-    triggers_table,
 )
 from meta.client import EventInfo, ReplayedInfo, TriggerInfo
 
@@ -34,21 +34,23 @@ def console(width: int = 160) -> tuple[Console, StringIO]:
     return Console(file=out, width=width, highlight=False), out
 
 
-def test_a_list_of_events_has_a_line_each_with_the_run_or_the_reason() -> None:
+def test_a_list_of_events_has_a_line_each_and_below_it_the_reason() -> None:
     screen, out = console()
     started = DEAD.model_copy(update={"id": "ev-1", "outcome": "started", "run_id": "chain-9", "reason": ""})
-    screen.print(events_table([DEAD, started]))
+    print_events(screen, [DEAD, started])
     lines = out.getvalue().splitlines()
-    assert len(lines) == 3
-    for words in ("ev-0123456789ab", "2026-01-02 03:04:05", "chain", "ml.x.ready", "dead", "expected a number"):
-        assert words in lines[1]
-    assert "started" in lines[2]
-    assert "chain-9" in lines[2]
+    assert [line.split() for line in lines[:2]] == [
+        ["event", "received", "workflow", "outcome", "subject", "run"],
+        ["ev-0123456789ab", "2026-01-02", "03:04:05", "chain", "dead", "ml.x.ready"],
+    ]
+    assert lines[2] == "    input 'rate': expected a number"
+    assert lines[3].split()[-3:] == ["started", "ml.x.ready", "chain-9"]
+    assert len(lines) == 4
 
 
 def test_an_id_is_never_cut_however_narrow_the_terminal() -> None:
     screen, out = console(40)
-    screen.print(events_table([DEAD]))
+    print_events(screen, [DEAD])
     assert DEAD.id in out.getvalue()
 
 
@@ -126,10 +128,10 @@ def test_triggers_show_what_waits_and_say_each_trouble_once() -> None:
     )  # fmt: skip
     new = TriggerInfo(workflow="chain", name="done", subject="ml.done")
     screen, out = console()
-    screen.print(triggers_table([active, new]))
+    print_triggers(screen, [active, new])
     text = out.getvalue()
     assert "3 + 2 under way" in text
-    assert "new" in text.splitlines()[2]
+    assert text.splitlines()[2:] == ["    stream ML, consumer c", "chain     done     new     ml.done"]
     off = {"state": "off", "message": "NATS is not configured", "hint": "set nats.url"}
     failing = {"state": "failing", "message": "no stream", "hint": ""}
     screen, out = console()
