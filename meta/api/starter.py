@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 
 from meta.api.temporal import RunMemo, TemporalRuns
 from meta.store import Store
+from meta.store.runs import RequestedRun
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
@@ -83,13 +84,14 @@ class Starter:
             raise InvalidInput(f"the request id has more than {MAX_REQUEST_ID} characters", hint="use a shorter one")
         by_name = bool(workflow)
         inputs_digest = asked or digest_of(canonical_json(inputs))
-        if by_name and request_id:
-            # before the newest version is looked up: what was published since must not change an earlier request
-            memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
-            if (known := await self._known(memo)) is not None:
-                return known
-        digest = bundle_digest or (await self._store.workflows.newest(workflow)).bundle_digest
-        definition = (await self._store.bundles.get(digest)).definition
+        digest = bundle_digest
+        if by_name:
+            outlook = await self._store.starts.look(workflow, request_id)
+            if outlook.known is not None:  # what was published since must not change an earlier request
+                memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
+                return _known(memo, outlook.known)
+            digest = outlook.newest or (await self._store.workflows.newest(workflow)).bundle_digest
+        definition = await self._store.bundles.definition(digest)
         name = definition.name
         memo = RunMemo(
             workflow=name,
@@ -98,8 +100,8 @@ class Starter:
             request_id=request_id,
             trigger=trigger,
         )
-        if not by_name and (known := await self._known(memo)) is not None:
-            return known
+        if not by_name and request_id and (run := await self._store.runs.requested(name, request_id)) is not None:
+            return _known(memo, run)
         argument = StartRun(
             definition=definition,
             bundle_digest=digest,
@@ -115,14 +117,6 @@ class Starter:
         else:
             await self._heal(run_id, memo)
         return Started(run_id, created)
-
-    async def _known(self, memo: RunMemo) -> Started | None:
-        """The run that the store knows for this request."""
-        known = await self._store.runs.requested(memo.workflow, memo.request_id) if memo.request_id else None
-        if known is None:
-            return None
-        _compare(memo, known.inputs_digest, known.bundle_digest)
-        return Started(known.run_id, created=False)
 
     async def _heal(self, run_id: str, memo: RunMemo) -> None:
         """Temporal has the run and the store does not: make sure that it is this request's, and write it down."""
@@ -141,7 +135,7 @@ class Starter:
             NotFound: Temporal has no such meta-run, or the store has not its bundle.
         """
         memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
-        definition = (await self._store.bundles.get(run.bundle_digest)).definition
+        definition = await self._store.bundles.definition(run.bundle_digest)
         if not run.steps:
             run = run.model_copy(update={"steps": pending_steps(definition)})
         await self._write(run, memo.inputs_digest, definition)
@@ -155,6 +149,12 @@ class Starter:
         except ServiceUnavailable as error:
             # Temporal has accepted, so the run goes on: the worker's records and the next look fill the row in.
             log.warning("run %s started, but the store did not take it: %s", snapshot.id, error)
+
+
+def _known(memo: RunMemo, run: RequestedRun) -> Started:
+    """The run that the store knows for this request."""
+    _compare(memo, run.inputs_digest, run.bundle_digest)
+    return Started(run.run_id, created=False)
 
 
 def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:

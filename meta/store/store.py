@@ -15,6 +15,7 @@ from meta.store.migrate import migrate
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
+from meta.store.starts import Starts
 from meta.store.triggers import TriggerEvents
 from workers.ports import EngineLoad, Lease
 from workflows.bundle import Bundle
@@ -31,6 +32,7 @@ class Store:
         self.bundles = Bundles(database)
         self.workflows = Workflows(database)
         self.runs = Runs(database)
+        self.starts = Starts(database)
         self.recorder = LineageRecorder(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
