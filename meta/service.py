@@ -20,7 +20,7 @@ from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
-from meta.triggers.nats import NatsTriggers
+from meta.triggers.runtime import NatsTriggers
 
 log = logging.getLogger("meta.service")
 
@@ -69,7 +69,10 @@ class Service:
             if config.nats.url:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
-            servicer = MetaServicer(self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder)
+            servicer = MetaServicer(
+                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder,
+                published=self.triggers.nudge if self.triggers is not None else lambda: None,
+            )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)

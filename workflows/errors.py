@@ -6,6 +6,7 @@
     │   ├── BundleInvalid             a file that a definition names: missing, of neither engine, too large
     │   ├── InputsInvalid             inputs of a run: unknown, missing, of a wrong type, too large
     │   ├── ExpressionFailed          an expression that could not be evaluated on the values at hand
+    │   ├── EventMalformed            a message whose bytes or headers cannot be read
     │   └── SettingsInvalid           meta.toml, an option, an environment variable
     ├── NotFound                      no such workflow, run, bundle, engine
     ├── Conflict                      the same request id with other inputs; a name in use
@@ -118,6 +119,10 @@ class InputsInvalid(InvalidInput):
 
 class ExpressionFailed(InvalidInput):
     code = "EXPRESSION_FAILED"
+
+
+class EventMalformed(InvalidInput):
+    code = "EVENT_MALFORMED"
 
 
 class SettingsInvalid(InvalidInput):

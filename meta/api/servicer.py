@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from google.protobuf.message import Message
@@ -31,7 +31,10 @@ DEFAULT_PAGE, MAX_PAGE = 50, 500
 
 
 class MetaServicer(EventCalls):
-    """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status."""
+    """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status.
+
+    `published` is told when what is published has changed.
+    """
 
     def __init__(
         self,
@@ -42,7 +45,9 @@ class MetaServicer(EventCalls):
         feed: RunFeed,
         engines: Engines,
         orphans: OrphanFinder,
+        published: Callable[[], None] = lambda: None,
     ) -> None:
+        self._published = published
         self._orphans = orphans
         self._store = store
         self._temporal = temporal
@@ -65,7 +70,9 @@ class MetaServicer(EventCalls):
         return pb.PutBundleResponse(digest=bundle.digest, created=await self._store.bundles.put(bundle))
 
     async def Publish(self, request: pb.PublishRequest, context: _Context) -> pb.PublishResponse:
-        return pb.PublishResponse(workflow=_workflow(await self._store.workflows.publish(request.bundle_digest)))
+        workflow = await self._store.workflows.publish(request.bundle_digest)
+        self._published()
+        return pb.PublishResponse(workflow=_workflow(workflow))
 
     async def ListWorkflows(self, request: pb.ListWorkflowsRequest, context: _Context) -> pb.ListWorkflowsResponse:
         return pb.ListWorkflowsResponse(workflows=[_workflow(w) for w in await self._store.workflows.list()])

@@ -31,6 +31,15 @@ class PublishedWorkflow:
     definition: MetaWorkflow
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedVersion:
+    """Which bundle a name stands for."""
+
+    version: int
+    bundle_digest: str
+    published_at: datetime
+
+
 class Bundles:
     """Bundles by digest; implements `workers.ports.BundleStore`."""
 
@@ -154,6 +163,17 @@ class Workflows:
     async def list(self) -> list[PublishedWorkflow]:
         """The newest version of every name, by name."""
         return await self._list(None)
+
+    async def versions(self) -> dict[str, PublishedVersion]:
+        """The newest version of every name without its definition: cheap enough to ask every few seconds."""
+        newest = select(DefinitionRow.name, func.max(DefinitionRow.version).label("version"))
+        wanted = newest.where(col(DefinitionRow.removed_at).is_(None)).group_by(DefinitionRow.name).subquery()
+        query = select(DefinitionRow).join(
+            wanted, (wanted.c.name == DefinitionRow.name) & (wanted.c.version == DefinitionRow.version)
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return {row.name: PublishedVersion(row.version, row.bundle_digest, row.published_at) for row in rows}
 
     async def _names(self) -> list[str]:
         async with self._database.read() as session:
