@@ -71,8 +71,12 @@ class Way:
     """One of the two ways from a message to a run."""
 
     stream: str
-    subject: str
+    subjects: str
     consumer: str
+
+    @property
+    def subject(self) -> str:
+        return self.subjects.replace(">", "message")
 
     def identity(self, number: int) -> str:
         return f"{self.stream}-{number}"
@@ -82,8 +86,8 @@ class Way:
         return request_run_id("bench", identity if self is PLAIN else identity_of("nats:id", identity))
 
 
-OURS = Way("BENCH_OURS", "bench.ours.message", "meta-bench-all")
-PLAIN = Way("BENCH_PLAIN", "bench.plain.message", "plain")
+OURS = Way("BENCH_OURS", "bench.ours.>", "meta-bench-all")
+PLAIN = Way("BENCH_PLAIN", "bench.plain.>", "plain")
 
 
 @dataclass
@@ -196,7 +200,7 @@ async def stage() -> AsyncGenerator[Stage]:
         js, seen = connection.jetstream(), Seen()
         await connection.subscribe("$JS.ACK.>", cb=seen.acknowledged)
         for way in (OURS, PLAIN):
-            await js.add_stream(StreamConfig(name=way.stream, subjects=[way.subject]))
+            await js.add_stream(StreamConfig(name=way.stream, subjects=[way.subjects]))
         await js.add_consumer(PLAIN.stream, ConsumerConfig(durable_name=PLAIN.consumer, ack_policy=AckPolicy.EXPLICIT))
         (folder / "noop.yaml").write_text(WORKFLOW)
         definition = folder / "bench.yaml"

@@ -1,4 +1,4 @@
-"""A proxy before a nats-server that reads along: what was delivered, what was acknowledged; it can swallow acks.
+"""A proxy before a nats-server that reads along: what was delivered, what was acknowledged; it can lose acks.
 
 The client protocol (docs.nats.io, "Client Protocol"): lines of text end in CRLF; PUB, HPUB, MSG and HMSG lines end in
 the size of the payload that follows. A message of a consumer has the reply subject on which it is acknowledged, which
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from urllib.parse import urlsplit
 
 _HAS_PAYLOAD = (b"PUB", b"HPUB", b"MSG", b"HMSG")
@@ -47,8 +48,39 @@ class Delivery:
         return cls(stream, consumer, int(sequence), int(count))
 
 
-def _pass_all(_: Delivery) -> bool:
+class Fate(Enum):
+    """What becomes of an acknowledgement.
+
+    LOST never reaches the server, and the client gets no confirmation. FORGOTTEN is confirmed, and the server delivers
+    again all the same, as one that crashed before it had written the acknowledgement down: it gets a -NAK instead.
+    """
+
+    PASSED = auto()
+    LOST = auto()
+    FORGOTTEN = auto()
+
+
+def _pass_all(_: Delivery) -> Fate:
+    return Fate.PASSED
+
+
+def _deliver_all(_: Delivery) -> bool:
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A piece of the protocol that goes together.
+
+    Attributes:
+        words: of the line, for one that has a payload; empty for others.
+        body: the payload.
+        whole: all its bytes.
+    """
+
+    words: list[bytes]
+    body: bytes
+    whole: bytes
 
 
 @dataclass
@@ -57,15 +89,17 @@ class NatsTap:
 
     Attributes:
         target: URL of the server.
-        lets: asked for each acknowledgement; False: it never reaches the server.
+        fate: asked for each acknowledgement.
+        deliver: asked for each delivery; False: it is lost on its way to the client.
         delivered: deliveries that went through to a client, by message.
-        handled: acknowledgements that a client sent, swallowed ones too, by message.
+        handled: acknowledgements that a client sent, whatever became of them, by message.
         acknowledged: those that were passed on to the server.
         terminated: messages that a client gave up with +TERM.
     """
 
     target: str
-    lets: Callable[[Delivery], bool] = _pass_all
+    fate: Callable[[Delivery], Fate] = _pass_all
+    deliver: Callable[[Delivery], bool] = _deliver_all
     delivered: Counter[tuple[str, str, int]] = field(default_factory=Counter[tuple[str, str, int]])
     handled: Counter[tuple[str, str, int]] = field(default_factory=Counter[tuple[str, str, int]])
     acknowledged: Counter[tuple[str, str, int]] = field(default_factory=Counter[tuple[str, str, int]])
@@ -99,20 +133,19 @@ class NatsTap:
             writer.transport.abort()
             return
         self._streams |= {writer, back}
-        for source, to, keep in ((reader, back, self._from_client), (there, writer, self._from_server)):
-            task = asyncio.create_task(self._pass(source, to, keep))
+        for source, to, seen in ((reader, back, self._from_client), (there, writer, self._from_server)):
+            task = asyncio.create_task(self._pass(source, to, seen))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def _pass(
-        self, source: asyncio.StreamReader, to: asyncio.StreamWriter, keep: Callable[[list[bytes], bytes], bool]
+        self, source: asyncio.StreamReader, to: asyncio.StreamWriter, seen: Callable[[Frame], bytes]
     ) -> None:
         buffer = bytearray()
         try:
             while data := await source.read(65536):
                 buffer += data
-                passed = b"".join(whole for words, body, whole in _frames(buffer) if not words or keep(words, body))
-                to.write(passed)
+                to.write(b"".join(seen(frame) for frame in _frames(buffer)))
                 await to.drain()
         except OSError:
             pass
@@ -120,43 +153,47 @@ class NatsTap:
             self._streams.discard(to)
             to.transport.abort() if to.transport.is_closing() else to.close()
 
-    def _from_client(self, words: list[bytes], body: bytes) -> bool:
-        """Whether the server gets to see it."""
-        delivery = Delivery.of(words[1].decode())
+    def _from_client(self, frame: Frame) -> bytes:
+        """What the server gets to see of it."""
+        delivery = Delivery.of(frame.words[1].decode()) if frame.words else None
         if delivery is None:
-            return True
-        if body.startswith(b"+TERM"):
+            return frame.whole
+        if frame.body.startswith(b"+TERM"):
             self.terminated[delivery.message] += 1
-        if body not in _ACKS:
-            return True
+        if frame.body not in _ACKS:
+            return frame.whole
         self.handled[delivery.message] += 1
-        if not self.lets(delivery):
-            return False
-        self.acknowledged[delivery.message] += 1
-        return True
+        match self.fate(delivery):
+            case Fate.LOST:
+                return b""
+            case Fate.FORGOTTEN:
+                return b" ".join([*frame.words[:-1], b"4"]) + b"\r\n-NAK\r\n"
+            case Fate.PASSED:
+                self.acknowledged[delivery.message] += 1
+                return frame.whole
 
-    def _from_server(self, words: list[bytes], _: bytes) -> bool:
-        reply = words[3] if len(words) > (5 if words[0] == b"HMSG" else 4) else b""
-        delivery = Delivery.of(reply.decode())
+    def _from_server(self, frame: Frame) -> bytes:
+        words = frame.words
+        has_reply = len(words) > (5 if words[:1] == [b"HMSG"] else 4)
+        delivery = Delivery.of(words[3].decode()) if has_reply else None
         if delivery is not None:
+            if not self.deliver(delivery):
+                return b""
             self.delivered[delivery.message] += 1
-        return True
+        return frame.whole
 
 
-def _frames(buffer: bytearray) -> Iterator[tuple[list[bytes], bytes, bytes]]:
-    """Take whole frames out of a buffer: words of the line and payload where it has one, and all its bytes."""
+def _frames(buffer: bytearray) -> Iterator[Frame]:
+    """Take whole frames out of a buffer."""
     while (end := buffer.find(b"\r\n")) >= 0:
         words = bytes(buffer[:end]).split()
-        size = 0
         has_payload = bool(words) and words[0].upper() in _HAS_PAYLOAD
-        if has_payload:
-            size = int(words[-1]) + 2
-            if len(buffer) < end + 2 + size:
-                return
-        whole = bytes(buffer[: end + 2 + size])
-        body = whole[end + 2 : -2] if has_payload else b""
-        del buffer[: end + 2 + size]
-        yield (words if has_payload else []), body, whole
+        size = end + 2 + (int(words[-1]) + 2 if has_payload else 0)
+        if len(buffer) < size:
+            return
+        whole = bytes(buffer[:size])
+        del buffer[:size]
+        yield Frame(words if has_payload else [], whole[end + 2 : -2] if has_payload else b"", whole)
 
 
 @asynccontextmanager
