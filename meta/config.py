@@ -14,6 +14,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from meta.nats_login import check_login
 from workers.engines.times import check_times
 from workers.settings import EngineSettings, NamedStore, StoreSettings, check_stores
 from workflows.errors import SettingsInvalid
@@ -180,8 +181,8 @@ def load_config(file: Path | None) -> MetaConfig:
         file: None takes defaults and the environment alone.
 
     Raises:
-        SettingsInvalid: with every key that is wrong, by its place in the file; or time-outs of an engine that do not
-            go together.
+        SettingsInvalid: with every key that is wrong, by its place in the file; or time-outs of an engine, or ways to
+            log in at NATS, that do not go together.
     """
     values: dict[str, object] = {}
     if file is not None:
@@ -196,6 +197,7 @@ def load_config(file: Path | None) -> MetaConfig:
     except ValidationError as error:
         lines = [f"{file or 'environment'}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
         raise SettingsInvalid("\n".join(lines), hint="docs/configuration.md lists every key") from error
+    check_login(config.nats)
     for name, engine in config.engines.items():
         check_times(name, engine)
     return config

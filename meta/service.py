@@ -18,6 +18,7 @@ from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
+from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.triggers.runtime import NatsTriggers
@@ -67,6 +68,7 @@ class Service:
             if config.engines:
                 self._background(stack, "sweeper", sweeper.run)
             if config.nats.url:
+                check_files(config.nats)
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
             servicer = MetaServicer(

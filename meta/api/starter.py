@@ -22,6 +22,7 @@ from workflows.values import JsonObject, canonical_json, digest_of
 log = logging.getLogger(__name__)
 
 MAX_REQUEST_ID = 512  # characters
+MAX_DEFINITIONS = 100  # that are kept at hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,7 @@ class Starter:
     def __init__(self, store: Store, temporal: TemporalRuns) -> None:
         self._store = store
         self._temporal = temporal
+        self._definitions: dict[str, MetaWorkflow] = {}
 
     async def start(
         self,
@@ -90,8 +92,8 @@ class Starter:
             if outlook.known is not None:  # what was published since must not change an earlier request
                 memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
                 return _known(memo, outlook.known)
-            digest = outlook.newest or (await self._store.workflows.newest(workflow)).bundle_digest
-        definition = await self._store.bundles.definition(digest)
+            digest = outlook.newest or await self._store.workflows.newest_bundle(workflow)
+        definition = await self._definition(digest)
         name = definition.name
         memo = RunMemo(
             workflow=name,
@@ -118,6 +120,14 @@ class Starter:
             await self._heal(run_id, memo)
         return Started(run_id, created)
 
+    async def _definition(self, digest: str) -> MetaWorkflow:
+        """The definition of a bundle; those of late are at hand, for what has a digest never changes."""
+        if digest not in self._definitions:
+            self._definitions[digest] = (await self._store.bundles.get(digest)).definition
+            if len(self._definitions) > MAX_DEFINITIONS:
+                del self._definitions[next(iter(self._definitions))]  # the one that was read first
+        return self._definitions[digest]
+
     async def _heal(self, run_id: str, memo: RunMemo) -> None:
         """Temporal has the run and the store does not: make sure that it is this request's, and write it down."""
         first = await self._temporal.memo(run_id)
@@ -135,7 +145,7 @@ class Starter:
             NotFound: Temporal has no such meta-run, or the store has not its bundle.
         """
         memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
-        definition = await self._store.bundles.definition(run.bundle_digest)
+        definition = await self._definition(run.bundle_digest)
         if not run.steps:
             run = run.model_copy(update={"steps": pending_steps(definition)})
         await self._write(run, memo.inputs_digest, definition)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meta.config import MetaConfig
+from meta.nats_login import check_files, shown
 from meta.preflight import check_packages
 from meta.stack import probes
 from meta.stack.binaries import WHEELS, find_binary
@@ -20,7 +21,7 @@ from meta.stack.state import DataFolder, PartState, StackPhase
 from workers.artifacts import ArtifactStore
 from workers.engines.base import EngineHealth, Verdict
 from workers.engines.registry import build_engines
-from workflows.errors import BinaryMissing, DataDirBroken, MetaError, PackageShadowed
+from workflows.errors import BinaryMissing, DataDirBroken, MetaError, PackageShadowed, SettingsInvalid
 from workflows.messages import TASK_QUEUE
 
 _DISK_LEAST, _DISK_LITTLE = 512 * 1024**2, 2 * 1024**3  # bytes
@@ -146,12 +147,15 @@ async def worker(config: MetaConfig) -> Finding:
 async def nats(config: MetaConfig) -> Finding:
     if not config.nats.url:
         return Finding("nats", Verdict.SKIP, "no [nats] url: events are switched off")
-    token = config.nats.token.get_secret_value() if config.nats.token else None
+    try:
+        check_files(config.nats)
+    except SettingsInvalid as error:
+        return Finding("nats", Verdict.FAIL, error.message, error.hint)
     return await _ask(
         "nats",
-        probes.nats(config.nats.url, token),
-        f"{config.nats.url}, JetStream on",
-        "start nats-server with --jetstream, or set [nats] url in meta.toml",
+        probes.nats(config.nats),
+        f"{shown(config.nats)}, JetStream on",
+        "start nats-server with --jetstream, or mend [nats] in meta.toml: docs/configuration.md lists its keys",
     )
 
 

@@ -18,10 +18,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from meta.nats_login import shown
 from meta.stack import temporal_api
 
 if TYPE_CHECKING:
     from obstore.store import S3Config  # exists for type checkers alone
+
+    from meta.config import NatsConfig
 
 Probe = Callable[[], Awaitable[None]]
 
@@ -169,29 +172,31 @@ def s3(store: S3Store, key: str = ".meta/probe") -> Probe:
     return probe
 
 
-def nats(url: str, token: str | None) -> Probe:
+def nats(config: NatsConfig) -> Probe:
     """NATS accepts us, and its JetStream answers."""
 
     async def probe() -> None:
-        from nats.aio.client import Client
         from nats.errors import Error
 
-        connection = Client()
+        from meta.nats import connect, describe
+
+        said = list[Exception]()  # a request that we have no right to is never answered; the connection says why
+
+        async def hear(error: Exception) -> None:
+            said.append(error)
+
         try:
-            try:
-                async with asyncio.timeout(TIMEOUT_S):
-                    await connection.connect(url, token=token, max_reconnect_attempts=1, error_cb=_no_word)
-                    await connection.jetstream().account_info()
-            finally:
-                await connection.close()  # also when it hangs half connected
+            async with asyncio.timeout(TIMEOUT_S):
+                connection = await connect(config, "meta-doctor", hear)
+                try:
+                    await connection.jetstream(timeout=TIMEOUT_S / 2).account_info()
+                finally:
+                    await connection.close()
         except (Error, OSError, TimeoutError) as error:
-            raise NotReady(f"{url}: {str(error) or 'no answer in time'}") from error
+            reason = said[0] if said and isinstance(error, TimeoutError) else error
+            raise NotReady(f"{shown(config)}: {describe(reason)}") from error
 
     return probe
-
-
-async def _no_word(_error: Exception) -> None:
-    """The same error is raised where we wait; the client would log it as well."""
 
 
 def both(*probes: Probe) -> Probe:

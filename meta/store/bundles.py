@@ -15,9 +15,6 @@ from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.spec.models import MetaWorkflow
 
-_DEFINITIONS = 64
-"""Definitions that a process keeps in memory, of those that were used last."""
-
 
 @dataclass(frozen=True, slots=True)
 class PublishedWorkflow:
@@ -45,23 +42,6 @@ class Bundles:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._definitions: dict[str, MetaWorkflow] = {}
-
-    async def definition(self, digest: str) -> MetaWorkflow:
-        """The definition of a bundle, without its files; it cannot change, so it is read once.
-
-        Raises:
-            NotFound: no bundle has this digest.
-        """
-        if (known := self._definitions.pop(digest, None)) is None:
-            rows = await self._database.ask(select(col(BundleRow.definition)).where(BundleRow.digest == digest))
-            if not rows:
-                raise _no_bundle(digest)
-            known = MetaWorkflow.model_validate(rows[0][0])
-        self._definitions[digest] = known  # now the last to be forgotten
-        if len(self._definitions) > _DEFINITIONS:
-            del self._definitions[next(iter(self._definitions))]
-        return known
 
     async def get(self, digest: str) -> Bundle:
         """Load a bundle.
@@ -72,7 +52,7 @@ class Bundles:
         async with self._database.read() as session:
             row = await session.get(BundleRow, digest)
         if row is None:
-            raise _no_bundle(digest)
+            raise NotFound(f"no bundle {digest}", hint="put it first: `meta publish FILE`, or PutBundle")
         return Bundle(definition=MetaWorkflow.model_validate(row.definition), files=dict(row.files), source=row.source)
 
     async def put(self, bundle: Bundle) -> bool:
@@ -90,10 +70,6 @@ class Bundles:
             return bool(await self._database.insert_missing(session, BundleRow, [row]))
 
 
-def _no_bundle(digest: str) -> NotFound:
-    return NotFound(f"no bundle {digest}", hint="put it first: `meta publish FILE`, or PutBundle")
-
-
 class Workflows:
     """Published names and their versions."""
 
@@ -109,7 +85,7 @@ class Workflows:
         async with self._database.write() as session:
             bundle = await session.get(BundleRow, digest, with_for_update=True)
             if bundle is None:
-                raise _no_bundle(digest)
+                raise NotFound(f"no bundle {digest}", hint="put it first: `meta publish FILE`, or PutBundle")
             definition = MetaWorkflow.model_validate(bundle.definition)
             while True:
                 newest = await self._newest_row(session, bundle.workflow)
@@ -145,6 +121,19 @@ class Workflows:
             )
             raise NotFound(f"no workflow {name!r} is published", hint=hint)
         return found[0]
+
+    async def newest_bundle(self, name: str) -> str:
+        """Digest of the bundle of the newest version of a name.
+
+        Raises:
+            NotFound: nothing is published under the name; the hint offers names that are close.
+        """
+        present = select(DefinitionRow.bundle_digest).where(
+            DefinitionRow.name == name, col(DefinitionRow.removed_at).is_(None)
+        )
+        async with self._database.read() as session:
+            found = (await session.exec(present.order_by(col(DefinitionRow.version).desc()).limit(1))).first()
+        return found if found is not None else (await self.newest(name)).bundle_digest
 
     async def remove(self, name: str) -> None:
         """Take a name back: nothing starts by it any more, and its triggers end. Its runs and bundles stay.

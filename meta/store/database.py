@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import Connection, Executable, event
+from sqlalchemy import Connection, Executable, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -132,6 +133,14 @@ class Database:
         with _unavailable():
             async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    async def now(self, session: AsyncSession) -> datetime:
+        """The time: the database's own where machines share it, and the machine's where the store is a file."""
+        if self.engine.dialect.name == "sqlite":
+            return datetime.now(UTC)
+        now = (await (await session.connection()).execute(text("SELECT clock_timestamp()"))).scalar_one()
+        assert isinstance(now, datetime)
+        return now
 
     async def use_wal(self) -> None:
         """Switch a SQLite file to write-ahead logging, which it remembers; no other connection may be open.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
-from sqlmodel import col, delete, select, text, update
-from sqlmodel.ext.asyncio.session import AsyncSession
+from sqlmodel import col, delete, select, update
 
 from meta.store.database import Database
 from meta.store.tables import LeaseRow, SeenEndRow
@@ -29,7 +28,7 @@ class KeyLeases:
     async def take(self, key: RunKey, token: str, holder: str, seconds: float) -> Lease:
         """Take the lease if nobody holds it, or its holder let it expire; returns the one in force."""
         async with self._database.write() as session:
-            now = await self._now(session)
+            now = await self._database.now(session)
             expires_at = now + timedelta(seconds=seconds)
             new = {"key": str(key), "token": token, "holder": holder, "tried": False, "expires_at": expires_at}
             if await self._database.insert_missing(session, LeaseRow, [new]):
@@ -42,7 +41,7 @@ class KeyLeases:
     async def renew(self, key: RunKey, token: str, seconds: float) -> bool:
         """Hold it for so many seconds from now, and note that the create follows; False if another has taken it."""
         async with self._database.write() as session:
-            until = await self._now(session) + timedelta(seconds=seconds)
+            until = await self._database.now(session) + timedelta(seconds=seconds)
             ours = update(LeaseRow).where(col(LeaseRow.key) == str(key), col(LeaseRow.token) == token)
             return (await session.exec(ours.values(tried=True, expires_at=until))).rowcount == 1
 
@@ -55,7 +54,7 @@ class KeyLeases:
     async def clear_old(self) -> None:
         """Delete the leases of long ago."""
         async with self._database.write() as session:
-            old = await self._now(session) - _KEPT
+            old = await self._database.now(session) - _KEPT
             await session.exec(delete(LeaseRow).where(col(LeaseRow.expires_at) < old))
 
     async def first_end(self, key: RunKey, uid: str, end: str) -> str:
@@ -66,11 +65,3 @@ class KeyLeases:
             row = await session.get(SeenEndRow, (str(key), uid))
             assert row is not None  # inserted above
             return row.end
-
-    async def _now(self, session: AsyncSession) -> datetime:
-        if self._database.engine.dialect.name == "sqlite":
-            return datetime.now(UTC)
-        connection = await session.connection()
-        now = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
-        assert isinstance(now, datetime)
-        return now

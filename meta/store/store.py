@@ -16,6 +16,7 @@ from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
 from meta.store.starts import Starts
+from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
 from workers.ports import EngineLoad, Lease
@@ -38,6 +39,7 @@ class Store:
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
         self.trigger_states = TriggerStates(database)
+        self.trigger_gates = TriggerGates(database)
         self.leases = KeyLeases(database)
         self.slots = EngineSlots(database)
         self.circuits = EngineCircuits(database)

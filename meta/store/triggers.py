@@ -56,6 +56,31 @@ def event_row_id(workflow: str, identity: str) -> str:
     return "ev-" + hashlib.sha256(f"{workflow}\n{identity}".encode(errors="surrogatepass")).hexdigest()[:12]
 
 
+def event_values(record: EventRecord, now: datetime) -> dict[str, Any]:
+    """A record as a row that is new."""
+    return {
+        "id": record.id,
+        "source": record.source,
+        "subject": record.subject,
+        "workflow": record.workflow,
+        "trigger": record.trigger,
+        "identity": record.identity,
+        "run_id": record.run_id or None,
+        "outcome": record.outcome,
+        "code": record.code,
+        "reason": record.reason,
+        "hint": record.hint,
+        "deliveries": record.deliveries,
+        "digest": record.digest,
+        "headers": dict(record.headers),
+        "data": record.data,
+        "batch": record.batch or None,
+        "event_time": record.event_time,
+        "received_at": now,
+        "updated_at": now,
+    }
+
+
 class TriggerEvents:
     """What became of each message. A message that has started a run stays so; any other word gives way to a later."""
 
@@ -72,27 +97,7 @@ class TriggerEvents:
             ServiceUnavailable: the store does not answer.
         """
         now = datetime.now(UTC)
-        row: dict[str, Any] = {
-            "id": record.id,
-            "source": record.source,
-            "subject": record.subject,
-            "workflow": record.workflow,
-            "trigger": record.trigger,
-            "identity": record.identity,
-            "run_id": record.run_id or None,
-            "outcome": record.outcome,
-            "code": record.code,
-            "reason": record.reason,
-            "hint": record.hint,
-            "deliveries": record.deliveries,
-            "digest": record.digest,
-            "headers": dict(record.headers),
-            "data": record.data,
-            "batch": record.batch or None,
-            "event_time": record.event_time,
-            "received_at": now,
-            "updated_at": now,
-        }
+        row = event_values(record, now)
         async with self._database.write() as session:
             if await self._database.insert_missing(session, TriggerEventRow, [row]):
                 return True

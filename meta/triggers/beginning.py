@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from meta.api.starter import Started
+from meta.api.starter import Started, Starter
+from meta.store import Store
 from meta.triggers.asking import ask, plain_ask
 from meta.triggers.event import Event
 from meta.triggers.intake import Intake
+from meta.triggers.limits import LimitedIntake
 from meta.triggers.names import SUBJECT
 from workflows.spec.trigger_models import NatsTrigger
 
@@ -19,19 +22,35 @@ and with those that are not the message is dead.
 """
 
 
-def begin_alone(intake: Intake, workflow: str, trigger: NatsTrigger) -> Begin:
-    """Each message starts a run of its own."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How the messages of a source become runs.
+
+    Attributes:
+        begin: takes a message.
+        run: works beside it until it is cancelled; None when there is nothing to do.
+    """
+
+    begin: Begin
+    run: Callable[[], Awaitable[None]] | None = None
+
+
+def way_of(starter: Starter, store: Store, workflow: str, trigger: NatsTrigger) -> Way:
+    """The way of a trigger: with its limits."""
+    limited = trigger.concurrency is not None or trigger.rate is not None
+    intake = LimitedIntake(starter, store, trigger) if limited else Intake(starter, store)
 
     async def begin(event: Event) -> Started:
         return await intake.start(ask(workflow, trigger, [event], event.identity), [event])
 
-    return begin
+    return Way(begin)
 
 
-def begin_plain(intake: Intake) -> Begin:
-    """A message on `meta.trigger.<workflow>` starts a run of that workflow, with its data as inputs."""
+def plain_way(starter: Starter, store: Store) -> Way:
+    """The way of the service's own subject: a message on `meta.trigger.<workflow>` has the inputs of a run of it."""
+    intake = Intake(starter, store)
 
     async def begin(event: Event) -> Started:
         return await intake.start(plain_ask(event.subject.removeprefix(SUBJECT), event), [event])
 
-    return begin
+    return Way(begin)

@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
+from meta.nats import describe
 from meta.triggers.flight import Flight
 from meta.triggers.handling import Handler
 from meta.triggers.jetstream import find_stream
@@ -81,7 +82,7 @@ class Consumer:
         try:
             await self._pull.close()
         except (NatsError, TimeoutError, OSError) as error:
-            log.info("consumer %s: %s", self._name, error or type(error).__name__)
+            log.info("consumer %s: %s", self._name, describe(error))
         working = {task for _, task in self._flights.values()}
         if working and not self._handler.holding:
             await asyncio.wait(working, timeout=GRACE_S)
@@ -116,24 +117,32 @@ class Consumer:
         self._changed.set()
 
     async def _fetch(self) -> None:
-        try:
-            while not self._pull.broken:
-                self._changed.clear()
-                self._pull.check()
-                room = self._most - len(self._flights) - self._pull.outstanding
-                if room >= max(1, self._most // 2) and not self._handler.holding and self._client.is_connected:
-                    if not self._pull.outstanding and not await self._is_same():
-                        break
-                    await self._pull.request(room)
-                try:
-                    async with asyncio.timeout(TICK_S):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
-            log.info("consumer %s of %s: %s", self._name, self._place.stream, self._pull.broken or "another stream")
-        except (NatsError, OSError) as error:
-            log.warning("consumer %s of %s: %s", self._name, self._place.stream, error or type(error).__name__)
+        """Ask for messages as there is room, until something is no longer what it was."""
+        while not self._pull.broken:
+            self._changed.clear()
+            try:
+                if not await self._ask():
+                    break
+                async with asyncio.timeout(TICK_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+            except (NatsError, OSError) as error:  # NATS is away, or not what it should be for a while
+                log.info("consumer %s of %s: %s", self._name, self._place.stream, describe(error))
+                await asyncio.sleep(TICK_S)
+        log.info("consumer %s of %s: %s", self._name, self._place.stream, self._pull.broken or "another stream")
         self._on_broken()
+
+    async def _ask(self) -> bool:
+        """Ask for messages where there is room; False when the stream is another one."""
+        self._pull.check()
+        room = self._most - len(self._flights) - self._pull.outstanding
+        if room < max(1, self._most // 2) or self._handler.holding or not self._client.is_connected:
+            return True
+        if not self._pull.outstanding and not await self._is_same():
+            return False
+        await self._pull.request(room)
+        return True
 
     async def _is_same(self) -> bool:
         """Whether the stream is the one that we know. Only requests made after its deletion bring another's messages.
@@ -151,4 +160,4 @@ class Consumer:
                 for flight, _ in list(self._flights.values()):
                     await flight.keep()
             except (NatsError, OSError) as error:  # not connected: the server will deliver again, and we shall know it
-                log.info("consumer %s: %s", self._name, error or type(error).__name__)
+                log.info("consumer %s: %s", self._name, describe(error))

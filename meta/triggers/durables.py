@@ -9,6 +9,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from workflows.errors import Conflict
+from workflows.spec.subjects import covers
 from workflows.spec.trigger_models import NatsTrigger
 
 MAX_ACK_PENDING = 10_000
@@ -58,7 +59,7 @@ async def ensure_consumer(js: JetStreamContext, stream: str, wanted: ConsumerCon
     _check_ours(stream, config, wanted)
     if _settled(config, wanted):
         return found
-    if config.deliver_subject or config.ack_policy != AckPolicy.EXPLICIT:  # neither can be edited
+    if not _editable(config, wanted):
         await js.delete_consumer(stream, name)
         return await js.add_consumer(stream, wanted)
     # where it began cannot be edited either, and need not: it goes on where it stands
@@ -91,6 +92,19 @@ def _check_ours(stream: str, config: ConsumerConfig, wanted: ConsumerConfig) -> 
         f"consumer {wanted.name} of stream {stream} is {whose}",
         hint=f"give the trigger another 'name', or delete that one: `nats consumer rm {stream} {wanted.name}`",
     )
+
+
+def _editable(config: ConsumerConfig, wanted: ConsumerConfig) -> bool:
+    """Whether a consumer can become what is wanted and go on where it stands.
+
+    JetStream edits neither the kind of a consumer nor its acknowledgements. It edits the subject; but with another
+    subject the consumer would read what was stored there before anybody asked for it. One that takes in more or less
+    than before keeps its place, so that nothing is lost that waits.
+    """
+    old, new = config.filter_subject, wanted.filter_subject
+    if config.deliver_subject or config.ack_policy != AckPolicy.EXPLICIT or not old or not new:
+        return False
+    return covers(old, new) or covers(new, old)
 
 
 def _settled(config: ConsumerConfig, wanted: ConsumerConfig) -> bool:

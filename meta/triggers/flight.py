@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from meta.nats import describe
+
 log = logging.getLogger(__name__)
 
 ACK_TIMEOUT_S = 2.0
@@ -44,7 +46,7 @@ class Flight:
             try:
                 await message.ack_sync(timeout=ACK_TIMEOUT_S)
             except (NatsError, TimeoutError, OSError) as error:
-                log.warning("message %s: its acknowledgement is unsure: %s", self, error or type(error).__name__)
+                log.warning("message %s: its acknowledgement is unsure: %s", self, describe(error))
             else:
                 self.told = True
                 return

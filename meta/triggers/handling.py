@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 from nats.errors import Error as NatsError
 
 from meta.api.starter import Started
+from meta.nats import describe
 from meta.triggers import metrics
 from meta.triggers.asking import identified, wants
 from meta.triggers.beginning import Begin
@@ -20,17 +19,15 @@ from meta.triggers.decode import decode, place_of, undecoded
 from meta.triggers.event import Event
 from meta.triggers.flight import Flight
 from meta.triggers.names import SUBJECT
-from workflows.errors import MetaError, ServiceUnavailable
+from meta.triggers.outage import Outage
+from workflows.errors import MetaError
 from workflows.spec.trigger_models import NatsTrigger
 
 log = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 5.0
 SILENT_DEATHS = 5
 """Deliveries beyond `maxDeliver` after which a message is put aside unhandled: nobody has ever said why it failed, so
 services may have died of it."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +46,11 @@ class Source:
     def key(self) -> str:
         return self.trigger.key if self.workflow else ""
 
+    @property
+    def place(self) -> tuple[str, str]:
+        """Tells sources apart."""
+        return (self.workflow, self.key)
+
     def workflow_of(self, subject: str) -> str:
         return self.workflow or subject.removeprefix(SUBJECT)
 
@@ -62,9 +64,6 @@ class Handler:
         begin: makes a run of one.
         dead: takes those that can never start one.
         max_bytes: largest message that is read.
-
-    Attributes:
-        holding: messages that an outage keeps from starting; while there are any, no others should be fetched.
     """
 
     def __init__(self, source: Source, created: str, begin: Begin, dead: DeadLetters, max_bytes: int) -> None:
@@ -73,7 +72,12 @@ class Handler:
         self._begin = begin
         self._dead = dead
         self._max_bytes = max_bytes
-        self.holding = 0
+        self._outage = Outage(f"messages of {source.trigger.subject}")
+
+    @property
+    def holding(self) -> int:
+        """Messages that an outage keeps from starting; while there are any, no others should be fetched."""
+        return self._outage.holding
 
     async def handle(self, flight: Flight) -> None:
         """Handle a message until the server has had the last word about it, or can only deliver it again.
@@ -89,7 +93,7 @@ class Handler:
                 await (flight.ack() if flight.started else flight.nak())
             raise
         except (NatsError, OSError) as error:  # of a last word: the message comes again
-            log.warning("message %s: %s", flight, error or type(error).__name__)
+            log.warning("message %s: %s", flight, describe(error))
 
     async def _handle(self, flight: Flight) -> None:
         message = flight.message
@@ -105,7 +109,7 @@ class Handler:
                     return
             if flight.deliveries > self._source.trigger.max_deliver + SILENT_DEATHS:
                 raise _silent(flight.deliveries)
-            started = await self._through_outages(lambda: self._begin(event))
+            started = await self._outage.through(lambda: self._begin(event))
         except MetaError as error:
             await (self._fail(flight, event, error) if error.retryable else self._bury(flight, event, error))
         except (NatsError, OSError):
@@ -128,41 +132,30 @@ class Handler:
 
     async def _fail(self, flight: Flight, event: Event, error: MetaError) -> None:
         """Let it come again after a pause, as often as the trigger says."""
-        trigger = self._source.trigger
-        if flight.deliveries >= trigger.max_deliver:
+        if flight.deliveries >= self._source.trigger.max_deliver:
             await self._bury(flight, event, error)
             return
-        pause = trigger.backoff[min(flight.deliveries, len(trigger.backoff)) - 1]
-        log.warning("message %s comes again in %s: %s", event.identity, pause, error)
+        pause = self._pause(flight)
+        log.warning("message %s comes again in %.1f s: %s", event.identity, pause, error)
         self._count("failed")
-        await flight.nak(pause / timedelta(seconds=1))
+        await flight.nak(pause)
+
+    def _pause(self, flight: Flight) -> float:
+        """Seconds until it is delivered again."""
+        backoff = self._source.trigger.backoff
+        return backoff[min(flight.deliveries, len(backoff)) - 1] / timedelta(seconds=1)
 
     async def _bury(self, flight: Flight, event: Event, error: MetaError) -> None:
         workflow = self._source.workflow_of(event.subject)
         log.warning("message %s is dead: %s", event.identity, error)
         try:
-            await self._through_outages(lambda: self._dead.bury(event, workflow, self._source.key, error))
-        except MetaError as refused:  # it stays where it is, and is tried again for ever
+            await self._dead.bury(event, workflow, self._source.key, error)
+        except MetaError as refused:  # it stays where it is, and comes again for ever
             log.error("message %s could not be put aside: %s", event.identity, refused)
-            await flight.nak(self._source.trigger.backoff[-1] / timedelta(seconds=1))
+            await flight.nak(self._pause(flight))
             return
         self._count("dead")
         await flight.term()
-
-    async def _through_outages(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Do something that may meet servers that are down, for as long as they are."""
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                return await call()
-            except ServiceUnavailable as error:
-                log.warning("messages of %s wait: %s", self._source.trigger.subject, error)
-            self.holding += 1
-            try:
-                await asyncio.sleep(pause)
-            finally:
-                self.holding -= 1
-            pause = min(pause * 2, LONGEST_PAUSE_S)
 
     def _count(self, outcome: str) -> None:
         metrics.message_ended(self._source.workflow, self._source.key, outcome)

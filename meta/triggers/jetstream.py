@@ -7,7 +7,7 @@ Sources: https://docs.nats.io/reference/reference-protocols/nats_api_reference a
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import cast
 
@@ -18,7 +18,8 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from workflows.errors import Conflict, MetaError, ServiceUnavailable
+from meta.nats import describe
+from workflows.errors import Conflict, ServiceUnavailable
 
 API_TIMEOUT_S = 5.0
 _API = "$JS.API"
@@ -51,32 +52,31 @@ async def stream_names(client: Client, subject: str) -> list[str]:
             return names
 
 
+class NoRight(ServiceUnavailable):
+    """NATS answers, and does not let us do what we must."""
+
+
 @contextmanager
-def refusals(what: str, denied: str = "") -> Generator[None]:
+def refusals(what: str, denied: Callable[[], str] = lambda: "") -> Generator[None]:
     """Say in the words of the error tree what NATS answers.
 
     Args:
         what: is being done, as "making the consumer".
-        denied: what the server last said about rights; a request without the right to make it is not answered at all.
+        denied: gives what the server last said about rights; a request that one has no right to make is not answered.
 
     Raises:
         MetaError: in place of NATS's own errors.
     """
-    rights = "give the service's user the right; docs/events.md lists what it needs"
     try:
         yield
     except (ServiceUnavailableError, NoRespondersError) as error:
-        text = f"{what}: JetStream does not answer" + (f" ({error.description})" if _described(error) else "")
-        raise NoJetStream(text, hint="start nats-server with -js, and give the account JetStream") from error
+        hint = "start nats-server with -js, and give the account JetStream"
+        raise NoJetStream(f"{what}: {describe(error)}", hint=hint) from error
     except APIError as error:
-        raise Conflict(f"{what}: NATS refuses: {error.description} ({error.err_code})") from error
+        raise Conflict(f"{what}: NATS refuses: {describe(error)} ({error.err_code})") from error
     except TimeoutError as error:
-        if denied:
-            raise MetaError(f"{what}: NATS does not let us: {denied}", hint=rights) from error
+        if said := denied():
+            raise NoRight(f"{what}: {said}", hint="give the right to the service's user at NATS") from error
         raise ServiceUnavailable(f"{what}: NATS did not answer in time", hint="is JetStream's leader there?") from error
     except (NatsError, OSError) as error:
-        raise ServiceUnavailable(f"{what}: {error or type(error).__name__}") from error
-
-
-def _described(error: Exception) -> bool:
-    return isinstance(error, APIError) and bool(error.description)
+        raise ServiceUnavailable(f"{what}: {describe(error)}") from error

@@ -16,6 +16,7 @@ from meta.triggers.names import stream_name
 from workflows.errors import Conflict
 from workflows.spec.subjects import covers, overlaps
 from workflows.spec.trigger_models import NatsTrigger
+from workflows.values import JsonObject
 
 OURS = {"made-by": "meta-workflows"}
 _NAME_IN_USE, _SUBJECTS_OVERLAP = 10058, 10065
@@ -69,6 +70,11 @@ class Streams:
         if await self._info(plain) is not None:
             plain = stream_name(workflow, trigger.key, taken=trigger.subject)
         return await self._make(plain, [trigger.subject], lambda: self._covering(trigger.subject))
+
+    async def may_have(self, subject: str, spec: JsonObject) -> list[str]:
+        """Streams that may have the consumer of a trigger, of which only the store's row is left."""
+        named = spec.get("stream")
+        return [named] if isinstance(named, str) else await stream_names(self._client, subject)
 
     async def ensure(self, name: str, subjects: list[str], max_age_s: float | None = None) -> Bound:
         """A stream of the service's own; what an administrator has set up under the name stays as it is."""

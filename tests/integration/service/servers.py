@@ -128,10 +128,16 @@ async def rig(temporal: Client, folder: Path, nats_url: str = "") -> AsyncGenera
 
 @dataclass
 class NatsServer:
-    """A real nats-server with JetStream, whose data outlives it."""
+    """A real nats-server with JetStream, whose data outlives it.
+
+    Attributes:
+        settings: text of its configuration file, beside what its command line says.
+    """
 
     folder: Path
     url: str = ""
+    settings: str = ""
+    jetstream: bool = True
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     _process: GuardedProcess | None = None
 
@@ -141,10 +147,12 @@ class NatsServer:
         ports.mkdir(parents=True, exist_ok=True)
         port = self.url.rpartition(":")[2] or "-1"
         binary = Path(sys.executable).parent / "nats-server"
+        file = self.folder / "nats.conf"
+        file.write_text(self.settings)
         with (self.folder / "nats.log").open("ab") as out:
             process = await spawn(
-                [str(binary), "-a", "127.0.0.1", "-p", port, "-js", "-sd", str(self.folder / "data"),
-                 "--ports_file_dir", str(ports)],
+                [str(binary), "-a", "127.0.0.1", "-p", port, "-c", str(file), "-sd", str(self.folder / "data"),
+                 "--ports_file_dir", str(ports), *(["-js"] if self.jetstream else [])],
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._stack.push_async_callback(process.stop, 5.0)
@@ -170,8 +178,8 @@ class NatsServer:
 
 
 @asynccontextmanager
-async def nats_server(folder: Path) -> AsyncGenerator[NatsServer]:
-    server = NatsServer(folder)
+async def nats_server(folder: Path, settings: str = "") -> AsyncGenerator[NatsServer]:
+    server = NatsServer(folder, settings=settings)
     await server.start()
     try:
         yield server
