@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,9 @@ from workflows.values import JsonObject
 
 _SETTLED = ("started",)
 """Outcomes that stand: a message that started a run never becomes anything else."""
+
+MANY = 500
+"""Rows of one statement; databases bound the parameters, and a row has some twenty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,22 @@ def event_values(record: EventRecord, now: datetime) -> dict[str, Any]:
     }
 
 
+def replace_row(known: TriggerEventRow, row: Mapping[str, Any]) -> bool:
+    """Let a later word on a message replace an earlier one; the batch that it was in stays.
+
+    Returns:
+        False when the earlier word stands: the message has started a run; or it is held, and the later word is that a
+        copy of it is dead which tells something else, or came when its batch was made already.
+    """
+    copy_is_dead = row["outcome"] == "dead" and (known.batch or known.digest != row["digest"])
+    if known.outcome in _SETTLED or (known.outcome == "held" and copy_is_dead):
+        return False
+    for name, value in row.items():
+        if name not in ("id", "received_at") and (name != "batch" or value is not None):
+            setattr(known, name, value)
+    return True
+
+
 class TriggerEvents:
     """What became of each message. A message that has started a run stays so; any other word gives way to a later."""
 
@@ -91,24 +110,37 @@ class TriggerEvents:
         """Write down what became of a message.
 
         Returns:
-            False when the message had started a run before; then nothing changes.
+            False when what was known before stands (see `replace_row`); then nothing changes.
 
         Raises:
             ServiceUnavailable: the store does not answer.
         """
-        now = datetime.now(UTC)
-        row = event_values(record, now)
+        row = event_values(record, datetime.now(UTC))
         async with self._database.write() as session:
             if await self._database.insert_missing(session, TriggerEventRow, [row]):
                 return True
             known = await session.get(TriggerEventRow, record.id, with_for_update=True)
             assert known is not None  # inserted by somebody before, and rows are never deleted
-            if known.outcome in _SETTLED:
-                return False
-            for name, value in row.items():
-                if name not in ("id", "received_at"):
-                    setattr(known, name, value)
-        return True
+            return replace_row(known, row)
+
+    async def put_all(self, records: Sequence[EventRecord]) -> None:
+        """Write down what became of many messages at once: of all or none.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        now = datetime.now(UTC)
+        # One order everywhere, so that two who write the same rows wait for each other and not in a circle.
+        rows = {record.id: event_values(record, now) for record in sorted(records, key=lambda r: r.id)}
+        ids = list(rows)
+        async with self._database.write() as session:
+            for at in range(0, len(ids), MANY):
+                some = ids[at : at + MANY]
+                if await self._database.insert_missing(session, TriggerEventRow, [rows[i] for i in some]) == len(some):
+                    continue
+                query = select(TriggerEventRow).where(col(TriggerEventRow.id).in_(some))
+                for known in (await session.exec(query.order_by(TriggerEventRow.id).with_for_update())).all():
+                    replace_row(known, rows[known.id])
 
     async def find(self, workflow: str, identity: str) -> TriggerEventRow | None:
         """What is known of a message."""

@@ -9,9 +9,11 @@ from meta.api.starter import Started, Starter
 from meta.store import Store
 from meta.triggers.asking import ask, plain_ask
 from meta.triggers.event import Event
+from meta.triggers.gather import Gatherer
 from meta.triggers.intake import Intake
 from meta.triggers.limits import LimitedIntake
 from meta.triggers.names import SUBJECT
+from meta.triggers.retire import retire_all
 from workflows.spec.trigger_models import NatsTrigger
 
 Begin = Callable[[Event], Awaitable[Started]]
@@ -36,14 +38,18 @@ class Way:
 
 
 def way_of(starter: Starter, store: Store, workflow: str, trigger: NatsTrigger) -> Way:
-    """The way of a trigger: with its limits."""
+    """The way of a trigger: with its limits, and with others where it gathers."""
     limited = trigger.concurrency is not None or trigger.rate is not None
     intake = LimitedIntake(starter, store, trigger) if limited else Intake(starter, store)
+
+    if trigger.gathers:
+        gatherer = Gatherer(intake, store, workflow, trigger)
+        return Way(gatherer.begin, gatherer.run)
 
     async def begin(event: Event) -> Started:
         return await intake.start(ask(workflow, trigger, [event], event.identity), [event])
 
-    return Way(begin)
+    return Way(begin, lambda: retire_all(store, workflow, trigger.key))  # of what an earlier version gathered
 
 
 def plain_way(starter: Starter, store: Store) -> Way:

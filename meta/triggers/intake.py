@@ -10,6 +10,7 @@ from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
 from meta.triggers.event import Event
+from meta.triggers.kept import became
 from workflows.errors import MetaError, ServiceUnavailable
 from workflows.values import JsonObject
 
@@ -44,6 +45,13 @@ class Intake:
         Raises:
             MetaError: as `Starter.start`; nothing has started, and nothing is written down.
         """
+        if len(events) == 1 and events[0].identity == ask.identity and events[0].deliveries > 1:
+            # Before its acknowledgement was lost, its trigger may have gathered, and it started a run with others.
+            known = await self._store.triggers.find(ask.workflow, ask.identity)
+            if known is not None and known.batch and known.outcome in ("held", "started"):
+                if (started := became(known, events[0])) is not None:
+                    return started
+                raise ServiceUnavailable(f"{known.id} is about to start with others", hint="it is asked for again")
         if ask.reply:  # before the start, so that the first status finds it
             run_id = request_run_id(ask.workflow, ask.identity)
             await self._store.triggers.add_reply(run_id, ask.reply, reply_format, context or {})
@@ -77,8 +85,7 @@ class Intake:
 
     async def _record(self, records: Sequence[EventRecord]) -> None:
         try:
-            for record in records:
-                await self._store.triggers.put(record)
+            await self._store.triggers.put_all(records)
         except ServiceUnavailable as error:  # the run has started; the record is for people and for later copies
             log.warning("messages that started %s were not recorded: %s", records[0].run_id, error)
 

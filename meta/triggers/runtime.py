@@ -26,6 +26,7 @@ from meta.triggers.handling import Source
 from meta.triggers.jetstream import API_TIMEOUT_S, refusals
 from meta.triggers.names import CONSUMER, DEAD_AGE_S, DEAD_STREAM, DEAD_SUBJECT, STREAM, SUBJECT
 from meta.triggers.plan import Plan, Planner, Wanted
+from meta.triggers.retire import retire
 from meta.triggers.serving import PLAIN, Serving
 from meta.triggers.streams import Streams
 from workflows.errors import MetaError, ServiceUnavailable
@@ -178,7 +179,8 @@ class NatsTriggers:
                         await delete_consumer(js, stream, row.consumer, row.workflow, row.name)
             except MetaError as error:
                 log.warning("trigger %s of %s stays a while: %s", row.name, row.workflow, error)
-            else:
+                continue
+            if not await retire(self._store, row.workflow, row.name):  # else the next round asks again
                 await self._store.trigger_states.remove(row.workflow, row.name)
                 log.info("trigger %s of %s is no more", row.name, row.workflow)
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 MOST = 32
 """Messages of a trigger in work at a time."""
-MOST_GATHERED = 1000
+MOST_GATHERED = 2000
+"""More are fetched when half of them are done: so a batch or burst of a thousand comes together."""
 BROKEN_S = 1.0
 """A consumer that breaks sooner after its start waits for the next round, so that it does not break without end."""
 RESTART_S = 1.0
