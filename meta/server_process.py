@@ -57,11 +57,11 @@ async def end_task(task: asyncio.Task[None]) -> None:
         await asyncio.wait({task}, timeout=1.0)
 
 
-async def open_store(url: str) -> Store:
+async def open_store(config: MetaConfig) -> Store:
     """Open the store, waiting for its database as long as it takes."""
     while True:
         try:
-            return await Store.open(url)
+            return await Store.open(config.store.url, outgoing=bool(config.nats.url))
         except ServiceUnavailable as error:
             log.warning("%s; trying again", error)
         await asyncio.sleep(RETRY_S)

@@ -18,6 +18,7 @@ from meta.api.starter import Starter
 from meta.api.sweep import Pace, Sweeper
 from meta.api.temporal import TemporalRuns
 from meta.config import MetaConfig
+from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
@@ -53,7 +54,7 @@ class Service:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             config = self._config
-            self.store = await stack.enter_async_context(await open_store(config.store.url))
+            self.store = await stack.enter_async_context(await open_store(config))
             temporal = await TemporalRuns.open(
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
@@ -71,6 +72,7 @@ class Service:
                 check_files(config.nats)
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
+                self._background(stack, "publisher", Publisher(config.nats, self.store).run)
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder,
                 published=self.triggers.nudge if self.triggers is not None else lambda: None,

@@ -25,7 +25,7 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     """
     client = await connect(config.temporal.address, config.temporal.namespace)
     await register_search_attributes(client)
-    store = await open_store(config.store.url)
+    store = await open_store(config)
     objects = ArtifactStore(config.objects, config.stores, config.engines)
     engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)

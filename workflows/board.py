@@ -96,6 +96,14 @@ class Board:
         good = (StepState.SUCCEEDED, StepState.SKIPPED)
         return [s for s in self._steps.values() if s.state.ended and s.state not in good]
 
+    def bad_ends(self) -> set[str]:
+        """Steps that have ended other than by success: only the workflow can tell of those."""
+        return {s.name for s in self._steps.values() if s.state.ended and s.state is not StepState.SUCCEEDED}
+
+    def runs_on(self) -> bool:
+        """Whether the run has not ended, and a step is running."""
+        return not self._run.state.ended and any(s.state is StepState.RUNNING for s in self._steps.values())
+
     def _set(self, name: str, **changes: object) -> None:
         self._steps[name] = self._steps[name].model_copy(update=changes)
 

@@ -15,6 +15,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from workflows import calls
 from workflows.board import Board, markdown
 from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, SearchAttribute, StartRun
+from workflows.news import News
 from workflows.outcome import RunState
 from workflows.plan import make_plan
 from workflows.step_run import StepRun
@@ -44,6 +45,7 @@ class MetaRun:
         self._start = start
         self._board = Board(info.workflow_id, info.first_execution_run_id, start, workflow.now())
         self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in start.definition.steps}
+        self._news = News(self._board)
 
     @workflow.run
     async def run(self, start: StartRun) -> RunSnapshot:
@@ -97,7 +99,7 @@ class MetaRun:
         for dependency in dependencies:
             await self._ended[dependency].wait()
         run_id = workflow.info().workflow_id
-        await StepRun(name, self._start, run_id, self._board, self._show).run()
+        await StepRun(name, self._start, run_id, self._board, self._show, told=self._news.told).run()
         self._ended[name].set()
 
     async def _conclude(self) -> None:
@@ -136,7 +138,7 @@ class MetaRun:
         workflow.upsert_search_attributes([STATUS_KEY.value_set(state.value)])
         self._show()
         try:
-            await calls.uninterrupted(calls.record(self._board.snapshot()))
+            await calls.uninterrupted(self._news.last())
         except asyncio.CancelledError:
             if state is not RunState.CANCELED:  # too late: the run has ended, and says so in one way everywhere
                 return
@@ -144,3 +146,4 @@ class MetaRun:
 
     def _show(self) -> None:
         workflow.set_current_details(markdown(self._board.snapshot()))
+        self._news.look()

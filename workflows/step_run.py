@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -73,14 +73,25 @@ class StepRun:
         run_id: the meta-run's id.
         board: where the state goes.
         changed: called after each change of the board.
+        told: waits until the store knows what has ended before.
     """
 
-    def __init__(self, name: str, start: StartRun, run_id: str, board: Board, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        start: StartRun,
+        run_id: str,
+        board: Board,
+        changed: Callable[[], None],
+        *,
+        told: Callable[[], Awaitable[None]],
+    ) -> None:
         self._name = name
         self._start = start
         self._run_id = run_id
         self._board = board
         self._changed = changed
+        self._told = told
         self._step: Step = start.definition.steps[name]
         self._policy = policy_of(self._step)
 
@@ -146,6 +157,7 @@ class StepRun:
             key = RunKey(meta_run=self._run_id, step=self._name, attempt=number)
             self._board.attempt_started(self._name, number, workflow.now())
             self._changed()
+            await self._told()
             attempt = _Attempt(key, key, engine_run_name(self._start.definition.name, key))
             if action.in_place and previous is not None:
                 attempt = replace(previous, key=key, previous=None)

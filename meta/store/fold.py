@@ -73,7 +73,10 @@ def fold_submitted(
     )  # fmt: skip
     if progress(news) > progress(base):
         return news
-    return _fill(base, news) if base.attempt == attempt else base
+    if base.attempt != attempt:
+        return base
+    # The workflow may have told of the attempt before, while it still knew the engine run of the last one only.
+    return _fill(base, news).model_copy(update={"run": ref})
 
 
 def fold_ended(

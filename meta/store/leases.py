@@ -16,7 +16,7 @@ _KEPT = timedelta(days=90)
 
 
 class KeyLeases:
-    """One row for each run key.
+    """One row for each run key, and for each other thing that one process does at a time, by its name.
 
     Writers come one at a time: on SQLite because write transactions are IMMEDIATE, on PostgreSQL by the row's lock. The
     clock is the database's own where workers on many machines share it, and the machine's where the store is a file.
@@ -25,7 +25,7 @@ class KeyLeases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, key: RunKey, token: str, holder: str, seconds: float) -> Lease:
+    async def take(self, key: RunKey | str, token: str, holder: str, seconds: float) -> Lease:
         """Take the lease if nobody holds it, or its holder let it expire; returns the one in force."""
         async with self._database.write() as session:
             now = await self._database.now(session)
@@ -45,7 +45,7 @@ class KeyLeases:
             ours = update(LeaseRow).where(col(LeaseRow.key) == str(key), col(LeaseRow.token) == token)
             return (await session.exec(ours.values(tried=True, expires_at=until))).rowcount == 1
 
-    async def release(self, key: RunKey, token: str) -> None:
+    async def release(self, key: RunKey | str, token: str) -> None:
         """Let it go, if it is still ours. The row stays, because it says that the key was tried."""
         async with self._database.write() as session:
             ours = update(LeaseRow).where(col(LeaseRow.key) == str(key), col(LeaseRow.token) == token)

@@ -15,6 +15,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.fold import fold_gone, fold_run
+from meta.store.outbox import Outbox
 from meta.store.tables import ArtifactEdgeRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import InvalidInput, NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
@@ -43,8 +44,9 @@ class RunPage:
 class Runs:
     """Meta-runs by id."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, outbox: Outbox | None = None) -> None:
         self._database = database
+        self._outbox = outbox
 
     async def create(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
         """Write a run that Temporal has accepted. A repeat, or a worker that was quicker, is fine."""
@@ -53,20 +55,20 @@ class Runs:
             row.inputs_digest = row.inputs_digest or inputs_digest
 
         async with self._database.write() as session:
-            await self.change(session, snapshot, lambda known: fold_run(known, snapshot), fill)
+            await self.change(session, snapshot, lambda known: fold_run(known, snapshot), fill, final=_ended(snapshot))
             await self._database.insert_missing(session, ArtifactEdgeRow, edges(snapshot.id, definition))
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """Take what a workflow says about its run."""
         async with self._database.write() as session:
-            await self.change(session, snapshot, lambda known: fold_run(known, snapshot))
+            await self.change(session, snapshot, lambda known: fold_run(known, snapshot), final=_ended(snapshot))
 
     async def gone(self, run_id: str, state: RunState, message: str, at: datetime) -> None:
         """Temporal ended the run without a last word from its workflow."""
         async with self._database.write() as session:
             if await session.get(RunRow, run_id) is not None:
                 blank = RunSnapshot(id=run_id, workflow="", bundle_digest="")
-                await self.change(session, blank, lambda known: fold_gone(known, state, message, at))
+                await self.change(session, blank, lambda known: fold_gone(known, state, message, at), final=())
 
     async def change(
         self,
@@ -74,6 +76,7 @@ class Runs:
         blank: RunSnapshot,
         fold: Callable[[RunSnapshot], RunSnapshot],
         fill: Callable[[RunRow], None] | None = None,
+        final: Collection[str] | None = None,
     ) -> None:
         """Fold news into a run and its steps inside a write transaction; the revision rises if they changed.
 
@@ -82,9 +85,10 @@ class Runs:
             blank: the run to write down first when it is not there yet; its steps are left out.
             fold: from what is known to what is known now.
             fill: sets columns that are no part of a snapshot.
+            final: steps that the workflow calls ended, when it is the workflow that tells; see `happenings`.
         """
         start = blank.model_copy(update={"steps": [], "state": RunState.RUNNING})
-        await self._database.insert_missing(session, RunRow, [_run_values(start)])
+        inserted = await self._database.insert_missing(session, RunRow, [_run_values(start)])
         row = await session.get(RunRow, blank.id, with_for_update=True)
         assert row is not None  # inserted above, and rows are never deleted
         steps = {
@@ -94,6 +98,8 @@ class Runs:
         news = fold(known)
         if fill is not None:
             fill(row)
+        if self._outbox is not None:
+            await self._outbox.add(session, None if inserted else known, news, final)
         if news == known:
             return
         for name, value in _run_values(news).items():
@@ -213,6 +219,10 @@ def edges(run_id: str, definition: MetaWorkflow) -> list[dict[str, str]]:
         for key, value in step.artifacts.items()
         if (found := _ARTIFACT.search(value))
     ]
+
+
+def _ended(run: RunSnapshot) -> list[str]:
+    return [step.name for step in run.steps if step.state.ended]
 
 
 def _run_values(run: RunSnapshot) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from meta.store.engine_runs import EngineRuns
 from meta.store.gathering import Gathering
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
+from meta.store.outbox import Outbox
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
@@ -30,11 +31,12 @@ from workflows.outcome import EngineRunRef, FailureClass, Outcome
 class Store:
     """Everything that is kept, by concept; itself what workers need from outside (`workers.ports`)."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, outgoing: bool = False) -> None:
         self.database = database
+        self.outbox = Outbox(database)
         self.bundles = Bundles(database)
         self.workflows = Workflows(database)
-        self.runs = Runs(database)
+        self.runs = Runs(database, self.outbox if outgoing else None)
         self.starts = Starts(database)
         self.recorder = LineageRecorder(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
@@ -47,11 +49,12 @@ class Store:
         self.circuits = EngineCircuits(database)
 
     @classmethod
-    async def open(cls, url: str) -> Self:
+    async def open(cls, url: str, *, outgoing: bool = False) -> Self:
         """Connect, and bring the schema up to date.
 
         Args:
             url: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://user:password@host/name`.
+            outgoing: write down life-cycle events, for a publisher to send; without one they would pile up.
 
         Raises:
             SettingsInvalid: not such an address.
@@ -65,7 +68,7 @@ class Store:
         except BaseException:
             await database.engine.dispose()
             raise
-        return cls(database)
+        return cls(database, outgoing=outgoing)
 
     async def close(self) -> None:
         await self.database.engine.dispose()

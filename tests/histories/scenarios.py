@@ -142,6 +142,18 @@ async def an_artifact_copied_for_its_consumer(w: World) -> WorkflowHandle[object
     )
 
 
+async def a_failure_told_while_another_step_runs(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script |= {"train": [FAILED], "side": [None]}
+    alarm = {**ARGO, "when": "steps.train.state == 'failed'"}
+    handle = await w.start({"train": ARGO, "side": ARGO, "deploy": {**ARGO, "needs": ["train"]}, "alarm": alarm})
+    while not (known := w.store.snapshots.get(handle.id)) or not all(known.steps[at].state.ended for at in (0, 2)):
+        await asyncio.sleep(0.01)
+    while not any(key.step == "alarm" for key in w.store.ended):
+        await asyncio.sleep(0.01)
+    w.engine.finish("side")
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -158,6 +170,7 @@ SCENARIOS: dict[str, Scenario] = {
         lost_then_restart,
         an_expression_that_fails_its_step,
         an_artifact_copied_for_its_consumer,
+        a_failure_told_while_another_step_runs,
     )
 }
 

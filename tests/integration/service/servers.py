@@ -92,7 +92,8 @@ class Rig:
     async def work(self) -> None:
         """Start workers, which write to the same store as the service."""
         await register_search_attributes(self.temporal)
-        store = await self._workers.enter_async_context(await Store.open(self.config.store.url))
+        opening = Store.open(self.config.store.url, outgoing=bool(self.config.nats.url))
+        store = await self._workers.enter_async_context(await opening)
         activities = Activities(
             engines={"argo": self.engine}, objects=ArtifactStore(StoreSettings()), bundles=store, recorder=store
         )

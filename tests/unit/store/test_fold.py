@@ -78,6 +78,13 @@ def test_the_workflow_overrules_what_an_attempt_wrote_and_a_late_repeat_does_not
     assert again.run == REF, "details that the workflow left out are kept"
 
 
+def test_an_attempt_brings_its_own_engine_run_although_the_workflow_told_of_it_with_that_of_the_last() -> None:
+    told = fold_step(None, step(StepState.RUNNING, 2).model_copy(update={"run": REF}))
+    second = REF.model_copy(update={"uid": "u2"})
+    assert fold_submitted(told, "train", second, 2, AT).run == second
+    assert fold_submitted(told, "train", second, 1, AT).run == REF
+
+
 def test_an_old_snapshot_does_not_reopen_a_run_that_has_ended() -> None:
     ended = run(step(StepState.SUCCEEDED, 1), state=RunState.SUCCEEDED)
     assert fold_run(ended, run(step(StepState.RUNNING, 1))) == ended

@@ -1,0 +1,1 @@
+"""What goes out: life-cycle events of runs, as CloudEvents on NATS."""
