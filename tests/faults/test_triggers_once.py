@@ -66,6 +66,7 @@ class Losses:
     armed: bool = False
     done: int = 0
     _acks: int = 0
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
     _killing: set[asyncio.Task[None]] = field(default_factory=set["asyncio.Task[None]"])
 
     def fate(self, delivery: Delivery) -> Fate:
@@ -81,7 +82,8 @@ class Losses:
         return Fate.LOST if self.chance.random() < self.often else Fate.FORGOTTEN
 
     async def _kill(self, kill: Callable[[], Awaitable[None]]) -> None:
-        await kill()
+        async with self._one_at_a_time:
+            await kill()
         self.done += 1
 
 

@@ -158,7 +158,7 @@ class NatsServer:
             )  # fmt: skip
         self._stack.push_async_callback(process.stop, 5.0)
         self._process = process
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while not self.url or port != "-1":
                 for file in ports.glob("*.ports"):
                     if text := file.read_text():  # empty between its making and its writing
