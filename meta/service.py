@@ -22,6 +22,7 @@ from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
 
 log = logging.getLogger("meta.service")
@@ -73,13 +74,16 @@ class Service:
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
                 self._background(stack, "triggers", self.triggers.run)
                 self._background(stack, "publisher", Publisher(config.nats, self.store).run)
+            replayer = Replayer(starter, self.store, max_event=config.nats.max_event)
             servicer = MetaServicer(
-                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder,
+                self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
+                nats=bool(config.nats.url),
                 published=self.triggers.nudge if self.triggers is not None else lambda: None,
             )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
             stack.push_async_callback(server.stop, STOP_GRACE_S)
+            stack.push_async_callback(replayer.close)
             stack.push_async_callback(feed.close)  # first of all: watchers would hold the server up
             self._stack = stack.pop_all()
         return self

@@ -11,7 +11,7 @@ from grpc import aio
 from meta.api import convert
 from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
-from meta.api.events import EventCalls
+from meta.api.events import DEFAULT_PAGE, MAX_PAGE, EventCalls
 from meta.api.feed import RunFeed
 from meta.api.orphan_messages import to_update
 from meta.api.orphans import OrphanFinder
@@ -21,13 +21,13 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
 from meta.store.circuits import WorkerCircuit
+from meta.triggers.replay import Replayer
 from workflows.bundle import Bundle, validate_bundle
 from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
 from workflows.messages import RunSnapshot
 from workflows.spec import load_definition
 
 _Context = aio.ServicerContext[Message, Message]
-DEFAULT_PAGE, MAX_PAGE = 50, 500
 
 
 class MetaServicer(EventCalls):
@@ -45,10 +45,14 @@ class MetaServicer(EventCalls):
         feed: RunFeed,
         engines: Engines,
         orphans: OrphanFinder,
+        replayer: Replayer,
+        nats: bool,
         published: Callable[[], None] = lambda: None,
     ) -> None:
         self._published = published
         self._orphans = orphans
+        self._replayer = replayer
+        self._nats = nats
         self._store = store
         self._temporal = temporal
         self._starter = starter

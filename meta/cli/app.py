@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, orphans, runs, sandbox, stack
+from meta.cli import definitions, demo, events, orphans, runs, sandbox, stack, triggers
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -40,6 +40,8 @@ def options(
 
 runs.register(app)
 definitions.register(app)
+triggers.register(app)
+events.register(app)
 orphans.register(app)
 stack.register(app)
 sandbox.register(app)

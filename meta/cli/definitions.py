@@ -24,6 +24,7 @@ from meta.cli.common import (
 from meta.cli.render import engines_table, workflows_table
 from meta.cli.shipped import catalog as shipped
 from meta.cli.shipped import shipped_file
+from meta.cli.triggers import tell_triggers
 from meta.client import EngineInfo, PublishedInfo
 from workflows.bundle import build_bundle
 from workflows.errors import DefinitionInvalid
@@ -35,22 +36,22 @@ FileArgument = Annotated[
 
 
 def publish(context: typer.Context, file: FileArgument, output: OutputOption = Output.TEXT) -> None:
-    """Publish a definition with the manifests it names, as the newest version of its name.
+    """Publish a definition with the manifests it names, as the newest version of its name. Its triggers take effect.
 
     Example: meta publish chain.yaml
     """
 
-    async def body() -> PublishedInfo:
+    async def body() -> None:
         async with client_of(context) as client:
-            return await client.publish(shipped_file(str(file)) or file)
+            published = await client.publish(shipped_file(str(file)) or file)
+            if output is Output.JSON:
+                print_json(_told(published))
+                return
+            line = f"{published.name} version {published.version} ({published.bundle_digest})"
+            stdout().print(Text(line), soft_wrap=True)
+            await tell_triggers(client, published)
 
-    published = run_async(body())
-    if output is Output.JSON:
-        print_json(published.model_dump(mode="json", exclude={"definition"}))
-    else:
-        stdout().print(
-            Text(f"{published.name} version {published.version} ({published.bundle_digest})"), soft_wrap=True
-        )
+    run_async(body())
 
 
 def workflows(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
@@ -65,9 +66,15 @@ def workflows(context: typer.Context, output: OutputOption = Output.TEXT) -> Non
 
     published = run_async(body())
     if output is Output.JSON:
-        print_json([one.model_dump(mode="json", exclude={"definition"}) for one in published])
+        print_json([_told(one) for one in published])
     else:
         stdout().print(workflows_table(published) if published else Text("nothing is published; see `meta publish`"))
+
+
+def _told(published: PublishedInfo) -> JsonValue:
+    """For programs: without the definition, but for the subjects that start it."""
+    subjects: list[JsonValue] = [one.nats.subject for one in published.definition.triggers if one.nats is not None]
+    return {**published.model_dump(mode="json", exclude={"definition"}), "triggers": subjects}
 
 
 def validate(file: FileArgument, output: OutputOption = Output.TEXT) -> None:

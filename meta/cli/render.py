@@ -170,9 +170,11 @@ def workflows_table(workflows: Sequence[PublishedInfo]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("workflow", "version", "published"):
         table.add_column(name, no_wrap=True)
+    table.add_column("triggers", justify="right", no_wrap=True)
     table.add_column("description", overflow="fold")
     for one in workflows:
-        table.add_row(one.name, str(one.version), f"{one.published_at:%Y-%m-%d %H:%M:%S}", Text(one.description))
+        published, triggers = f"{one.published_at:%Y-%m-%d %H:%M:%S}", len(one.definition.triggers)
+        table.add_row(one.name, str(one.version), published, str(triggers or ""), Text(one.description))
     return table
 
 

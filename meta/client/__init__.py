@@ -8,6 +8,7 @@ async with MetaClient("127.0.0.1:7400") as client:
 """
 
 from meta.client.client import MetaClient
+from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
 from meta.client.views import (
     CircuitInfo,
     EndedOrphan,
@@ -30,13 +31,17 @@ __all__ = [
     "EngineCheckInfo",
     "EngineInfo",
     "EngineProblem",
+    "EventInfo",
+    "EventsPage",
     "LogEntry",
     "MetaClient",
     "MissingInfo",
     "OrphanInfo",
     "PublishedInfo",
+    "ReplayedInfo",
     "RunFailed",
     "RunView",
     "RunsPage",
     "StartedRun",
+    "TriggerInfo",
 ]

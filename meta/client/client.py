@@ -14,6 +14,7 @@ from meta.api import convert
 from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceStub
+from meta.client.events import CALL_TIMEOUT_S, EventsClient
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
 from meta.client.views import (
@@ -38,12 +39,11 @@ from workflows.values import JsonObject, JsonValue
 if TYPE_CHECKING:
     from meta.api.v1.meta_pb2_grpc import MetaServiceAsyncStub  # stands in the stubs only
 
-CALL_TIMEOUT_S = 30.0
 MAX_MESSAGE = 32 * 1024 * 1024  # bytes
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient:
+class MetaClient(EventsClient):
     """Calls the service.
 
     Args:

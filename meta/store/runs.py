@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlmodel import and_, col, or_, select
@@ -16,8 +14,9 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from meta.store.database import Database
 from meta.store.fold import fold_gone, fold_run
 from meta.store.outbox import Outbox
+from meta.store.paging import read_token, token_of
 from meta.store.tables import ArtifactEdgeRow, OtherRunRow, RunRow, StepRow
-from workflows.errors import InvalidInput, NotFound
+from workflows.errors import NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import EngineRunRef, RunState
 from workflows.spec.models import MetaWorkflow
@@ -176,14 +175,14 @@ class Runs:
         if state is not None:
             query = query.where(RunRow.state == state.value)
         if token:
-            at, run_id = _read_token(token)
+            at, run_id = read_token(token)
             older = and_(col(RunRow.created_at) == at, col(RunRow.id) < run_id)
             query = query.where(or_(col(RunRow.created_at) < at, older))
         async with self._database.read() as session:
             rows = list((await session.exec(query)).all())
         more = len(rows) > size
         rows = rows[:size]
-        return RunPage([_snapshot(row, []) for row in rows], _token(rows[-1]) if more else "")
+        return RunPage([_snapshot(row, []) for row in rows], token_of(rows[-1].created_at, rows[-1].id) if more else "")
 
     async def unended(self, limit: int = 1000) -> list[str]:
         """Ids of runs that have not ended as far as the store knows, oldest first."""
@@ -261,21 +260,3 @@ def _snapshot(row: RunRow, steps: Collection[StepRow]) -> RunSnapshot:
 def _chunks(ids: Collection[str]) -> list[Sequence[str]]:
     listed = list(ids)
     return [listed[at : at + _CHUNK] for at in range(0, len(listed), _CHUNK)]
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _token(row: RunRow) -> str:
-    micros = (row.created_at - _EPOCH) // timedelta(microseconds=1)
-    return base64.urlsafe_b64encode(f"{micros}/{row.id}".encode()).decode()
-
-
-def _read_token(token: str) -> tuple[datetime, str]:
-    try:
-        micros, _, run_id = base64.urlsafe_b64decode(token.encode()).decode().partition("/")
-        return _EPOCH + timedelta(microseconds=int(micros)), run_id
-    except (binascii.Error, ValueError, OverflowError) as error:
-        raise InvalidInput(
-            "the page token is not one of ours", hint="take next_page_token of the page before"
-        ) from error

@@ -10,6 +10,7 @@ from meta.store.bundles import Bundles, Workflows
 from meta.store.circuits import EngineCircuits
 from meta.store.database import Database, make_engine, parse_url
 from meta.store.engine_runs import EngineRuns
+from meta.store.event_log import EventLog
 from meta.store.gathering import Gathering
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
@@ -42,6 +43,7 @@ class Store:
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
         self.gathering = Gathering(database)
+        self.events = EventLog(database)
         self.trigger_states = TriggerStates(database)
         self.trigger_gates = TriggerGates(database)
         self.leases = KeyLeases(database)

@@ -1460,6 +1460,7 @@ class GetEventRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Or the beginning of one, here and below, when no other begins so."""
     def __init__(
         self,
         *,
@@ -1513,14 +1514,17 @@ class ReplayedEvent(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     HINT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     run_id: _builtins.str
-    """Empty when it stays dead; then `reason` says why."""
+    """Empty when it has started none; then `reason` says why."""
     created: _builtins.bool
     """False when another message of the same identity had started the run."""
     code: _builtins.str
     reason: _builtins.str
     hint: _builtins.str
+    outcome: _builtins.str
+    """What it is now: started; dead; discarded, when its trigger's `when` no longer lets it through; held."""
     def __init__(
         self,
         *,
@@ -1530,10 +1534,11 @@ class ReplayedEvent(_message.Message):
         code: _builtins.str = ...,
         reason: _builtins.str = ...,
         hint: _builtins.str = ...,
+        outcome: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "created", b"created", "hint", b"hint", "id", b"id", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "created", b"created", "hint", b"hint", "id", b"id", "outcome", b"outcome", "reason", b"reason", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1565,6 +1570,7 @@ class DiscardEventsResponse(_message.Message):
 
     DISCARDED_FIELD_NUMBER: _builtins.int
     discarded: _builtins.int
+    """How many of them were dead."""
     def __init__(
         self,
         *,
@@ -1639,7 +1645,9 @@ class TriggerStatus(_message.Message):
     stream: _builtins.str
     consumer: _builtins.str
     state: _builtins.str
-    """active; failing; empty before the service has looked."""
+    """active; failing; off when the service has no NATS; ending when the definition no longer has it, and NATS still its
+    consumer; empty before the service has looked.
+    """
     message: _builtins.str
     hint: _builtins.str
     pending: _builtins.int

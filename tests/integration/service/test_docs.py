@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from meta.cli.app import app
 from meta.config import load_config
+from meta.store.triggers import EventRecord, event_row_id
 from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig
 
@@ -49,6 +50,25 @@ async def test_snippets_of_the_sdk_run(rig: Rig, monkeypatch: pytest.MonkeyPatch
     assert expected in result
 
 
+async def test_the_snippet_of_the_sdk_on_events_replays_dead_ones(rig: Rig) -> None:
+    data = (b'{"rate": 2}', b"[]")
+    async with rig.client() as client:
+        await client.publish(rig.chain())
+    for number, one in enumerate(data):
+        record = EventRecord(
+            workflow="chain", trigger="", identity=f"nats:id:{number}", source="nats", subject="meta.trigger.chain",
+            outcome="dead", reason="nothing was published then", data=one,
+        )  # fmt: skip
+        await rig.store.triggers.put(record)
+    main = main_of(snippets("python-sdk.md", "python")[3])
+    result = main(rig.address)
+    assert inspect.isawaitable(result)
+    assert await result == {
+        "runs": [event_row_id("chain", "nats:id:0")],
+        "still dead": [event_row_id("chain", "nats:id:1")],
+    }
+
+
 async def test_the_snippet_of_events_starts_a_run(temporal: Client, tmp_path: Path, nats: NatsServer) -> None:
     async with make_rig(temporal, tmp_path, nats.url) as rig, rig.client() as client:
         await client.publish(rig.chain())
@@ -66,7 +86,9 @@ async def test_the_snippet_of_events_starts_a_run(temporal: Client, tmp_path: Pa
 
 async def test_the_commands_of_the_page_run(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(rig.chain().parent)
-    for line in snippets("cli.md", "console")[0].splitlines():
+    lines = [line for block in snippets("cli.md", "console") for line in block.splitlines()]
+    assert len(lines) > 4
+    for line in lines:
         words = shlex.split(line.removeprefix("$ meta "))
         result = await asyncio.to_thread(CliRunner().invoke, app, ["--address", rig.address, *words])
         assert result.exit_code == 0, f"{line}: {result.output}"

@@ -15,7 +15,7 @@ from tests.integration.service.servers import CHAIN, write_chain
 
 COMMANDS = [
     "run", "get", "list", "watch", "cancel", "logs", "publish", "workflows", "validate", "catalog", "schema", "engines",
-    "orphans",
+    "orphans", "triggers", "delete", "events", "events show", "events replay", "events discard",
 ]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_help_of_a_command_teaches_with_an_example(runner: CliRunner, command: str) -> None:
-    result = runner.invoke(app, [command, "--help"])
+    result = runner.invoke(app, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert f"Example: meta {command}" in result.output
     assert "--output" in result.output
@@ -84,8 +84,12 @@ def test_the_schema_is_printed_for_editors(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["list"], ["get", "x"], ["run", "chain"], ["workflows"], ["engines"], ["cancel", "x"]]
-)
+    "command",
+    [
+        ["list"], ["get", "x"], ["run", "chain"], ["workflows"], ["engines"], ["cancel", "x"], ["events"],
+        ["events", "replay", "ev-1"], ["triggers"], ["delete", "x"],
+    ],
+)  # fmt: skip
 def test_a_service_that_is_not_there_is_said_with_exit_code_3(
     runner: CliRunner, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +99,16 @@ def test_a_service_that_is_not_there_is_said_with_exit_code_3(
     assert "the service does not answer" in result.stderr
     assert "meta up" in result.stderr
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["replay"], ["replay", "ev-1", "--all"], ["replay", "--all", "-o", "json"], ["replay", "--all", "-w", "chain"]],
+)
+def test_a_replay_that_is_not_clear_is_refused_before_anything_is_asked(runner: CliRunner, command: list[str]) -> None:
+    result = runner.invoke(app, ["--address", "127.0.0.1:1", "events", *command])
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
 
 
 def test_a_configuration_that_is_not_there_is_named(runner: CliRunner) -> None:

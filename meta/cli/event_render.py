@@ -1,0 +1,209 @@
+"""How events and triggers look in a terminal. What messages say is shown with its control characters written out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+import ormsgpack
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from meta.client import EventInfo, ReplayedInfo, TriggerInfo
+from workflows.spec.models import MetaWorkflow
+
+_STYLES = {
+    "started": "green",
+    "held": "cyan",
+    "dead": "bold red",
+    "discarded": "dim",
+    "active": "green",
+    "failing": "bold red",
+    "off": "yellow",
+    "ending": "yellow",
+}
+_HEX_LINE, _HEX_MOST = 32, 1024  # bytes
+_CONTENT_TYPES = ("content-type", "ce-datacontenttype")
+
+
+def printable(text: str) -> str:
+    """Text of a message, harmless to a terminal: control characters but line ends and tabs are written out."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def events_table(events: Sequence[EventInfo]) -> Table:
+    """Events, a line each; ids are never cut, because they are there to be copied."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("event", no_wrap=True, min_width=max((len(one.id) for one in events), default=0))
+    for name in ("received", "workflow", "outcome"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("subject", overflow="fold")
+    table.add_column("run or reason", overflow="fold")
+    for one in events:
+        words = one.run_id if one.outcome == "started" else one.reason
+        table.add_row(
+            Text(one.id),
+            _time(one.received_at),
+            Text(printable(one.workflow)),
+            outcome_text(one.outcome),
+            Text(printable(one.subject)),
+            Text(printable(words)),
+        )
+    return table
+
+
+def outcome_text(outcome: str) -> Text:
+    return Text(outcome, style=_STYLES.get(outcome, ""))
+
+
+def print_event(console: Console, event: EventInfo) -> None:
+    """All about a message."""
+    console.print(Text.assemble((event.id, "bold"), " ", outcome_text(event.outcome)))
+    deliveries = f"{event.deliveries} deliver{'y' if event.deliveries == 1 else 'ies'}"
+    for name, value in (
+        ("workflow", event.workflow),
+        ("trigger", event.trigger),
+        ("subject", event.subject),
+        ("identity", event.identity),
+        ("source", f"{event.source}, {deliveries}"),
+        ("event time", _time(event.event_time)),
+        ("received", _time(event.received_at)),
+        ("updated", _time(event.updated_at)),
+        ("run", f"{event.run_id}   (meta get {event.run_id})" if event.run_id else ""),
+    ):
+        if value:
+            console.print(Text(f"  {name:<11}{printable(value)}"), soft_wrap=True)
+    if event.reason:
+        console.print(Text(f"reason {event.code}".rstrip(), style="bold"))
+        print_reason(console, event.reason, event.hint)
+    if event.headers:
+        console.print(Text("headers", style="bold"))
+        for name, value in event.headers.items():
+            console.print(Text(printable(f"  {name}: {value}")), soft_wrap=True)
+    if event.outcome in ("dead", "held"):
+        kind, text = readable(event.data, event.headers)
+        console.print(Text(f"data ({kind}, {len(event.data):,} bytes)" if event.data else "no data", style="bold"))
+        for line in text.splitlines():
+            console.print(Text(f"  {line}"), soft_wrap=True)
+    if event.outcome == "dead":
+        console.print(Text(f"try it again: meta events replay {event.id}", style="dim"), soft_wrap=True)
+
+
+def print_reason(console: Console, reason: str, hint: str) -> None:
+    """Words of an error, indented, and the mend."""
+    for style, words in (("red", reason), ("yellow", hint)):
+        for line in printable(words).splitlines():
+            console.print(Text(f"  {line}", style=style), soft_wrap=True)
+
+
+def readable(data: bytes, headers: Mapping[str, str]) -> tuple[str, str]:
+    """What a message's data are, and how to show them.
+
+    Args:
+        data: as they came.
+        headers: of the message; a content type decides where bytes could be read in two ways.
+
+    Returns:
+        JSON, MessagePack, text or hex; and the words.
+    """
+    types = [value.lower() for name, value in headers.items() if name.lower() in _CONTENT_TYPES]
+    packed = any("msgpack" in value for value in types)
+    if packed and (text := _unpacked(data, anything=True)) is not None:
+        return "MessagePack", text
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is not None:
+        try:
+            return "JSON", printable(json.dumps(json.loads(text), ensure_ascii=False, indent=2))
+        except (ValueError, RecursionError):
+            pass
+    if (found := _unpacked(data, anything=False)) is not None:
+        return "MessagePack", found
+    if text is not None:
+        return "text", printable(text)
+    lines = [data[at : at + _HEX_LINE].hex(" ", 4) for at in range(0, min(len(data), _HEX_MOST), _HEX_LINE)]
+    if len(data) > _HEX_MOST:
+        lines.append(f"... {len(data) - _HEX_MOST:,} bytes more; --output json has all")
+    return "hex", "\n".join(lines)
+
+
+def _unpacked(data: bytes, *, anything: bool) -> str | None:
+    """MessagePack as JSON; None when it is none. Most bytes are some MessagePack, so only maps and lists count."""
+    try:
+        value: object = ormsgpack.unpackb(data, option=ormsgpack.OPT_NON_STR_KEYS)
+        if not anything and not isinstance(value, dict | list):
+            return None
+        return printable(json.dumps(value, ensure_ascii=False, indent=2, default=_hex))
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+def _hex(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def replayed_line(one: ReplayedInfo) -> Text:
+    """What became of replaying an event."""
+    if one.run_id:
+        return Text(f"{one.id}: {'started' if one.created else 'its run is'} {one.run_id}")
+    words = "stays dead" if one.outcome == "dead" else one.outcome
+    style = "red" if one.outcome == "dead" else "yellow"
+    return Text(f"{one.id}: {words}: {printable(one.reason)}", style=style)
+
+
+def triggers_table(triggers: Sequence[TriggerInfo]) -> Table:
+    """Triggers, a line each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("workflow", "trigger"):
+        table.add_column(name, no_wrap=True)
+    for name in ("subject", "stream", "consumer"):
+        table.add_column(name, overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("waiting", justify="right", no_wrap=True)
+    for one in triggers:
+        table.add_row(
+            one.workflow,
+            one.name,
+            Text(one.subject),
+            one.stream,
+            one.consumer,
+            Text(one.state or "new", style=_STYLES.get(one.state, "")),
+            _waiting(one),
+        )
+    return table
+
+
+def _waiting(trigger: TriggerInfo) -> str:
+    if trigger.pending is None:
+        return ""
+    return f"{trigger.pending}" + (f" + {trigger.unacknowledged} under way" if trigger.unacknowledged else "")
+
+
+def print_trigger_messages(console: Console, triggers: Sequence[TriggerInfo]) -> None:
+    """What is to be said of triggers, the same words once for all that they are of."""
+    said: dict[tuple[str, str, str], list[str]] = {}
+    for one in triggers:
+        if one.message:
+            said.setdefault((one.state, one.message, one.hint), []).append(f"{one.workflow}/{one.name}")
+    for (state, message, hint), names in said.items():
+        style = "red" if state == "failing" else "yellow"
+        console.print(Text(f"{', '.join(names)}: {printable(message)}", style=style), soft_wrap=True)
+        if hint:
+            console.print(Text(f"  {printable(hint)}", style="yellow"), soft_wrap=True)
+
+
+def trigger_lines(definition: MetaWorkflow) -> list[str]:
+    """The triggers of a definition, as `ml.datasets.*.ready -> chain`."""
+    return [
+        f"{trigger.nats.subject} -> {definition.name}" + (f" ({trigger.nats.name})" if trigger.nats.name else "")
+        for trigger in definition.triggers
+        if trigger.nats is not None
+    ]
+
+
+def _time(at: datetime | None) -> str:
+    return f"{at:%Y-%m-%d %H:%M:%S}" if at is not None else ""
