@@ -17,14 +17,14 @@ from nats.errors import SecureConnWantedError, UnexpectedEOF
 
 from meta.config import NatsConfig
 from meta.nats_login import check_files, read_credentials, read_nkey, servers_of, sign, tls_context
-from meta.nats_words import describe, is_refusal
+from meta.nats_words import describe, is_denial, is_refusal
 from workflows.errors import SettingsInvalid
 
 __all__ = ["connect", "describe"]
 
 RECONNECT_WAIT_S = 1.0
 REPEAT_S = 60.0
-"""The same trouble is told once in so many seconds; a lost connection meets it every second."""
+"""The same trouble of connecting is told once in so many seconds; a lost connection meets it every second."""
 
 LAST_WORD_S = 0.5
 OnError = Callable[[Exception], Awaitable[None]]
@@ -40,7 +40,8 @@ async def connect(config: NatsConfig, name: str, on_error: OnError) -> Client:
     Args:
         config: where, and who we are there.
         name: shown in the server's monitoring.
-        on_error: told of what happens to the connection later; `describe` says it in words.
+        on_error: told of what happens to the connection later, `describe` says it in words: each request to a subject
+            that we may not use, and once a minute the same trouble of connecting again.
 
     Raises:
         nats.errors.Error, OSError, TimeoutError: nobody answers at any of the URLs, or we are not let in; `describe`
@@ -156,7 +157,7 @@ class _Watch:
 
     async def _tell(self, error: Exception) -> None:
         words, now = describe(error), time.monotonic()
-        if now - self._told.get(words, -REPEAT_S) < REPEAT_S:
+        if not is_denial(error) and now - self._told.get(words, -REPEAT_S) < REPEAT_S:
             return
         self._told = {text: at for text, at in self._told.items() if now - at < REPEAT_S} | {words: now}
         await self._on_error(error)
@@ -180,9 +181,8 @@ class _Client(Client):
         try:
             await super()._process_connect_init()
             if not self.is_connected:  # the server hung up before its answer, which the client takes for one
-                tasks = (self._reading_task, self._ping_interval_task, self._flusher_task)
-                for task in cast("tuple[asyncio.Task[None], ...]", tasks):
-                    task.cancel()
+                for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
+                    cast("asyncio.Task[None]", getattr(self, name)).cancel()
                 raise UnexpectedEOF
         except ConnectionError as error:
             raise await self._last_word() or error from error

@@ -66,11 +66,17 @@ def is_refusal(error: BaseException) -> bool:
     return not isinstance(error, TimeoutError | OSError) or isinstance(error, ssl.SSLError)
 
 
+def is_denial(error: BaseException) -> bool:
+    """Whether it is about a single subject that we may not use; the connection goes on."""
+    return _PERMISSION.search(str(error)) is not None
+
+
 def _said(error: BaseException) -> str:
     text = str(error)
     if found := _PERMISSION.search(text):
         what = "publish to" if found[1].lower() == "publish" else "subscribe to"
-        return f"we may not {what} {found[2]}: docs/configuration.md lists the rights that the service needs"
+        case = " (whatever its case: the client lowers it)" if found[2].startswith("$") else ""
+        return f"we may not {what} {found[2]}{case}: docs/configuration.md lists the rights that the service needs"
     lower = text.lower()
     return next((words for said, words in _SAID.items() if said in lower), "")
 

@@ -86,13 +86,15 @@ class Starter:
             raise InvalidInput(f"the request id has more than {MAX_REQUEST_ID} characters", hint="use a shorter one")
         by_name = bool(workflow)
         inputs_digest = asked or digest_of(canonical_json(inputs))
-        digest = bundle_digest
-        if by_name:
-            outlook = await self._store.starts.look(workflow, request_id)
-            if outlook.known is not None:  # what was published since must not change an earlier request
+        newest = ""
+        if by_name and request_id:
+            # what was published since must not change an earlier request
+            known, newest = await self._store.runs.requested_or_newest(workflow, request_id)
+            if known is not None:
                 memo = RunMemo(workflow=workflow, inputs_digest=inputs_digest, bundle_digest="", request_id=request_id)
-                return _known(memo, outlook.known)
-            digest = outlook.newest or await self._store.workflows.newest_bundle(workflow)
+                return _repeated(memo, known)
+        # `newest` names what is close to a name that nothing is published under
+        digest = bundle_digest or newest or (await self._store.workflows.newest(workflow)).bundle_digest
         definition = await self._definition(digest)
         name = definition.name
         memo = RunMemo(
@@ -102,8 +104,8 @@ class Starter:
             request_id=request_id,
             trigger=trigger,
         )
-        if not by_name and request_id and (run := await self._store.runs.requested(name, request_id)) is not None:
-            return _known(memo, run)
+        if not by_name and (known := await self._known(memo)) is not None:
+            return known
         argument = StartRun(
             definition=definition,
             bundle_digest=digest,
@@ -128,6 +130,11 @@ class Starter:
                 del self._definitions[next(iter(self._definitions))]  # the one that was read first
         return self._definitions[digest]
 
+    async def _known(self, memo: RunMemo) -> Started | None:
+        """The run that the store knows for this request."""
+        known = await self._store.runs.requested(memo.workflow, memo.request_id) if memo.request_id else None
+        return _repeated(memo, known) if known is not None else None
+
     async def _heal(self, run_id: str, memo: RunMemo) -> None:
         """Temporal has the run and the store does not: make sure that it is this request's, and write it down."""
         first = await self._temporal.memo(run_id)
@@ -145,7 +152,7 @@ class Starter:
             NotFound: Temporal has no such meta-run, or the store has not its bundle.
         """
         memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
-        definition = await self._definition(run.bundle_digest)
+        definition = (await self._store.bundles.get(run.bundle_digest)).definition
         if not run.steps:
             run = run.model_copy(update={"steps": pending_steps(definition)})
         await self._write(run, memo.inputs_digest, definition)
@@ -161,10 +168,10 @@ class Starter:
             log.warning("run %s started, but the store did not take it: %s", snapshot.id, error)
 
 
-def _known(memo: RunMemo, run: RequestedRun) -> Started:
-    """The run that the store knows for this request."""
-    _compare(memo, run.inputs_digest, run.bundle_digest)
-    return Started(run.run_id, created=False)
+def _repeated(memo: RunMemo, known: RequestedRun) -> Started:
+    """The run that an earlier one of the same request has started."""
+    _compare(memo, known.inputs_digest, known.bundle_digest)
+    return Started(known.run_id, created=False)
 
 
 def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:

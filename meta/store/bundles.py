@@ -122,19 +122,6 @@ class Workflows:
             raise NotFound(f"no workflow {name!r} is published", hint=hint)
         return found[0]
 
-    async def newest_bundle(self, name: str) -> str:
-        """Digest of the bundle of the newest version of a name.
-
-        Raises:
-            NotFound: nothing is published under the name; the hint offers names that are close.
-        """
-        present = select(DefinitionRow.bundle_digest).where(
-            DefinitionRow.name == name, col(DefinitionRow.removed_at).is_(None)
-        )
-        async with self._database.read() as session:
-            found = (await session.exec(present.order_by(col(DefinitionRow.version).desc()).limit(1))).first()
-        return found if found is not None else (await self.newest(name)).bundle_digest
-
     async def remove(self, name: str) -> None:
         """Take a name back: nothing starts by it any more, and its triggers end. Its runs and bundles stay.
 

@@ -15,7 +15,7 @@ from meta.store.database import Database
 from meta.store.fold import fold_gone, fold_run
 from meta.store.outbox import Outbox
 from meta.store.paging import read_token, token_of
-from meta.store.tables import ArtifactEdgeRow, OtherRunRow, RunRow, StepRow
+from meta.store.tables import ArtifactEdgeRow, DefinitionRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import EngineRunRef, RunState
@@ -160,6 +160,25 @@ class Runs:
         async with self._database.read() as session:
             row = (await session.exec(query)).first()
         return RequestedRun(row.id, row.inputs_digest, row.bundle_digest) if row and row.inputs_digest else None
+
+    async def requested_or_newest(self, workflow: str, request_id: str) -> tuple[RequestedRun | None, str]:
+        """The run that a request id of a published workflow started, and the bundle that a new one would be of.
+
+        Both in one look, because every message asks. The bundle is empty when nothing is published under the name.
+        """
+        run = and_(col(RunRow.workflow) == col(DefinitionRow.name), col(RunRow.request_id) == request_id)
+        query = (
+            select(DefinitionRow.bundle_digest, RunRow.id, RunRow.inputs_digest, RunRow.bundle_digest)
+            .join(RunRow, run, isouter=True)
+            .where(DefinitionRow.name == workflow, col(DefinitionRow.removed_at).is_(None))
+            .order_by(col(DefinitionRow.version).desc())
+            .limit(1)
+        )
+        rows = await self._database.ask(query)
+        if not rows:
+            return await self.requested(workflow, request_id), ""
+        [(newest, run_id, inputs, bundle)] = rows
+        return RequestedRun(run_id, inputs, bundle) if run_id and inputs else None, newest
 
     async def list(
         self, *, workflow: str = "", state: RunState | None = None, size: int = 50, token: str = ""

@@ -18,7 +18,6 @@ from meta.store.outbox import Outbox
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
-from meta.store.starts import Starts
 from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
@@ -38,7 +37,6 @@ class Store:
         self.bundles = Bundles(database)
         self.workflows = Workflows(database)
         self.runs = Runs(database, self.outbox if outgoing else None)
-        self.starts = Starts(database)
         self.recorder = LineageRecorder(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)

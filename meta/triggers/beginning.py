@@ -30,7 +30,7 @@ class Way:
 
     Attributes:
         begin: takes a message.
-        run: works beside it until it is cancelled; None when there is nothing to do.
+        run: works beside it until it is done or cancelled; None when there is nothing to do.
     """
 
     begin: Begin

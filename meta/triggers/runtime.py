@@ -119,7 +119,9 @@ class NatsTriggers:
         client = self._client
         if client is None or not client.is_connected:
             self.ready.clear()
-            text = f"NATS at {shown(self._config)} does not answer: {self._error or 'no connection yet'}"
+            if not self._error:  # the first try is under way
+                return
+            text = f"NATS at {shown(self._config)} does not answer: {self._error}"
             hint = "nats.url in meta.toml says where it is looked for; `meta doctor` checks the way there"
             states = [_failing(one.row, ServiceUnavailable(text, hint=hint)) for one in plan.wanted]
             await self._report(plan, states, unsure=True)

@@ -31,7 +31,7 @@ MOST = 32
 MOST_GATHERED = 2000
 """More are fetched when half of them are done: so a batch or burst of a thousand comes together."""
 BROKEN_S = 1.0
-"""A consumer that breaks sooner after its start waits for the next round, so that it does not break without end."""
+"""A consumer that breaks again and again is looked at so often."""
 RESTART_S = 1.0
 
 PLAIN = Source("", NatsTrigger(subject=f"{SUBJECT}>"))
@@ -54,6 +54,7 @@ class Serving:
         self._store = store
         self._nudge = nudge
         self._running: dict[tuple[str, str], _Running] = {}
+        self._look_at = 0.0
 
     @property
     def sources(self) -> Collection[tuple[str, str]]:
@@ -81,20 +82,19 @@ class Serving:
             way = plain_way(self._starter, self._store)
         dead = DeadLetters(client, js, Intake(self._starter, self._store))
         handler = Handler(source, place.created, way.begin, dead, self._config.max_event)
-        started = time.monotonic()
-
-        def broken() -> None:
-            if time.monotonic() - started > BROKEN_S:
-                self._nudge()
-
         consumer = Consumer(
             client, js, place, name, handler,
-            most=most_of(source.trigger), keep_s=source.trigger.ack_wait / timedelta(seconds=3), on_broken=broken,
+            most=most_of(source.trigger), keep_s=source.trigger.ack_wait / timedelta(seconds=3), on_broken=self._broken,
         )  # fmt: skip
-        beside = asyncio.create_task(_again_and_again(way.run, name)) if way.run is not None else None
+        beside = asyncio.create_task(_to_its_end(way.run, name)) if way.run is not None else None
         self._running[source.place] = _Running(source, consumer, beside)
         await consumer.start()
         log.info("listening for messages on %s", source.trigger.subject)
+
+    def _broken(self) -> None:
+        now = time.monotonic()
+        self._look_at = max(now, self._look_at + BROKEN_S)
+        asyncio.get_running_loop().call_later(self._look_at - now, self._nudge)
 
     async def stop(self, place: tuple[str, str]) -> None:
         """Work on a source no more; what is in work is given back. One that is not worked on is fine."""
@@ -124,10 +124,10 @@ def most_of(trigger: NatsTrigger) -> int:
     return min(MOST, trigger.concurrency or MOST)
 
 
-async def _again_and_again(job: Callable[[], Awaitable[None]], name: str) -> None:
+async def _to_its_end(job: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
-            await job()
+            return await job()
         except Exception:
             log.exception("what works beside consumer %s failed; starting it again", name)
         await asyncio.sleep(RESTART_S)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from workflows.errors import ExpressionFailed
-from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue
+from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, Program
 from workflows.expressions.check import Checked, check_limits
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.types import ExprType
@@ -44,8 +45,14 @@ def event_evaluator(events: Sequence[JsonObject], place: str) -> Callable[[str],
 
     def evaluate(text: str) -> JsonValue:
         try:
-            return compile_expression(text, VARIABLES).evaluate(values)
+            return _program(text).evaluate(values)
         except ExpressionFailed as error:
             raise ExpressionFailed(f"{place}: {error.message}", hint=error.hint) from error
 
     return evaluate
+
+
+@lru_cache(maxsize=1024)
+def _program(text: str) -> Program:
+    """Messages come by the thousand, and the expressions of a trigger stay the same."""
+    return compile_expression(text, VARIABLES)

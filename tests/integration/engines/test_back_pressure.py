@@ -7,13 +7,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from opentelemetry import metrics
-from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from tests.integration.engines.eventually import eventually
 from tests.integration.engines.submissions import Pulse, argo_submission
 from tests.stubs.argo import ArgoStub
+from tests.support.metrics import points, shared_reader
 from workers.artifacts import ArtifactStore
 from workers.circuit import FAILURES, CircuitState
 from workers.engines.argo.engine import ArgoEngine
@@ -24,26 +23,16 @@ from workflows.errors import EngineUnavailable
 
 @pytest.fixture(scope="module")
 def reader() -> InMemoryMetricReader:
-    """A process has one provider, and takes none after the first."""
-    reader = InMemoryMetricReader()
-    metrics.set_meter_provider(MeterProvider([reader]))
-    return reader
+    return shared_reader()
 
 
 def read(reader: InMemoryMetricReader, engine: str) -> dict[str, float]:
     """Values by instrument, and by instrument and outcome, of one engine."""
     found: dict[str, float] = {}
-    data = reader.get_metrics_data()
-    for resource in data.resource_metrics if data else ():
-        for scope in resource.scope_metrics:
-            for metric in scope.metrics:
-                for point in metric.data.data_points:
-                    attributes = dict(point.attributes or {})
-                    if attributes.get("engine") != engine:
-                        continue
-                    value = getattr(point, "value", None) or getattr(point, "count", 0)
-                    for name in (metric.name, f"{metric.name}/{attributes.get('outcome', attributes.get('reason'))}"):
-                        found[name] = found.get(name, 0) + value
+    for instrument, attributes, value in points(reader):
+        if attributes.get("engine") == engine:
+            for name in (instrument, f"{instrument}/{attributes.get('outcome', attributes.get('reason'))}"):
+                found[name] = found.get(name, 0) + value
     return found
 
 

@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 from meta.api.starter import Started, Starter
 from meta.service import Service
 from meta.store.triggers import TriggerEvents
+from meta.triggers.handling import SILENT_DEATHS
 from meta.triggers.names import DEAD_STREAM
 from tests.integration.service.servers import Rig
 from tests.integration.triggers.support import drained, ended, events, eventually, publish, standing
@@ -165,3 +166,22 @@ async def test_a_service_that_stops_hands_over_what_has_not_started(
     rig.service = await Service(rig.config).__aenter__()
     assert not held.is_set()
     assert {event.deliveries for event in await rig.store.triggers.list()} == {2}
+
+
+async def test_a_message_that_no_service_has_survived_is_put_aside_unhandled(
+    rig: Rig, js: JetStreamContext, starts: Starts
+) -> None:
+    """Deliveries that nobody said a word about, as when each service dies of the message."""
+    [row] = await publish(rig, "{subject: a.b, maxDeliver: 1}")
+    await rig.service.__aexit__(None, None, None)
+    await js.publish("a.b", b"{}")
+    subscription = await js.pull_subscribe_bind(durable=row.consumer, stream=row.stream)
+    for _ in range(1 + SILENT_DEATHS):
+        [message] = await subscription.fetch(1)
+        await message.nak()
+    await subscription.unsubscribe()
+    rig.service = await Service(rig.config).__aenter__()
+    [event] = await events(rig, 1)
+    assert (event.outcome, starts.asked) == ("dead", [])
+    assert "no service has said how it ended" in event.reason
+    await drained(js, row.stream, row.consumer)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from typing import cast
 
-import nats as nats_client
 import pytest
 from nats.js import JetStreamContext
 
 from meta.api.starter import Starter
 from meta.triggers.names import DEAD_STREAM, STREAM
-from tests.integration.service.servers import NatsServer, Rig
+from tests.integration.service.servers import Rig
 from tests.integration.triggers.support import drained, ended, events, listening, publish
 from workflows.errors import ServiceUnavailable
 from workflows.outcome import RunState
@@ -103,15 +102,3 @@ async def test_while_temporal_is_down_messages_wait(
     [event] = await ended(rig, 1)
     assert (event.outcome, event.deliveries, asked) == ("started", 1, 3)
     await drained(js)
-
-
-async def test_the_service_outlives_nats_and_reads_what_was_published_meanwhile(rig: Rig, nats: NatsServer) -> None:
-    await nats.stop()
-    async with rig.client() as client:
-        assert (await client.workflows())[0].name == "chain", "the API answers without NATS"
-    await nats.start()
-    connection = await nats_client.connect(nats.url)
-    await connection.jetstream().publish("meta.trigger.chain", b"{}")
-    [event] = await events(rig, 1)
-    assert event.outcome == "started"
-    await connection.close()

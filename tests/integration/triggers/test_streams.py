@@ -152,6 +152,7 @@ async def test_a_right_that_the_service_lacks_is_told_of(temporal: Client, tmp_p
     await server.start()
     url = server.url.replace("nats://", "nats://meta:secret@")
     async with make_rig(temporal, tmp_path, url) as rig:
+        await listening(rig)
         [row] = await publish(rig, "{subject: a.b, stream: LOCKED}", state="failing")
         assert "we may not publish to $js.api.consumer.create.locked" in row.message
     await server.stop()
