@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import Connection, Executable, event, text
+from sqlalchemy import Connection, Executable, String, column, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -162,9 +162,21 @@ class Database:
         """
         if not rows:
             return 0
-        insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
-        result = await session.exec(insert(table).values(list(rows)).on_conflict_do_nothing())
+        result = await session.exec(self._insert(table).values(list(rows)).on_conflict_do_nothing())
         return int(result.rowcount)
+
+    async def insert_new(
+        self, session: AsyncSession, table: type[SQLModel], rows: Sequence[dict[str, Any]]
+    ) -> set[str]:
+        """As `insert_missing`, for many rows; returns the ids (column `id`) of those that were inserted."""
+        if not rows:
+            return set()
+        statement = self._insert(table).on_conflict_do_nothing().returning(column("id", String))
+        connection = await session.connection()
+        return set((await connection.execute(statement, list(rows))).scalars().all())
+
+    def _insert(self, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+        return sqlite.insert(table) if self.engine.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 @contextmanager

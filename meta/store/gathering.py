@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -53,32 +53,50 @@ class Gathering:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def hold(self, record: EventRecord, at: datetime) -> TriggerEventRow:
-        """Hold a message, or find what is known of it.
+    async def hold(self, messages: Sequence[tuple[EventRecord, datetime]]) -> dict[str, TriggerEventRow]:
+        """Hold messages, or find what is known of them; all in one transaction.
 
         One that is dead or was discarded is held again when it was published again, and not when it is only delivered
         again.
 
+        Args:
+            messages: with the instant of their receipt; one may be among them more than once.
+
         Returns:
-            Its row as it stands now.
+            Their rows as they stand now, by id.
 
         Raises:
             ServiceUnavailable: the store does not answer.
         """
-        row = event_values(record, at)
+        rows: dict[str, dict[str, Any]] = {}
+        for record, at in messages:
+            row = rows.setdefault(record.id, event_values(record, at))
+            row["deliveries"] = max(row["deliveries"], record.deliveries)
+        found: dict[str, TriggerEventRow] = {}
+        inserted = set[str]()
         async with self._database.write() as session:
-            if await self._database.insert_missing(session, _Row, [row]):
-                return _Row(**row)
-            known = await session.get(_Row, record.id, with_for_update=True)
-            assert known is not None  # inserted by somebody before, and rows are never deleted
-            if known.outcome == "held" and known.run_id and not known.batch:
+            for some in _chunks(sorted(rows)):  # in one order, so that two who hold the same do not wait in a circle
+                new = await self._database.insert_new(session, _Row, [rows[i] for i in some])
+                inserted |= new
+                found |= {i: _Row(**rows[i]) for i in new}
+                if len(new) < len(some):
+                    known = select(_Row).where(col(_Row.id).in_(set(some) - new)).order_by(_Row.id).with_for_update()
+                    found |= {row.id: row for row in (await session.exec(known)).all()}
+            for record, at in messages:
+                if record.id not in inserted:
+                    await self._hold_again(session, found[record.id], record, at)
+        return found
+
+    async def _hold_again(
+        self, session: AsyncSession, known: TriggerEventRow, record: EventRecord, at: datetime
+    ) -> None:
+        if known.outcome == "held":
+            known.deliveries = max(known.deliveries, record.deliveries)
+            if known.run_id and not known.batch:
                 await self._gather_in(session, known, at)
-            elif known.outcome == "held":
-                known.deliveries = max(known.deliveries, record.deliveries)
-            elif known.outcome != "started" and not _delivered_again(known, record):
-                for name, value in row.items():
-                    setattr(known, name, value)
-            return known
+        elif known.outcome != "started" and not _delivered_again(known, record):
+            for name, value in event_values(record, at).items():
+                setattr(known, name, value)
 
     async def held(self, workflow: str, trigger: str) -> list[Held]:
         """All that is held of a trigger, in order of receipt."""
@@ -109,9 +127,9 @@ class Gathering:
             batches = choose([h for h in await self._held(session, workflow, trigger) if not h.batch])
             for batch in batches:
                 ids = [member.id for member in batch.members]
-                for start in range(0, len(ids), MANY):
-                    some = update(_Row).where(col(_Row.id).in_(ids[start : start + MANY]), col(_Row.outcome) == "held")
-                    await session.exec(some.values(batch=batch.identity, updated_at=at))
+                for some in _chunks(ids):
+                    ours = update(_Row).where(col(_Row.id).in_(some), col(_Row.outcome) == "held")
+                    await session.exec(ours.values(batch=batch.identity, updated_at=at))
             return [batch.identity for batch in batches]
 
     async def claim(self, workflow: str, batch: str, at: datetime, silent_since: datetime) -> bool:
@@ -130,11 +148,10 @@ class Gathering:
 
     async def find(self, ids: Collection[str]) -> list[TriggerEventRow]:
         """Messages by the ids of their rows."""
-        found, wanted = list[TriggerEventRow](), list(ids)
+        found = list[TriggerEventRow]()
         async with self._database.read() as session:
-            for start in range(0, len(wanted), MANY):
-                query = select(_Row).where(col(_Row.id).in_(wanted[start : start + MANY]))
-                found += (await session.exec(query)).all()
+            for some in _chunks(list(ids)):
+                found += (await session.exec(select(_Row).where(col(_Row.id).in_(some)))).all()
         return found
 
     async def started(self, workflow: str, batch: str, run_id: str, at: datetime) -> None:
@@ -200,6 +217,10 @@ _ORDER = (col(_Row.received_at), col(_Row.event_time), col(_Row.id))
 def _delivered_again(known: TriggerEventRow, record: EventRecord) -> bool:
     """Whether it is the very copy of the message that is known. A time of the event's own is the same in all copies."""
     return record.deliveries > 1 and known.event_time == record.event_time
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + MANY] for start in range(0, len(ids), MANY))
 
 
 def _dead(error: MetaError, at: datetime) -> dict[str, Any]:

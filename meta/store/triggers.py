@@ -136,9 +136,10 @@ class TriggerEvents:
         async with self._database.write() as session:
             for at in range(0, len(ids), MANY):
                 some = ids[at : at + MANY]
-                if await self._database.insert_missing(session, TriggerEventRow, [rows[i] for i in some]) == len(some):
+                new = await self._database.insert_new(session, TriggerEventRow, [rows[i] for i in some])
+                if len(new) == len(some):
                     continue
-                query = select(TriggerEventRow).where(col(TriggerEventRow.id).in_(some))
+                query = select(TriggerEventRow).where(col(TriggerEventRow.id).in_(set(some) - new))
                 for known in (await session.exec(query.order_by(TriggerEventRow.id).with_for_update())).all():
                     replace_row(known, rows[known.id])
 

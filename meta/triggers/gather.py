@@ -21,6 +21,7 @@ from meta.store.gathering import Held, NewBatch
 from meta.triggers.asking import ask
 from meta.triggers.batches import due, new_batch, rule_of, split
 from meta.triggers.event import Event
+from meta.triggers.holding import Holder
 from meta.triggers.intake import Intake, record_of
 from meta.triggers.kept import became, event_of
 from meta.triggers.waiters import Answer, Waiters
@@ -84,9 +85,11 @@ class Gatherer:
         self._clock = clock
         self._pace = pace or Pace()
         self._stamped = datetime.min.replace(tzinfo=UTC)
+        self._holder = Holder(self._rows)
         self._waiters = Waiters()
         self._wake = asyncio.Event()
-        self._known = 0  # messages that wait in no batch, as far as known here
+        self._open = 0  # messages that waited in no batch at the last look
+        self._arrived = 0  # here, since then
         self._starting: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(self._pace.together)
 
@@ -106,12 +109,13 @@ class Gatherer:
         """
         at = self._stamped = max(self._clock(), self._stamped + timedelta(microseconds=1))
         record = replace(record_of(event, self._workflow, self._trigger.key), outcome="held", data=event.raw)
-        row = await self._rows.hold(record, at)
+        row = await self._holder.hold(record, at)
         if (settled := became(row, event)) is not None:
             return settled
         async with self._waiters.waiting(row.id) as future:
-            self._known += 1
-            if self._known == 1 or self._known >= self._rule.most or len(self._waiters.of) == 1:
+            self._arrived += 1
+            known = self._open + self._arrived
+            if known == 1 or known >= self._rule.most or len(self._waiters.of) == 1:
                 self._wake.set()  # others are seen at the next look
             answer = await future
         if isinstance(answer, MetaError):
@@ -141,10 +145,11 @@ class Gatherer:
             for task in starting:
                 task.cancel()
             await asyncio.gather(*starting, return_exceptions=True)
+            await self._holder.close()
 
     async def _look(self) -> float:
         """Do what is to be done now; returns the seconds until the next look."""
-        waiters, self._known = set(self._waiters.of), 0
+        waiters, self._arrived = set(self._waiters.of), 0
         held = await self._rows.held(self._workflow, self._trigger.key)
         now = self._clock()
         open_ = [message for message in held if not message.batch]
@@ -155,9 +160,9 @@ class Gatherer:
             rest = ()
         await self._take_over([message for message in held if message.batch], now)
         await self._ask_after(waiters - {message.id for message in held})
+        self._open = len(rest)
         if complete:
             return 0.0
-        self._known += len(rest)
         pauses = [self._pace.poll if self._waiters.of or held else self._pace.idle]
         if rest:
             pauses.append((due(rest, self._rule) - now).total_seconds())

@@ -13,6 +13,7 @@ from meta.store.event_tables import TriggerEventRow, TriggerRow
 from meta.triggers.names import DEAD_STREAM
 from tests.integration.service.servers import Rig
 from tests.integration.triggers.support import drained, ended, eventually, publish, standing
+from workflows.outcome import Outcome
 
 INPUTS = 'inputs: {rate: "${{ size(events) }}", note: "${{ events[0].id }} to ${{ event.id }}"}'
 THREE = f"{{subject: sets.*, name: sets, batch: {{max: 3, within: 1h}}, {INPUTS}}}"
@@ -87,10 +88,21 @@ async def test_two_services_share_a_batch_and_their_messages_are_acknowledged_on
 
 
 async def test_a_burst_is_one_run_that_waits_for_its_turn(rig: Rig, js: JetStreamContext) -> None:
+    rig.engine.script["prepare"] = [None, Outcome()]
+    await rig.work()
     [row] = await publish(rig, f"{{subject: sets.*, name: sets, debounce: 300ms, concurrency: 1, {INPUTS}}}")
     await send(js, *(f"m{n:03}" for n in range(60)))
     await ended(rig, 60)
     await send(js, "again")
+
+    async def is_its_turn_to_wait() -> bool:
+        waiting = await rig.store.gathering.held("chain", "sets")
+        return bool(waiting) and all(one.batch for one in waiting)
+
+    await eventually(is_its_turn_to_wait)
+    assert await notes(rig) == [(60, "m000 to m059")]
+    await rig.engine.until(lambda: rig.engine.steps() == ["prepare"])
+    rig.engine.finish("prepare")
     await ended(rig, 61)
     await drained(js, row.stream, row.consumer)
     assert await notes(rig) == [(1, "again to again"), (60, "m000 to m059")]
