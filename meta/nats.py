@@ -17,7 +17,7 @@ from nats.errors import SecureConnWantedError, UnexpectedEOF
 
 from meta.config import NatsConfig
 from meta.nats_login import check_files, read_credentials, read_nkey, servers_of, sign, tls_context
-from meta.nats_words import describe, is_denial, is_refusal
+from meta.nats_words import HungUpAfterTls, describe, is_denial, is_refusal
 from workflows.errors import SettingsInvalid
 
 __all__ = ["connect", "describe"]
@@ -184,8 +184,12 @@ class _Client(Client):
                 for name in ("_reading_task", "_ping_interval_task", "_flusher_task"):
                     cast("asyncio.Task[None]", getattr(self, name)).cancel()
                 raise UnexpectedEOF
-        except ConnectionError as error:
-            raise await self._last_word() or error from error
+        except (ConnectionError, UnexpectedEOF) as error:
+            if (word := await self._last_word()) is not None:
+                raise word from error
+            if self._server_info.get("tls_required"):
+                raise HungUpAfterTls from error
+            raise
         finally:
             if not self.is_connected and self._transport is not None:
                 self._transport.close()

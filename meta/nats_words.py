@@ -41,6 +41,10 @@ _HOSTNAME, _IP = 62, 64  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_M
 _EXPIRED = 10
 
 
+class HungUpAfterTls(UnexpectedEOF):
+    """The server hung up where it looks at our certificate, and its alert of TLS was lost on the way."""
+
+
 def describe(error: BaseException) -> str:
     """An error of a connection in one line: what happened, and which key of meta.toml mends it. No secret is in it."""
     match error:
@@ -48,6 +52,11 @@ def describe(error: BaseException) -> str:
             words = f"{error.message}; {error.hint}" if error.hint else error.message
         case ssl.SSLCertVerificationError():
             words = _distrust(error)
+        case HungUpAfterTls() | ssl.SSLEOFError() | ssl.SSLZeroReturnError():
+            words = (
+                "the server hung up after the TLS handshake, as it does where it wants another certificate of ours:"
+                " check nats.tls_cert_file and nats.tls_key_file"
+            )
         case ssl.SSLError():
             words = _alert(error)
         case SecureConnWantedError():

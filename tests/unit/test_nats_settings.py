@@ -10,7 +10,7 @@ import pytest
 
 from meta.config import NatsConfig, load_config
 from meta.nats_login import check_files, check_login, read_nkey, servers_of, shown
-from meta.nats_words import describe
+from meta.nats_words import HungUpAfterTls, describe
 from tests.support.certificates import Authority
 from tests.support.nats_accounts import Key, Operator
 from workflows.errors import SettingsInvalid
@@ -125,3 +125,4 @@ def test_an_error_of_our_own_is_one_line() -> None:
     assert describe(SettingsInvalid("it is wrong", hint="mend it")) == "it is wrong; mend it"
     assert describe(TimeoutError()) == "no answer in time"
     assert describe(OSError()) == "OSError"
+    assert "check nats.tls_cert_file and nats.tls_key_file" in describe(HungUpAfterTls())
