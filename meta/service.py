@@ -66,7 +66,8 @@ class Service:
             self._background(stack, "feed", feed.run)
             finder = OrphanFinder(self.store, temporal, engines)
             sweeper = Sweeper(self.store, engines, finder, self._sweep)
-            self._background(stack, "reconciler", Reconciler(self.store, temporal, feed, gone=sweeper.nudge).run)
+            reconciler = Reconciler(self.store, temporal, feed, gone=sweeper.nudge, adopt=starter.adopt)
+            self._background(stack, "reconciler", reconciler.run)
             if config.engines:
                 self._background(stack, "sweeper", sweeper.run)
             if config.nats.url:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from meta.api.feed import RunFeed
 from meta.api.temporal import Gone, TemporalRuns
 from meta.store import Store
-from workflows.errors import ServiceUnavailable
+from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ class Reconciler:
         watched_s: float = WATCHED_S,
         all_s: float = ALL_S,
         gone: Callable[[], None] | None = None,
+        adopt: Callable[[str], Awaitable[None]] | None = None,
     ) -> None:
         """Make one.
 
@@ -40,9 +41,11 @@ class Reconciler:
             feed: says which runs are watched.
             watched_s: seconds between two looks at watched runs.
             all_s: seconds between two looks at all of them.
+            adopt: writes down a run that the store knows from its attempts only, because whoever started it went away.
             gone: called when a run has ended without its workflow's last word: nobody has ended its engine runs.
         """
         self._gone = gone
+        self._adopt = adopt
         self._store = store
         self._temporal = temporal
         self._feed = feed
@@ -58,12 +61,23 @@ class Reconciler:
                 unended = await self._store.runs.unended()
                 full = time.monotonic() >= next_full
                 if full:
+                    await self._adopt_unknown()
                     next_full = time.monotonic() + self._all_s
                 watched = set(self._feed.watched)
                 await asyncio.gather(*(self._settle(i) for i in unended if full or i in watched))
             except ServiceUnavailable as error:
                 log.info("cannot reconcile now: %s", error)
             await asyncio.sleep(self._watched_s)
+
+    async def _adopt_unknown(self) -> None:
+        if self._adopt is None:
+            return
+        for run_id in await self._store.runs.undescribed():
+            try:
+                await self._adopt(run_id)
+                log.info("run %s was not written down when it was started; it is now", run_id)
+            except MetaError as error:
+                log.warning("run %s is not written down: %s", run_id, error)
 
     async def _settle(self, run_id: str) -> None:
         async with self._slots:

@@ -102,8 +102,10 @@ class Publisher:
         try:
             await self._session(client)
         finally:
-            await self._leave()
-            await client.close()
+            try:
+                await self._leave()
+            finally:
+                await client.close()
 
     async def _tell(self, error: Exception) -> None:
         text = str(error) or type(error).__name__

@@ -203,6 +203,12 @@ class Runs:
         rows = rows[:size]
         return RunPage([_snapshot(row, []) for row in rows], token_of(rows[-1].created_at, rows[-1].id) if more else "")
 
+    async def undescribed(self, limit: int = 100) -> list[str]:
+        """Ids of runs that only their attempts have told of, oldest first."""
+        query = select(RunRow.id).where(RunRow.state == RunState.RUNNING.value, RunRow.bundle_digest == "")
+        async with self._database.read() as session:
+            return list((await session.exec(query.order_by(col(RunRow.created_at)).limit(limit))).all())
+
     async def unended(self, limit: int = 1000) -> list[str]:
         """Ids of runs that have not ended as far as the store knows, oldest first."""
         query = select(RunRow.id).where(RunRow.state == RunState.RUNNING.value).order_by(col(RunRow.created_at))

@@ -1,16 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
+from meta.api.feed import RunFeed
+from meta.api.reconcile import Reconciler
+from meta.api.starter import Starter
+from meta.api.temporal import TemporalRuns
+from meta.server_process import end_task
 from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig
 from tests.support.events import EventReader, data_of, event_reader, whats
-from workflows.outcome import Artifact, FailedNode, FailureClass, Outcome
+from workflows.errors import ServiceUnavailable
+from workflows.outcome import Artifact, FailedNode, FailureClass, Outcome, RunState
 from workflows.values import JsonValue
 
 FAILED = Outcome(
@@ -18,7 +25,6 @@ FAILED = Outcome(
     message="Error (exit code 1)",
     failed_nodes=[FailedNode(name="main", phase="Failed", exit_code=1, log=["a line"])],
 )
-TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 BESIDE = """\
 apiVersion: meta/v1
 kind: MetaWorkflow
@@ -161,6 +167,66 @@ async def test_a_run_that_was_terminated_in_temporal_ends_too(rig: Rig, reader: 
         await watching
     assert set(whats(events)[2:-1]) == {"step.prepare.lost", "step.train.skipped"}
     assert whats(events)[-1] == "run.terminated"
+
+
+@pytest.mark.parametrize("away_s", [2.0, pytest.param(30.0, marks=pytest.mark.prove)])
+async def test_runs_end_undisturbed_while_nats_is_down_and_tell_all_of_it_after(
+    rig: Rig, nats: NatsServer, reader: EventReader, away_s: float
+) -> None:
+    rig.engine.script["prepare"] = [None]
+    runs = [await start(rig) for _ in range(3)]
+    for run in runs:
+        await reader.until(run, "step.prepare.started/1")
+    await nats.stop()
+    stopped_at = time.monotonic()
+    runs.append(await start(rig))
+    async with rig.client() as client:
+        await rig.engine.until(lambda: rig.engine.steps().count("prepare") == len(runs))
+        rig.engine.finish("prepare")
+        ended = [await client.wait(run) for run in runs]
+        assert [run.state for run in ended] == [RunState.SUCCEEDED] * len(runs)
+    await asyncio.sleep(max(away_s - (time.monotonic() - stopped_at), 0))  # the rest of the outage
+    assert (await rig.store.outbox.size()).count
+    await nats.start()
+    for run in runs:
+        assert whats(await reader.until(run, "run.succeeded")) == [
+            "run.started",
+            "step.prepare.started/1",
+            "step.prepare.succeeded/1",
+            "step.train.started/1",
+            "step.train.succeeded/1",
+            "run.succeeded",
+        ]
+    assert len(await reader.all()) == 6 * len(runs)
+
+
+async def test_a_run_that_was_not_written_down_when_it_started_is_told_in_full(
+    rig: Rig, reader: EventReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the service is killed between Temporal's answer and its own note of the run."""
+
+    async def die(*_: object) -> None:
+        raise ServiceUnavailable("killed")
+
+    rig.engine.script["prepare"] = [None]
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store.runs, "create", die)
+        run = await start(rig, rate=2)
+        async with asyncio.timeout(20):
+            while not await rig.store.runs.undescribed():
+                await asyncio.sleep(0.02)
+    assert await reader.all(run) == [], "its start is not known yet"
+    temporal = await TemporalRuns.open(rig.config.temporal.address, rig.config.temporal.namespace, "")
+    starter = Starter(rig.store, temporal)
+    reconciler = Reconciler(rig.store, temporal, RunFeed(rig.store), adopt=starter.adopt)
+    task = asyncio.create_task(reconciler.run())
+    events = await reader.until(run, "step.prepare.started/1")
+    await end_task(task)
+    assert whats(events) == ["run.started", "step.prepare.started/1"]
+    assert data_of(events, "run.started")["inputs"] == {"rate": 2, "note": ""}
+    assert {str(event["source"]) for event in events} == {"/meta-workflows/chain"}
+    rig.engine.finish("prepare")
+    assert whats(await reader.until(run, "run.succeeded"))[-1] == "run.succeeded"
 
 
 async def test_without_nats_nothing_is_written_to_the_outbox(temporal: Client, tmp_path: Path) -> None:

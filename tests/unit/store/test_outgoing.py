@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from cloudevents.core.formats.json import JSONFormat
@@ -59,8 +60,7 @@ class Telling:
         outcome = Outcome(failure=failure, artifacts={"model": MODEL})
         self._attempt(name, lambda known: fold_ended(known, name, ref, attempt, outcome=outcome, at=AT))
 
-    def _attempt(self, name: str, fold: object) -> None:
-        assert callable(fold)
+    def _attempt(self, name: str, fold: Callable[[StepSnapshot | None], StepSnapshot]) -> None:
         base = self.known or run(bundle_digest="", inputs={})
         if not base.state.ended:
             known = next((one for one in base.steps if one.name == name), None)
@@ -94,11 +94,14 @@ def assert_legal(ids: list[str]) -> None:
                 assert begun in own[:at], f"{one} without a start"
 
 
+def two(states: tuple[StepState, StepState], attempts: tuple[int, int], state: RunState) -> RunSnapshot:
+    both = zip(STEPS, states, attempts, strict=True)
+    return run(*(step(name, one, attempt) for name, one, attempt in both), state=state)
+
+
 STATES = st.sampled_from(list(StepState))
 SNAPSHOTS = st.builds(
-    lambda states, attempts, state: run(
-        *(step(name, one, attempt) for name, one, attempt in zip(STEPS, states, attempts, strict=True)), state=state
-    ),
+    two,
     st.tuples(STATES, STATES),
     st.tuples(st.integers(0, 3), st.integers(0, 3)),
     st.sampled_from([RunState.RUNNING] * 4 + list(RunState)),
