@@ -54,6 +54,7 @@ bench: install ## benchmarks
 	$(BIN)/python -m benchmarks.waits --runs 100 --engine argo --hold 5
 	$(BIN)/python -m benchmarks.waits --runs 100 --engine kfp --hold 5
 	$(BIN)/python -m benchmarks.waits --runs 50 --throughput
+	$(BIN)/python -m benchmarks.triggers --messages 100 --burst 200
 	$(BIN)/python -m benchmarks.sandbox_scale --workflows 100 --watchers 20
 
 clean: ## removes the environment and the embedded stack's data

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import aiosqlite
-from sqlalchemy import Connection, String, column, event, text
+from sqlalchemy import Connection, Engine, Executable, String, column, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -90,12 +90,28 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
+def _make_reader(url: URL) -> Engine | None:
+    """For reads in a thread. Each call to aiosqlite goes to its thread and back, and a session makes ten of them."""
+    if sqlite_file(url) is None:
+        return None
+    arguments = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
+    reader = create_engine(url.set(drivername="sqlite"), connect_args=arguments)
+    event.listen(reader, "connect", _sqlite_connect)
+    return reader
+
+
+def _rows(engine: Engine, query: Executable) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
 class Database:
     """Transactions on one engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(meta_write=True)
+        self._reader = _make_reader(engine.url)
         # SQLite has one writer, and those who wait for it only look now and then: within a process they stand in line.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
@@ -109,6 +125,24 @@ class Database:
         with _unavailable():
             async with AsyncSession(self.engine, expire_on_commit=False) as session:
                 yield session
+
+    async def ask(self, query: Executable) -> list[tuple[Any, ...]]:
+        """Rows of one query of columns, on its own: what is asked for each message costs a fraction of a session so.
+
+        Raises:
+            ServiceUnavailable: the database does not answer.
+        """
+        with _unavailable():
+            if self._reader is not None:
+                return await asyncio.to_thread(_rows, self._reader, query)
+            async with self.engine.connect() as connection:
+                return [tuple(row) for row in await connection.execute(query)]
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._reader is not None:
+            self._reader.dispose()
+        await self.engine.dispose()
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:

@@ -174,11 +174,10 @@ class Runs:
             .order_by(col(DefinitionRow.version).desc())
             .limit(1)
         )
-        async with self._database.read() as session:
-            found = (await session.exec(query)).first()
-        if found is None:
+        rows = await self._database.ask(query)
+        if not rows:
             return await self.requested(workflow, request_id), ""
-        newest, run_id, inputs, bundle = found
+        [(newest, run_id, inputs, bundle)] = rows
         return RequestedRun(run_id, inputs, bundle) if run_id and inputs else None, newest
 
     async def list(

@@ -66,12 +66,12 @@ class Store:
             await migrate(database)
             await KeyLeases(database).clear_old()
         except BaseException:
-            await database.engine.dispose()
+            await database.close()
             raise
         return cls(database, outgoing=outgoing)
 
     async def close(self) -> None:
-        await self.database.engine.dispose()
+        await self.database.close()
 
     async def __aenter__(self) -> Self:
         return self

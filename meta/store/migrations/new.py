@@ -18,7 +18,7 @@ async def main(message: str) -> None:
         if last := head():
             await migrate(database)
         path: Path = await write_revision(database, message, f"{int(last or 0) + 1:04d}")
-        await database.engine.dispose()
+        await database.close()
     sys.stdout.write(f"{path}\n")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,7 +15,7 @@ from temporalio.client import Client
 
 from meta.client import MetaClient
 from meta.config import DatabaseConfig, GrpcConfig, MetaConfig, NatsConfig, TemporalConfig, TriggersConfig
-from meta.processes import spawn
+from meta.processes import GuardedProcess, spawn
 from meta.service import Service
 from meta.store import Store
 from tests.support.engine import ScriptedEngine
@@ -142,6 +143,7 @@ class NatsServer:
     settings: str = ""
     jetstream: bool = True
     _stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    _process: GuardedProcess | None = None
 
     async def start(self) -> None:
         """Start it on a free port, or on the port it had."""
@@ -158,13 +160,20 @@ class NatsServer:
                 stdout=out, stderr=out,
             )  # fmt: skip
         self._stack.push_async_callback(process.stop, 5.0)
-        async with asyncio.timeout(15):
+        self._process = process
+        async with asyncio.timeout(60):
             while not self.url or port != "-1":
                 for file in ports.glob("*.ports"):
                     if text := file.read_text():  # empty between its making and its writing
                         self.url = json.loads(text)["nats"][0]
                         return
                 await asyncio.sleep(0.02)
+
+    async def kill(self) -> None:
+        """End it as a power cut of the process does; `start` brings it back with what it had written."""
+        assert self._process is not None
+        self._process.signal(signal.SIGKILL)
+        await self.stop()
 
     async def stop(self) -> None:
         await self._stack.aclose()

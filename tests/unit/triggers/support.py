@@ -167,7 +167,7 @@ class CrashingDatabase(Database):
         for task in self._crash.tasks:
             task.cancel()
         await asyncio.gather(*self._crash.tasks, return_exceptions=True)
-        await self.engine.dispose()
+        await self.close()
 
 
 @dataclass
