@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from meta.triggers.event import Event
+from meta.triggers.event import Event, other_identity
 from meta.triggers.intake import Intake
 from meta.triggers.jetstream import refusals
 from meta.triggers.names import DEAD_SUBJECT
@@ -52,7 +52,7 @@ class DeadLetters:
             "Meta-Subject": event.subject,
             "Meta-Trigger": trigger,
             "Meta-Event-Id": event.identity,
-            "Nats-Msg-Id": f"dead:{workflow}:{trigger}:{event.identity}",
+            "Nats-Msg-Id": f"dead:{workflow}:{trigger}:{other_identity(event.identity, event.digest)}",
         }
         data, headers = _fitting(event.raw, headers, self._client.max_payload)
         with refusals("publishing a dead letter"):

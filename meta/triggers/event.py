@@ -12,6 +12,8 @@ from workflows.values import JsonObject, JsonValue, canonical_json, digest_of
 MAX_IDENTITY = 400
 """Longest identity that is kept as it is, in characters; a longer one by its digest."""
 
+_OTHER = "#other:"
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -69,3 +71,13 @@ def identity_of(kind: str, value: str) -> str:
     if len(value) <= MAX_IDENTITY:
         return f"{kind}:{value}"
     return f"{kind}:sha256:{hashlib.sha256(value.encode(errors='surrogatepass')).hexdigest()}"
+
+
+def other_identity(identity: str, digest: str) -> str:
+    """What a message is kept under that has the identity of another one and tells something else."""
+    return f"{identity}{_OTHER}{digest.removeprefix('sha256:')[:12]}"
+
+
+def own_identity(kept: str) -> str:
+    """The identity that a message came with, from what it is kept under."""
+    return kept.partition(_OTHER)[0]

@@ -17,7 +17,7 @@ from meta.store.event_tables import TriggerEventRow
 from meta.store.triggers import event_row_id
 from meta.triggers.asking import Ask, ask, identified, plain_ask, wants
 from meta.triggers.decode import Place, decode
-from meta.triggers.event import Event
+from meta.triggers.event import Event, own_identity
 from meta.triggers.intake import Intake
 from meta.triggers.limits import LimitedIntake
 from workflows.errors import Conflict, InvalidInput, MetaError, NotFound, ServiceUnavailable
@@ -216,14 +216,15 @@ class Replayer:
         )
         headers = {name: str(value) for name, value in row.headers.items()}
         event = decode(row.subject, row.data or b"", headers, place, max_bytes=self._max_event)
+        identity = own_identity(row.identity)
         if event.identity.startswith(_PLACED):
-            event = replace(event, identity=row.identity)
+            event = replace(event, identity=identity)
         if not row.trigger:
             return Wanted(plain_ask(row.workflow, event), event)
         trigger = await self._trigger(row.workflow, row.trigger)
         event = identified(trigger, event)
-        if row.identity.startswith(_KEYED):
-            event = replace(event, identity=row.identity)
+        if identity.startswith(_KEYED):
+            event = replace(event, identity=identity)
         if not wants(trigger, event):
             return Unwanted(f"its trigger does not want it any more: when '{trigger.when}' is false")
         return Wanted(ask(row.workflow, trigger, [event], event.identity), event, trigger)

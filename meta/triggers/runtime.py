@@ -126,6 +126,9 @@ class NatsTriggers:
             states = [_failing(one.row, ServiceUnavailable(text, hint=hint)) for one in plan.wanted]
             await self._report(plan, states, unsure=True)
             return
+        if self._error:
+            log.info("NATS at %s answers again", shown(self._config))
+            self._error = ""
         self._denied = ""
         js = client.jetstream(timeout=API_TIMEOUT_S)
         streams = Streams(client, js, self._config)

@@ -61,6 +61,7 @@ async def test_one_id_that_tells_two_things_starts_one_run_and_the_other_is_put_
     await trial.drained()
     await trial.assert_runs([1])
     assert (await letters(trial))[b'{"n": 2}'][0] == "CONFLICT"
+    assert [(row.data, row.code) for row in await trial.events("dead")] == [(b'{"n": 2}', "CONFLICT")]
 
 
 async def test_a_message_that_was_taken_too_often_without_a_word_is_put_aside_unhandled(shared_ground: Ground) -> None:
