@@ -15,12 +15,13 @@ from datetime import UTC, datetime, timedelta
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig, StreamInfo
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, RetentionPolicy, StreamConfig
 from nats.js.errors import Error as JetStreamError
 from nats.js.errors import NotFoundError
 
 from meta.bridge.desk import Answer, Desk, Mail, Tell
 from meta.bridge.request import Request
+from meta.bridge.stream import acknowledging, stream_of
 from meta.bridge.subscriber import Publish
 from meta.config import BridgeConfig, NatsConfig
 from workflows.errors import InvalidInput, MetaError
@@ -36,16 +37,6 @@ ACK_WAIT_S = 30.0  # after a service has died; longer than a try takes, or two s
 TRY_S = 20.0
 SLOWEST_S = 60.0  # between two tries of a request that must wait
 MAX_PENDING = 10_000  # requests in their grace or waiting to be tried again, over all services
-
-
-def acknowledging(stream: str, subject: str) -> tuple[str, str]:
-    """What clients find amiss where a stream acknowledges what is published on the subject, and the mend."""
-    return (
-        f"stream {stream} acknowledges what is published on {subject}, so who makes a request gets JetStream's"
-        " acknowledgement in place of our answer; who only publishes is served",
-        f"set no_ack on it (nats stream edit {stream} --no-ack), or take {subject} out of it, and the service makes a"
-        " stream of its own",
-    )
 
 
 class CatchUp:
@@ -121,7 +112,7 @@ class CatchUp:
             max_ack_pending=MAX_PENDING,
             filter_subject=self._config.subject,
         )  # fmt: skip
-        info = await find_stream(js, config.subject)
+        info = await stream_of(js, config.subject)
         if info is None:
             info = await js.add_stream(
                 StreamConfig(
@@ -196,11 +187,3 @@ def _unhurried(tell: Tell, limit: asyncio.Timeout) -> Tell:
         await tell(answer)
 
     return telling
-
-
-async def find_stream(js: JetStreamContext, subject: str) -> StreamInfo | None:
-    """The stream that has a subject, if one has."""
-    try:
-        return await js.stream_info(await js.find_stream_name_by_subject(subject))
-    except NotFoundError:
-        return None

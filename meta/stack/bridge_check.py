@@ -7,7 +7,7 @@ import asyncio
 from nats.errors import Error as NatsError
 from nats.js.errors import Error as JetStreamError
 
-from meta.bridge.catch_up import acknowledging, find_stream
+from meta.bridge.stream import acknowledging, stream_of
 from meta.config import MetaConfig
 from meta.nats import connect
 from meta.stack.checks import Finding, Verdict
@@ -25,7 +25,7 @@ async def bridge(config: MetaConfig) -> list[Finding]:
         async with asyncio.timeout(_TIMEOUT_S):
             client = await connect(config.nats, "meta-doctor", _no_word)
             try:
-                stream = await find_stream(client.jetstream(), where.subject)
+                stream = await stream_of(client.jetstream(), where.subject)
             finally:
                 await client.close()
     except (NatsError, JetStreamError, OSError, TimeoutError) as error:

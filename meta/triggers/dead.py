@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 
 from nats.aio.client import Client
 from nats.js import JetStreamContext
@@ -12,7 +13,7 @@ from meta.triggers.event import Event, other_identity
 from meta.triggers.intake import Intake
 from meta.triggers.jetstream import refusals
 from meta.triggers.names import DEAD_SUBJECT
-from workflows.errors import MetaError
+from workflows.errors import Conflict, MetaError
 
 MAX_REASON = 2000  # characters
 _SPARE = 512  # bytes of the protocol line and of what JetStream adds
@@ -44,7 +45,10 @@ class DeadLetters:
             ServiceUnavailable: the store or JetStream does not answer; the message must be kept.
             MetaError: NATS refuses the letter; the message must be kept.
         """
-        await self._intake.bury(event, workflow, trigger, error)
+        other = other_identity(event.identity, event.digest)
+        # The row of its identity is another message's where that is why: it tells something else than the first did.
+        kept = replace(event, identity=other) if isinstance(error, Conflict) else event
+        await self._intake.bury(kept, workflow, trigger, error)
         headers = {
             **{k: v for k, v in event.headers.items() if not k.lower().startswith(("nats-", "meta-"))},
             "Meta-Reason-Code": error.code,
@@ -52,7 +56,7 @@ class DeadLetters:
             "Meta-Subject": event.subject,
             "Meta-Trigger": trigger,
             "Meta-Event-Id": event.identity,
-            "Nats-Msg-Id": f"dead:{workflow}:{trigger}:{other_identity(event.identity, event.digest)}",
+            "Nats-Msg-Id": f"dead:{workflow}:{trigger}:{other}",
         }
         data, headers = _fitting(event.raw, headers, self._client.max_payload)
         with refusals("publishing a dead letter"):

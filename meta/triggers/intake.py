@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 from meta.api.starter import Accepted, Started, Starter
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
-from meta.triggers.event import Event, other_identity
+from meta.triggers.event import Event
 from meta.triggers.kept import became
-from workflows.errors import Conflict, MetaError, ServiceUnavailable
+from workflows.errors import MetaError, ServiceUnavailable
 from workflows.naming import request_run_id
 from workflows.values import JsonObject
 
@@ -76,9 +75,6 @@ class Intake:
     async def bury(self, event: Event, workflow: str, trigger: str, error: MetaError, source: str = "nats") -> None:
         """Write down a message that can never start a run, with its bytes, so that it can be looked at and replayed.
 
-        The row of its identity is another message's when that is why: it tells something else than the first did. Then
-        it gets a row of its own.
-
         Args:
             event: the message.
             workflow: whose trigger it met.
@@ -89,8 +85,6 @@ class Intake:
         Raises:
             ServiceUnavailable: the store does not answer; the message must not be let go.
         """
-        if isinstance(error, Conflict):
-            event = replace(event, identity=other_identity(event.identity, event.digest))
         await self._store.triggers.put(record_of(event, workflow, trigger, source, error=error))
 
     async def _record(self, records: Sequence[EventRecord]) -> None:

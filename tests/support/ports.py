@@ -1,18 +1,25 @@
-"""Ports for servers that must be told one before they start."""
+"""Ports for servers that must be told one before they start, or that start again where they were."""
 
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
+
+_FIRST, _LAST = 10_000, 32_000
+"""Below those that Linux gives to connections that go out (from 32768): a server that is down keeps its port."""
 
 
 def free_ports(count: int) -> list[int]:
     """Ports that are free at the moment, all different."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+        ports = list[int]()
+        while len(ports) < count:
+            port, one = random.randrange(_FIRST, _LAST), stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # taken
+                one.bind(("127.0.0.1", port))
+                ports.append(port)
+        return ports
 
 
 def free_port() -> int:

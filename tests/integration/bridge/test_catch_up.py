@@ -16,6 +16,7 @@ from temporalio.client import Client
 
 from meta.api.temporal import TemporalRuns
 from meta.bridge import catch_up
+from meta.bridge.stream import stream_of
 from meta.config import GrpcConfig
 from meta.service import Service
 from meta.stack import bridge_check
@@ -163,7 +164,7 @@ async def test_a_stream_that_is_deleted_comes_back(
     await js.delete_stream("META_BRIDGE")
 
     async def anew() -> bool:
-        info = await catch_up.find_stream(js, BRIDGE.subject)
+        info = await stream_of(js, BRIDGE.subject)
         return info is not None and info.created != created
 
     await eventually(anew)

@@ -19,6 +19,7 @@ from meta.processes import GuardedProcess, spawn
 from meta.service import Service
 from meta.store import Store
 from tests.support.engine import ScriptedEngine
+from tests.support.ports import free_port
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
 from workers.runtime import Sizes, register_search_attributes, run_workers
@@ -149,7 +150,7 @@ class NatsServer:
         """Start it on a free port, or on the port it had."""
         ports = self.folder / "ports"
         ports.mkdir(parents=True, exist_ok=True)
-        port = self.url.rpartition(":")[2] or "-1"
+        port = self.url.rpartition(":")[2] or str(free_port())
         binary = Path(sys.executable).parent / "nats-server"
         file = self.folder / "nats.conf"
         file.write_text(self.settings)
@@ -162,7 +163,7 @@ class NatsServer:
         self._stack.push_async_callback(process.stop, 5.0)
         self._process = process
         async with asyncio.timeout(60):
-            while not self.url or port != "-1":
+            while True:
                 for file in ports.glob("*.ports"):
                     if text := file.read_text():  # empty between its making and its writing
                         self.url = json.loads(text)["nats"][0]
