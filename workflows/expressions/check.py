@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, compile_checked
 from workflows.expressions.promote import compile_expression
@@ -59,9 +59,6 @@ class Checked:
 
 def check_expression(text: str, scope: Scope) -> Checked:
     """Check an expression."""
-    if len(text) > MAX_LENGTH:
-        issue = Issue(f"the expression has {len(text)} characters, {MAX_LENGTH} at most", 0, "compute it in a step")
-        return Checked(ExprType.ANY, (), (issue,))
     if issues := check_limits(text):
         return Checked(ExprType.ANY, (), tuple(issues))
     try:
@@ -79,6 +76,21 @@ def check_expression(text: str, scope: Scope) -> Checked:
     return Checked(ExprType.ANY if issues else returns, distinct, tuple(issues))
 
 
+def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> Checked:
+    """Check an expression that reads variables of its own, and no inputs or steps.
+
+    Args:
+        text: within the limits.
+        variables: what it reads, with types.
+        reads: the same in words: the hint for a name that there is not.
+    """
+    try:
+        return Checked(compile_expression(text, variables).returns)
+    except CompileFailed as failure:
+        hints = [replace(i, hint=reads) if "there is no name" in i.message else i for i in failure.issues]
+        return Checked(ExprType.ANY, (), tuple(hints))
+
+
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
     if reference.root == "run" or reference.field == "state":
@@ -94,6 +106,8 @@ def reference_type(reference: Reference, scope: Scope) -> ExprType:
 
 def check_limits(text: str) -> list[Issue]:
     """What an expression may not have, whatever it reads."""
+    if len(text) > MAX_LENGTH:
+        return [Issue(f"the expression has {len(text)} characters, {MAX_LENGTH} at most", 0, "compute it in a step")]
     count, deepest = macro_nesting(tokenize(text))
     issues: list[Issue] = []
     if deepest > MAX_MACRO_NESTING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 from workflows.errors import ExpressionFailed
-from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, Program
-from workflows.expressions.check import Checked, check_limits
+from workflows.expressions.cel import Program
+from workflows.expressions.check import Checked, check_against, check_limits
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.types import ExprType
 from workflows.values import JsonObject, JsonValue
@@ -19,15 +18,9 @@ _READS = "a trigger's expressions read event.<field>; steps and inputs are not t
 
 def check_event_expression(text: str) -> Checked:
     """Check an expression of a trigger; what fields a message has is known when it comes."""
-    if len(text) > MAX_LENGTH:
-        return Checked(ExprType.ANY, (), (Issue(f"the expression has {len(text)} characters, {MAX_LENGTH} at most"),))
     if issues := check_limits(text):
         return Checked(ExprType.ANY, (), tuple(issues))
-    try:
-        return Checked(compile_expression(text, VARIABLES).returns)
-    except CompileFailed as failure:
-        hints = [replace(i, hint=_READS) if "there is no name" in i.message else i for i in failure.issues]
-        return Checked(ExprType.ANY, (), tuple(hints))
+    return check_against(text, VARIABLES, _READS)
 
 
 def event_evaluator(events: Sequence[JsonObject], place: str) -> Callable[[str], JsonValue]:

@@ -5,11 +5,9 @@ It reads the outcome of the attempt that has just ended, and nothing else.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from workflows.errors import ExpressionFailed
-from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue
-from workflows.expressions.check import Checked, check_limits
+from workflows.expressions.cel import Issue
+from workflows.expressions.check import Checked, check_against, check_limits
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.tokens import Kind, Token, tokenize
 from workflows.expressions.types import ExprType
@@ -38,18 +36,12 @@ _READS = f"it reads {', '.join(_VARIABLES)}"
 
 def check_retry_on(text: str) -> Checked:
     """Check an expression against what an outcome has; see `workflows.expressions.check`."""
-    if len(text) > MAX_LENGTH:
-        return Checked(ExprType.ANY, (), (Issue(f"the expression has {len(text)} characters, {MAX_LENGTH} at most"),))
     if issues := check_limits(text):
         return Checked(ExprType.ANY, (), tuple(issues))
     tokens = tokenize(text)
     if issues := [issue for at in range(len(tokens)) if (issue := _misread(tokens, at)) is not None]:
         return Checked(ExprType.ANY, (), tuple(issues))
-    try:
-        return Checked(compile_expression(text, _VARIABLES).returns)
-    except CompileFailed as failure:
-        hints = [replace(i, hint=_READS) if "there is no name" in i.message else i for i in failure.issues]
-        return Checked(ExprType.ANY, (), tuple(hints))
+    return check_against(text, _VARIABLES, _READS)
 
 
 def wants_retry(message: AskRetry) -> bool:

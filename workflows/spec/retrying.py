@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from workflows.errors import Problem
 from workflows.expressions.retry_on import check_retry_on
-from workflows.expressions.types import ExprType
 from workflows.outcome import EngineKind, FailureClass
+from workflows.spec.conditions import check_condition
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import Step
 
@@ -17,7 +17,7 @@ def check_retry(name: str, step: Step, locate: Locator) -> Iterator[Problem]:
     at: Path = ("steps", name)
     on = step.retry.retry_on
     if isinstance(on, str):
-        yield from _expression((*at, "retry", "retryOn"), on, locate)
+        yield from check_condition((*at, "retry", "retryOn"), on, check_retry_on, locate)
     if step.retry.attempts == 1:
         hint = "give retry.attempts: every attempt counts, the first too"
         if on is not None:
@@ -36,16 +36,3 @@ def check_retry(name: str, step: Step, locate: Locator) -> Iterator[Problem]:
     if step.cancel_grace is not None and step.kind is not EngineKind.ARGO:
         hint = "leave it out: KFP's terminate ends a run at once"
         yield locate.problem((*at, "cancelGrace"), "only Argo knows a stop that runs exit handlers", hint=hint)
-
-
-def _expression(path: Path, text: str, locate: Locator) -> Iterator[Problem]:
-    if "${{" in text:
-        hint = "leave ${{ }} out: retryOn is an expression as it stands"
-        yield locate.problem(path, "retryOn is no template", hint=hint)
-        return
-    checked = check_retry_on(text)
-    for issue in checked.issues:
-        yield locate.problem(path, issue.message, hint=issue.hint, within=(text, issue.offset))
-    if not checked.issues and checked.returns not in (ExprType.BOOLEAN, ExprType.ANY):
-        message = f"retryOn must be true or false, this is {checked.returns}"
-        yield locate.problem(path, message, hint="compare it with something")

@@ -9,6 +9,7 @@ from workflows.expressions.events import check_event_expression
 from workflows.expressions.templates import TemplateMalformed, parse_template, walk_strings
 from workflows.expressions.types import ExprType, fits, of_declared, of_value
 from workflows.inputs import type_mismatch
+from workflows.spec.conditions import check_condition
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.subjects import overlaps, subject_fault
@@ -36,7 +37,7 @@ def check_triggers(definition: MetaWorkflow, locate: Locator) -> Iterator[Proble
         seen.setdefault(nats.key, i)
         yield from _subject(definition.name, nats, at, locate)
         if nats.when is not None:
-            yield from _when((*at, "when"), nats.when, locate)
+            yield from check_condition((*at, "when"), nats.when, check_event_expression, locate)
         for key, text in (("id", nats.id), ("reply", nats.reply)):
             if text is not None:
                 yield from _template((*at, key), text, locate)
@@ -70,19 +71,6 @@ def _subject(workflow: str, nats: NatsTrigger, at: Path, locate: Locator) -> Ite
     ):
         if overlaps(nats.subject, own):
             yield locate.problem(path, f"'{nats.subject}' takes in {own}: {why}", hint="name a narrower subject")
-
-
-def _when(path: Path, text: str, locate: Locator) -> Iterator[Problem]:
-    if "${{" in text:
-        hint = "leave ${{ }} out: when is an expression as it stands"
-        yield locate.problem(path, "when is no template", hint=hint)
-        return
-    checked = check_event_expression(text)
-    for issue in checked.issues:
-        yield locate.problem(path, issue.message, hint=issue.hint, within=(text, issue.offset))
-    if not checked.issues and checked.returns not in (ExprType.BOOLEAN, ExprType.ANY):
-        message = f"when must be true or false, this is {checked.returns}"
-        yield locate.problem(path, message, hint="compare it with something")
 
 
 def _template(path: Path, text: str, locate: Locator) -> Iterator[Problem]:

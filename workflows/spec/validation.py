@@ -14,6 +14,7 @@ from workflows.inputs import type_mismatch
 from workflows.manifests import ManifestInfo
 from workflows.outcome import EngineKind
 from workflows.plan import circle_message, find_circle
+from workflows.spec.conditions import check_condition
 from workflows.spec.locate import NOWHERE, Locator, Path
 from workflows.spec.models import MetaWorkflow, Step
 from workflows.spec.passing import check_passing
@@ -73,7 +74,10 @@ class _Validation:
                 yield self._locate.problem((*at, key), "a timeout of nothing; write it as 30s, 10m, 2h")
         yield from check_retry(name, step, self._locate)
         if step.when is not None:
-            yield from self._when(name, step.when)
+            path, text = (*at, "when"), step.when
+            yield from check_condition(
+                path, text, lambda t: self._check(t, name), self._locate, lambda c: self._issues(path, text, c)
+            )
         types: dict[str, ExprType] = {}
         for parameter, value in step.parameters.items():
             types[parameter] = yield from self._value((*at, "parameters", parameter), value, name)
@@ -82,18 +86,6 @@ class _Validation:
         manifest = self._manifests.get(name)
         if manifest is not None:
             yield from check_passing(name, step, manifest, types, self._locate)
-
-    def _when(self, name: str, text: str) -> Iterator[Problem]:
-        path: Path = ("steps", name, "when")
-        if "${{" in text:
-            hint = "leave ${{ }} out: when is an expression as it stands"
-            yield self._locate.problem(path, "when is no template", hint=hint)
-            return
-        checked = self._check(text, name)
-        yield from self._issues(path, text, checked)
-        if checked.returns not in (ExprType.BOOLEAN, ExprType.ANY):
-            message = f"when must be true or false, this is {checked.returns}"
-            yield self._locate.problem(path, message, hint="compare it with something")
 
     def _value(self, path: Path, value: JsonValue, step: str) -> Generator[Problem, None, ExprType]:
         """Problems of a value with templates in it; returns the value's type."""

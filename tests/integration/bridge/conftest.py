@@ -12,9 +12,8 @@ from meta.bridge.bridge import Bridge
 from meta.config import BridgeConfig, BridgedPipeline, TriggersConfig
 from meta.service import Service
 from tests.integration.bridge.client import BridgeClient, bridge_client
-from tests.integration.service.servers import NatsServer, Rig, nats_server
+from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig
-from tests.support.temporal import temporal_server
 from workflows.messages import RunSnapshot
 
 BRIDGE = BridgeConfig(
@@ -24,18 +23,6 @@ BRIDGE = BridgeConfig(
         "not-there": BridgedPipeline(workflow="missing"),
     },
 )
-
-
-@pytest.fixture
-async def temporal() -> AsyncGenerator[Client]:
-    async with temporal_server() as client:
-        yield client
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncGenerator[NatsServer]:
-    async with nats_server(tmp_path / "nats") as server:
-        yield server
 
 
 @asynccontextmanager

@@ -7,7 +7,6 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats as nats_client
 import pytest
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
@@ -34,13 +33,6 @@ BRIDGE = PATIENT.model_copy(update={"grace": 2.0})
 async def rig(temporal: Client, tmp_path: Path, nats: NatsServer) -> AsyncGenerator[Rig]:
     async with bridged_rig(temporal, tmp_path, nats, BRIDGE) as made:
         yield made
-
-
-@pytest.fixture
-async def js(nats: NatsServer) -> AsyncGenerator[JetStreamContext]:
-    connection = await nats_client.connect(nats.url)
-    yield connection.jetstream()
-    await connection.close()
 
 
 @asynccontextmanager

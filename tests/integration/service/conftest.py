@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 from temporalio.client import Client
 
-from tests.integration.service.servers import NatsServer, Rig, nats_server
+from tests.integration.service.servers import Rig
 from tests.integration.service.servers import rig as make_rig
-from tests.support.temporal import temporal_server
-
-
-@pytest.fixture
-async def temporal() -> AsyncGenerator[Client]:
-    async with temporal_server() as client:
-        yield client
 
 
 @pytest.fixture
@@ -23,9 +16,3 @@ async def rig(temporal: Client, tmp_path: Path) -> AsyncGenerator[Rig]:
     async with make_rig(temporal, tmp_path) as made:
         await made.work()
         yield made
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncGenerator[NatsServer]:
-    async with nats_server(tmp_path / "nats") as server:
-        yield server

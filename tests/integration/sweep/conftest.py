@@ -9,13 +9,6 @@ from temporalio.client import Client
 from tests.integration.sweep.rig import Rig, installation
 from tests.stubs.argo import ArgoStub
 from tests.stubs.kfp import KfpStub
-from tests.support.temporal import temporal_server
-
-
-@pytest.fixture
-async def temporal() -> AsyncGenerator[Client]:
-    async with temporal_server() as client:
-        yield client
 
 
 @pytest.fixture

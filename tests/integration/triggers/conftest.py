@@ -3,27 +3,12 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-import nats as nats_client
 import pytest
-from nats.js import JetStreamContext
 from temporalio.client import Client
 
-from tests.integration.service.servers import NatsServer, Rig, nats_server
+from tests.integration.service.servers import NatsServer, Rig
 from tests.integration.service.servers import rig as make_rig
 from tests.integration.triggers.support import listening
-from tests.support.temporal import temporal_server
-
-
-@pytest.fixture
-async def temporal() -> AsyncGenerator[Client]:
-    async with temporal_server() as client:
-        yield client
-
-
-@pytest.fixture
-async def nats(tmp_path: Path) -> AsyncGenerator[NatsServer]:
-    async with nats_server(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture
@@ -32,10 +17,3 @@ async def rig(temporal: Client, tmp_path: Path, nats: NatsServer) -> AsyncGenera
     async with make_rig(temporal, tmp_path, nats.url) as made:
         await listening(made)
         yield made
-
-
-@pytest.fixture
-async def js(nats: NatsServer) -> AsyncGenerator[JetStreamContext]:
-    connection = await nats_client.connect(nats.url)
-    yield connection.jetstream()
-    await connection.close()
