@@ -5,7 +5,7 @@ too. So one that was delivered too often without a word has nothing of its sourc
 mark in the store. Who finds that mark knows that a service died meanwhile. The mark is taken off when the service stops
 in good order, when a server that is needed turns out to be away, and when the message only waits.
 
-Only what comes after the mark is seen: of a message that cannot even be decoded without a death nothing is written down.
+Only what comes after the mark is seen: of a message that kills while it is decoded nothing is written down.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from nats.aio.msg import Msg
 
+from meta.server_process import end_task
 from meta.triggers.handling import SILENT_DEATHS
 from meta.triggers.names import DEAD_STREAM
 from tests.faults import mortal_service
@@ -120,8 +121,16 @@ async def test_a_message_of_which_services_die_does_not_keep_the_others(
     await mortal.kill()
     for number in (0, 13, 1, 2):
         await shared_ground.send("killer.made", {"n": number})
-    for _ in range(1 + SILENT_DEATHS + 1):
-        await mortal.start()
-        await died(mortal)
     await mortal.start()
+
+    async def revive() -> None:
+        while True:
+            await died(mortal)
+            await mortal.start()
+
+    reviving = asyncio.create_task(revive())
+    try:
+        await trial.drained()
+    finally:
+        await end_task(reviving)
     await assert_only_the_deadly_is_dead(trial)
