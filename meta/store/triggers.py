@@ -123,6 +123,40 @@ class TriggerEvents:
             assert known is not None  # inserted by somebody before, and rows are never deleted
             return replace_row(known, row)
 
+    async def mark(self, record: EventRecord) -> bool:
+        """Write down that a message is dead, unless it starts a run after all; what else is known of it stays.
+
+        Returns:
+            False when that was written down before, with the same reason.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        row = event_values(record, datetime.now(UTC))
+        async with self._database.write() as session:
+            if await self._database.insert_missing(session, TriggerEventRow, [row]):
+                return True
+            known = await session.get(TriggerEventRow, record.id, with_for_update=True)
+            assert known is not None  # inserted by somebody before, and rows are never deleted
+            if known.outcome in _SETTLED or known.digest != record.digest:
+                return True  # not this message's, or a copy of it
+            if known.reason == record.reason:
+                return False
+            known.code, known.reason, known.hint = record.code, record.reason, record.hint
+            known.updated_at = row["updated_at"]
+            return True
+
+    async def unmark(self, workflow: str, identity: str, reason: str) -> None:
+        """Take back what `mark` wrote, unless another word came after it.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        async with self._database.write() as session:
+            row = await session.get(TriggerEventRow, event_row_id(workflow, identity), with_for_update=True)
+            if row is not None and row.outcome not in _SETTLED and row.reason == reason:
+                row.reason, row.hint = "it is about to be handled again", ""
+
     async def put_all(self, records: Sequence[EventRecord]) -> None:
         """Write down what became of many messages at once: of all or none.
 

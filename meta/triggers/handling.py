@@ -20,14 +20,15 @@ from meta.triggers.event import Event
 from meta.triggers.flight import Flight
 from meta.triggers.names import SUBJECT
 from meta.triggers.outage import Outage
+from meta.triggers.suspects import Suspects, Turns
 from workflows.errors import MetaError
 from workflows.spec.trigger_models import NatsTrigger
 
 log = logging.getLogger(__name__)
 
 SILENT_DEATHS = 5
-"""Deliveries beyond `maxDeliver` after which a message is put aside unhandled: nobody has ever said why it failed, so
-services may have died of it."""
+"""Deliveries beyond `maxDeliver` after which a message is handled alone: nobody has ever said why it failed, so
+services may have died of it, or of one beside it. Where messages are gathered, none is ever alone: it is put aside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +65,20 @@ class Handler:
         begin: makes a run of one.
         dead: takes those that can never start one.
         max_bytes: largest message that is read.
+        suspects: begins those of which services may have died; None where messages are gathered.
     """
 
-    def __init__(self, source: Source, created: str, begin: Begin, dead: DeadLetters, max_bytes: int) -> None:
+    def __init__(
+        self, source: Source, created: str, begin: Begin, dead: DeadLetters, max_bytes: int, *,
+        suspects: Suspects | None,
+    ) -> None:  # fmt: skip
         self._source = source
         self._created = created
         self._begin = begin
         self._dead = dead
         self._max_bytes = max_bytes
+        self._suspects = suspects
+        self._turns = Turns()
         self._outage = Outage(f"messages of {source.trigger.subject}")
 
     @property
@@ -87,7 +94,10 @@ class Handler:
         if flight.deliveries > 1:
             metrics.redelivered(self._source.workflow, self._source.key)
         try:
-            await self._handle(flight)
+            suspected = flight.deliveries > self._source.trigger.max_deliver + SILENT_DEATHS
+            alone = suspected and self._suspects is not None
+            async with self._turns.alone() if alone else self._turns.beside_others():
+                await self._handle(flight, suspected=suspected)
         except asyncio.CancelledError:
             if not flight.told:
                 await (flight.ack() if flight.started else flight.nak())
@@ -95,7 +105,7 @@ class Handler:
         except (NatsError, OSError) as error:  # of a last word: the message comes again
             log.warning("message %s: %s", flight, describe(error))
 
-    async def _handle(self, flight: Flight) -> None:
+    async def _handle(self, flight: Flight, *, suspected: bool) -> None:
         message = flight.message
         place = place_of(message, self._created)
         event = undecoded(message.subject, message.data, message.headers, place)
@@ -107,9 +117,10 @@ class Handler:
                     self._count("skipped")
                     await flight.ack()
                     return
-            if flight.deliveries > self._source.trigger.max_deliver + SILENT_DEATHS:
-                raise _silent(flight.deliveries)
-            started = await self._outage.through(lambda: self._begin(event))
+            if suspected:
+                started = await self._begin_suspect(event, flight.deliveries)
+            else:
+                started = await self._outage.through(lambda: self._begin(event))
         except MetaError as error:
             await (self._fail(flight, event, error) if error.retryable else self._bury(flight, event, error))
         except (NatsError, OSError):
@@ -120,6 +131,13 @@ class Handler:
             await self._fail(flight, event, MetaError(text, hint="the service's log has the whole of it"))
         else:
             await self._done(flight, event, started)
+
+    async def _begin_suspect(self, event: Event, deliveries: int) -> Started:
+        suspects, workflow = self._suspects, self._source.workflow_of(event.subject)
+        if suspects is None:
+            raise _silent(deliveries)
+        await self._outage.through(lambda: suspects.mark(event, workflow, self._source.key))
+        return await self._outage.through(lambda: suspects.begin(event, workflow))
 
     async def _done(self, flight: Flight, event: Event, started: Started) -> None:
         flight.started = True

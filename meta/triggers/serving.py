@@ -22,6 +22,7 @@ from meta.triggers.handling import Handler, Source
 from meta.triggers.intake import Intake
 from meta.triggers.names import SUBJECT
 from meta.triggers.streams import Bound
+from meta.triggers.suspects import Suspects
 from workflows.spec.trigger_models import NatsTrigger, seconds_between
 
 log = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ class Serving:
         else:
             way = plain_way(self._starter, self._store)
         dead = DeadLetters(client, js, Intake(self._starter, self._store))
-        handler = Handler(source, place.created, way.begin, dead, self._config.max_event)
+        suspects = None if source.trigger.gathers else Suspects(self._store.triggers, way.begin)
+        handler = Handler(source, place.created, way.begin, dead, self._config.max_event, suspects=suspects)
         consumer = Consumer(
             client, js, place, name, handler,
             most=most_of(source.trigger), keep_s=source.trigger.ack_wait / timedelta(seconds=3), on_broken=self._broken,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections.abc import Iterator
 
 import pytest
+from nats.aio.msg import Msg
 
+from meta.server_process import end_task
 from meta.triggers.handling import SILENT_DEATHS
 from meta.triggers.names import DEAD_STREAM
-from tests.faults.triggers import SLOW_S, Ground, Trial, eventually
-from tests.support.nats_tap import Delivery
+from tests.faults import mortal_service
+from tests.faults.triggers import SLOW_S, Ground, ServerProcess, Trial, eventually
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
@@ -64,60 +68,69 @@ async def test_one_id_that_tells_two_things_starts_one_run_and_the_other_is_put_
     assert [(row.data, row.code) for row in await trial.events("dead")] == [(b'{"n": 2}', "CONFLICT")]
 
 
-async def test_a_message_that_was_taken_too_often_without_a_word_is_put_aside_unhandled(shared_ground: Ground) -> None:
-    """As one of which services die: nobody has said why it failed, so its deliveries are all there is to tell by."""
-    trial = await shared_ground.trial("deadly", deliveries=1)
+@pytest.fixture
+def mortal(shared_ground: Ground) -> Iterator[ServerProcess]:
+    """The ground's service, which from its next start on dies of the number 13."""
     [service] = shared_ground.services
-    await service.kill()
-    deadly = b'{"n": 13}'
-    await shared_ground.send("deadly.made", deadly)
-    subscription = await shared_ground.js.pull_subscribe_bind("meta-deadly-all", stream=trial.stream)
-    for _ in range(1 + SILENT_DEATHS):
-        [message] = await subscription.fetch(1, timeout=SLOW_S)
-        await message.nak()
-    await subscription.unsubscribe()
-    for number in range(3):
-        await shared_ground.send("deadly.made", {"n": number})
-    await service.start()
+    command = service.command
+    service.command = [sys.executable, mortal_service.__file__, *command[3:]]
+    yield service
+    service.command = command
+
+
+async def died(service: ServerProcess) -> None:
+    async with asyncio.timeout(SLOW_S):
+        assert await service.died() == mortal_service.EXIT_CODE
+
+
+async def assert_only_the_deadly_is_dead(trial: Trial) -> None:
     await trial.drained()
     await trial.assert_runs(range(3))
     [row] = await trial.events("dead")
-    assert row.data == deadly
+    assert (row.data, row.run_id) == (b'{"n": 13}', None)
     assert "no service has said how it ended" in row.reason
-    assert list(await letters(trial)) == [deadly]
+    assert list(await letters(trial)) == [b'{"n": 13}']
+
+
+async def test_a_message_of_which_services_die_is_put_aside_alone(shared_ground: Ground, mortal: ServerProcess) -> None:
+    """All of them were delivered so often without a word that each might be the one."""
+    trial = await shared_ground.trial("deadly", deliveries=1)
+    await mortal.kill()
+    for number in (0, 13, 1, 2):
+        await shared_ground.send("deadly.made", {"n": number})
+    subscription = await shared_ground.js.pull_subscribe_bind("meta-deadly-all", stream=trial.stream)
+    for _ in range(1 + SILENT_DEATHS):
+        taken: list[Msg] = []
+        while len(taken) < 4:
+            taken += await subscription.fetch(4 - len(taken), timeout=SLOW_S)
+        for message in taken:
+            await message.nak()
+    await subscription.unsubscribe()
+    await mortal.start()
+    await died(mortal)
+    await mortal.start()
+    await assert_only_the_deadly_is_dead(trial)
 
 
 @pytest.mark.prove
-async def test_a_message_of_which_services_die_does_not_keep_the_others(shared_ground: Ground) -> None:
-    """Every delivery of it kills the service. Those that are delivered beside it a few times start their runs."""
+async def test_a_message_of_which_services_die_does_not_keep_the_others(
+    shared_ground: Ground, mortal: ServerProcess
+) -> None:
+    """From its first delivery on; the others are delivered beside it."""
     trial = await shared_ground.trial("killer", deliveries=1)
-    [service] = shared_ground.services
-    deaths = 0
-
-    async def die() -> None:
-        nonlocal deaths
-        await service.kill()
-        deaths += 1
-        await service.start()
-
-    killing = set[asyncio.Task[None]]()
-
-    def deliver(delivery: Delivery) -> bool:
-        if delivery.stream != trial.stream or delivery.sequence != 1 or deaths >= 1 + SILENT_DEATHS:
-            return True
-        killing.add(asyncio.ensure_future(die()))
-        return False
-
-    shared_ground.tap.deliver = deliver
-    await shared_ground.send("killer.made", {"n": 13})
-
-    async def thrice() -> bool:
-        return deaths >= 3
-
-    await eventually(thrice, SLOW_S, "the service has died three times")
-    for number in range(3):
+    await mortal.kill()
+    for number in (0, 13, 1, 2):
         await shared_ground.send("killer.made", {"n": number})
-    await trial.drained(timeout_s=2 * SLOW_S)
-    await trial.assert_runs(range(3))
-    [row] = await trial.events("dead")
-    assert (row.data, deaths) == (b'{"n": 13}', 1 + SILENT_DEATHS)
+    await mortal.start()
+
+    async def revive() -> None:
+        while True:
+            await died(mortal)
+            await mortal.start()
+
+    reviving = asyncio.create_task(revive())
+    try:
+        await trial.drained()
+    finally:
+        await end_task(reviving)
+    await assert_only_the_deadly_is_dead(trial)

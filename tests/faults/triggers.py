@@ -90,6 +90,11 @@ class ServerProcess:
         self._process.signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def died(self) -> int:
+        """Wait until it has died by itself. Its exit code."""
+        assert self._process is not None
+        return await self._process.wait()
+
     async def stop(self) -> None:
         if self._process is not None:
             await self._process.stop(5.0)

@@ -168,10 +168,11 @@ async def test_a_service_that_stops_hands_over_what_has_not_started(
     assert {event.deliveries for event in await rig.store.triggers.list()} == {2}
 
 
-async def test_a_message_that_no_service_has_survived_is_put_aside_unhandled(
-    rig: Rig, js: JetStreamContext, starts: Starts
+@pytest.mark.parametrize("survived", [False, True])
+async def test_a_message_that_may_be_deadly_is_handled_alone_and_put_aside_when_the_service_dies_of_it(
+    rig: Rig, js: JetStreamContext, starts: Starts, monkeypatch: pytest.MonkeyPatch, survived: bool
 ) -> None:
-    """Deliveries that nobody said a word about, as when each service dies of the message."""
+    """Deliveries that nobody said a word about make it a suspect; a service that stops in good order does not."""
     [row] = await publish(rig, "{subject: a.b, maxDeliver: 1}")
     await rig.service.__aexit__(None, None, None)
     await js.publish("a.b", b"{}")
@@ -180,8 +181,31 @@ async def test_a_message_that_no_service_has_survived_is_put_aside_unhandled(
         [message] = await subscription.fetch(1)
         await message.nak()
     await subscription.unsubscribe()
+    starts.hold = asyncio.Event()
     rig.service = await Service(rig.config).__aenter__()
-    [event] = await events(rig, 1)
-    assert (event.outcome, starts.asked) == ("dead", [])
-    assert "no service has said how it ended" in event.reason
+    await starts.until(1)
+    await js.publish("a.b", b"{}")
+
+    async def both_taken() -> bool:
+        return (await js.consumer_info(row.stream, row.consumer)).num_ack_pending == 2
+
+    await eventually(both_taken)
+    assert len(starts.asked) == 1, "nothing is beside it"
+    with monkeypatch.context() as patch:
+        if not survived:
+            patch.setattr(TriggerEvents, "unmark", _nothing)
+        await rig.service.__aexit__(None, None, None)
+    starts.asked.clear()
+    starts.hold = None
+    rig.service = await Service(rig.config).__aenter__()
     await drained(js, row.stream, row.consumer)
+    found = {event.outcome: event for event in await events(rig, 2)}
+    if survived:
+        assert (found.keys(), len(starts.asked)) == ({"started"}, 2)
+    else:
+        assert (found.keys(), len(starts.asked)) == ({"started", "dead"}, 1)
+        assert "no service has said how it ended" in found["dead"].reason
+
+
+async def _nothing(*_: object) -> None:
+    """As a service that has died."""
