@@ -8,11 +8,11 @@ time-out helps against that.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 from sqlalchemy import Connection, Engine, Executable, String, column, create_engine, event, text
@@ -21,13 +21,15 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import Session as AnySession
 from sqlalchemy.pool import ConnectionPoolEntry
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from workflows.errors import DataDirBroken, ServiceUnavailable, SettingsInvalid
 
 BUSY_TIMEOUT_MS = 15_000
+_T = TypeVar("_T")
 _SCHEMES = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
 
@@ -90,19 +92,25 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _make_reader(url: URL) -> Engine | None:
-    """For reads in a thread. Each call to aiosqlite goes to its thread and back, and a session makes ten of them."""
+def _make_direct(url: URL) -> Engine | None:
+    """For work in a thread. Each call to aiosqlite goes to its thread and back, and a session makes ten of them."""
     if sqlite_file(url) is None:
         return None
     arguments = {"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}
-    reader = create_engine(url.set(drivername="sqlite"), connect_args=arguments)
-    event.listen(reader, "connect", _sqlite_connect)
-    return reader
+    direct = create_engine(url.set(drivername="sqlite"), connect_args=arguments)
+    event.listen(direct, "connect", _sqlite_connect)
+    event.listen(direct, "begin", _sqlite_begin)
+    return direct
 
 
 def _rows(engine: Engine, query: Executable) -> list[tuple[Any, ...]]:
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(query)]
+
+
+def _transact(engine: Engine, work: Callable[[Session], _T]) -> _T:
+    with Session(engine.execution_options(meta_write=True), expire_on_commit=False) as session, session.begin():
+        return work(session)
 
 
 class Database:
@@ -111,7 +119,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(meta_write=True)
-        self._reader = _make_reader(engine.url)
+        self._direct = _make_direct(engine.url)
         # SQLite has one writer, and those who wait for it only look now and then: within a process they stand in line.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 
@@ -133,15 +141,15 @@ class Database:
             ServiceUnavailable: the database does not answer.
         """
         with _unavailable():
-            if self._reader is not None:
-                return await asyncio.to_thread(_rows, self._reader, query)
+            if self._direct is not None:
+                return await asyncio.to_thread(_rows, self._direct, query)
             async with self.engine.connect() as connection:
                 return [tuple(row) for row in await connection.execute(query)]
 
     async def close(self) -> None:
         """Close all connections."""
-        if self._reader is not None:
-            self._reader.dispose()
+        if self._direct is not None:
+            self._direct.dispose()
         await self.engine.dispose()
 
     @asynccontextmanager
@@ -154,6 +162,27 @@ class Database:
         with _unavailable():
             async with self._turn, AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
                 yield session
+
+    async def transact(self, work: Callable[[Session], _T]) -> _T:
+        """Write in a transaction that is one function: what is written for each message costs a fraction so.
+
+        Args:
+            work: the reads and writes; it runs in a thread, waits for nothing else, and takes all back by raising.
+
+        Raises:
+            ServiceUnavailable: the database does not answer, or stays locked beyond the busy time-out.
+        """
+        if self._direct is None:
+            async with self.write() as session:
+                return await session.run_sync(lambda _: work(session.sync_session))
+        with _unavailable():
+            async with self._turn:
+                running = asyncio.get_running_loop().run_in_executor(None, _transact, self._direct, work)
+                try:
+                    return await asyncio.shield(running)
+                except asyncio.CancelledError:
+                    await asyncio.wait([running])  # the turn is over when the transaction is
+                    raise
 
     async def now(self, session: AsyncSession) -> datetime:
         """The time: the database's own where machines share it, and the machine's where the store is a file."""
@@ -183,8 +212,7 @@ class Database:
         """
         if not rows:
             return 0
-        result = await session.exec(self._insert(table).values(list(rows)).on_conflict_do_nothing())
-        return int(result.rowcount)
+        return await session.run_sync(lambda plain: self.insert(plain, table, rows))
 
     async def insert_new(
         self, session: AsyncSession, table: type[SQLModel], rows: Sequence[dict[str, Any]]
@@ -192,9 +220,25 @@ class Database:
         """As `insert_missing`, for many rows; returns the ids (column `id`) of those that were inserted."""
         if not rows:
             return set()
+        return await session.run_sync(lambda plain: self.insert_ids(plain, table, rows))
+
+    def insert(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> int:
+        """As `insert_missing`, inside `transact`."""
+        statement = self._insert(table).on_conflict_do_nothing()
+        session.flush()
+        if len(rows) == 1:  # a statement of many values is compiled each time
+            return session.connection().execute(statement, rows[0]).rowcount
+        return session.connection().execute(statement.values(list(rows))).rowcount
+
+    def insert_ids(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> set[str]:
+        """As `insert_new`, inside `transact`."""
         statement = self._insert(table).on_conflict_do_nothing().returning(column("id", String))
-        connection = await session.connection()
-        return set((await connection.execute(statement, list(rows))).scalars().all())
+        return set(session.connection().execute(statement, list(rows)).scalars().all())
+
+    def insert_each(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
+        """As `insert`, without a word on how many there were, with which databases are quicker."""
+        if rows:
+            session.connection().execute(self._insert(table).on_conflict_do_nothing(), list(rows))
 
     def _insert(self, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
         return sqlite.insert(table) if self.engine.dialect.name == "sqlite" else postgresql.insert(table)

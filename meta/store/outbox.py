@@ -65,20 +65,7 @@ class Outbox:
         released = before is not None and is_described(after) and not is_described(before)
         if released:
             await self._describe(session, after)
-        now = datetime.now(UTC)
-        news = happenings(before, after, final, said=said, now=now)
-        rows: list[dict[str, Any]] = [
-            {
-                "event_id": one.id(after.id),
-                "run_id": after.id,
-                "workflow": after.workflow,
-                "what": one.what,
-                "subject": subject_of(after.workflow, after.id, one.what) if is_described(after) else _HELD,
-                "event": envelope(after, one, sequence),
-                "created_at": now,
-            }
-            for sequence, one in enumerate(news, len(said) + 1)
-        ]
+        rows = rows_of(before, after, final, said=said)
         for at in range(0, len(rows), _CHUNK):
             await self._database.insert_missing(session, OutboxRow, rows[at : at + _CHUNK])
         if rows or released:
@@ -175,3 +162,22 @@ class Outbox:
             row.workflow = run.workflow
             row.subject = subject_of(run.workflow, run.id, row.what)
             row.event = described(row.event, run)
+
+
+def rows_of(
+    before: RunSnapshot | None, after: RunSnapshot, final: Collection[str] | None, *, said: Collection[str]
+) -> list[dict[str, Any]]:
+    """What a change of a run is worth telling, as rows; see `happenings`."""
+    now = datetime.now(UTC)
+    return [
+        {
+            "event_id": one.id(after.id),
+            "run_id": after.id,
+            "workflow": after.workflow,
+            "what": one.what,
+            "subject": subject_of(after.workflow, after.id, one.what) if is_described(after) else _HELD,
+            "event": envelope(after, one, sequence),
+            "created_at": now,
+        }
+        for sequence, one in enumerate(happenings(before, after, final, said=said, now=now), len(said) + 1)
+    ]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import and_, col, or_, select
+from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
+from meta.store.event_tables import OutboxRow
 from meta.store.fold import fold_gone, fold_run
-from meta.store.outbox import Outbox
+from meta.store.outbox import Outbox, rows_of
 from meta.store.paging import read_token, token_of
 from meta.store.tables import ArtifactEdgeRow, DefinitionRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import NotFound
@@ -49,13 +50,39 @@ class Runs:
 
     async def create(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
         """Write a run that Temporal has accepted. A repeat, or a worker that was quicker, is fine."""
+        edge_rows = edges(snapshot.id, definition)
+        if await self._create_new(snapshot, inputs_digest, edge_rows):
+            return
 
         def fill(row: RunRow) -> None:
             row.inputs_digest = row.inputs_digest or inputs_digest
 
         async with self._database.write() as session:
             await self.change(session, snapshot, lambda known: fold_run(known, snapshot), fill, final=_ended(snapshot))
-            await self._database.insert_missing(session, ArtifactEdgeRow, edges(snapshot.id, definition))
+            await self._database.insert_missing(session, ArtifactEdgeRow, edge_rows)
+
+    async def _create_new(self, snapshot: RunSnapshot, inputs_digest: str, edge_rows: list[dict[str, str]]) -> bool:
+        """Write a run that nobody has told of. With nothing to fold it into, it is the same as `change` at less cost.
+
+        Returns:
+            False when somebody was quicker; then nothing is written.
+        """
+        run = _run_values(snapshot) | {"inputs_digest": inputs_digest}
+        steps = [_step_values(snapshot.id, step, position) for position, step in enumerate(snapshot.steps)]
+        news = rows_of(None, snapshot, _ended(snapshot), said=()) if self._outbox is not None else []
+
+        def write(session: Session) -> bool:
+            if not self._database.insert(session, RunRow, [run]):
+                return False
+            self._database.insert_each(session, StepRow, steps)
+            self._database.insert_each(session, OutboxRow, news)
+            self._database.insert_each(session, ArtifactEdgeRow, edge_rows)
+            return True
+
+        created = await self._database.transact(write)
+        if created and self._outbox is not None:
+            self._outbox.added.set()
+        return created
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """Take what a workflow says about its run."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from meta.store.database import Database
 from meta.store.event_tables import ReplyRow, TriggerEventRow
@@ -167,15 +167,18 @@ class TriggerEvents:
         # One order everywhere, so that two who write the same rows wait for each other and not in a circle.
         rows = {record.id: event_values(record, now) for record in sorted(records, key=lambda r: r.id)}
         ids = list(rows)
-        async with self._database.write() as session:
+
+        def write(session: Session) -> None:
             for at in range(0, len(ids), MANY):
                 some = ids[at : at + MANY]
-                new = await self._database.insert_new(session, TriggerEventRow, [rows[i] for i in some])
+                new = self._database.insert_ids(session, TriggerEventRow, [rows[i] for i in some])
                 if len(new) == len(some):
                     continue
                 query = select(TriggerEventRow).where(col(TriggerEventRow.id).in_(set(some) - new))
-                for known in (await session.exec(query.order_by(TriggerEventRow.id).with_for_update())).all():
+                for known in session.exec(query.order_by(TriggerEventRow.id).with_for_update()).all():
                     replace_row(known, rows[known.id])
+
+        await self._database.transact(write)
 
     async def find(self, workflow: str, identity: str) -> TriggerEventRow | None:
         """What is known of a message."""
