@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from meta.nats_login import check_login
 from workers.engines.times import check_times
@@ -227,8 +227,18 @@ def load_config(file: Path | None) -> MetaConfig:
             ) from error
     try:
         config = MetaConfig(**values)  # pyright: ignore[reportArgumentType] -- pydantic checks the values
+    except SettingsError as error:  # of a variable that is no JSON; its own words name the section alone
+        raise SettingsInvalid(
+            f"environment: {error}",
+            hint="a META_ variable that holds a table is JSON, as in "
+            'META_TRIGGERS__BRIDGE__PIPELINES=\'{"name": "workflow"}\'',
+        ) from error
     except ValidationError as error:
-        lines = [f"{file or 'environment'}: {'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        where = str(file or "environment")
+        lines = [
+            ": ".join([where, *filter(None, [".".join(map(str, e["loc"]))]), e["msg"].removeprefix("Value error, ")])
+            for e in error.errors()
+        ]
         raise SettingsInvalid("\n".join(lines), hint="docs/configuration.md lists every key") from error
     check_login(config.nats)
     for name, engine in config.engines.items():

@@ -23,7 +23,8 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from nats.js.errors import Error as JetStreamError
 
 from meta.config import NatsConfig
-from meta.nats import connect
+from meta.nats import connect, describe
+from meta.nats_login import shown
 from workflows.errors import InvalidInput, ServiceUnavailable, SettingsInvalid
 from workflows.outcome import RunState
 from workflows.spec.triggering import DEAD, EVENTS
@@ -204,13 +205,13 @@ async def sending(config: NatsConfig) -> AsyncGenerator[Sender]:
         raise SettingsInvalid("no NATS is configured", hint="set [nats] url in meta.toml, or META_NATS__URL")
 
     async def heard(error: Exception) -> None:
-        log.warning("NATS at %s: %s", config.url, error or type(error).__name__)
+        log.warning("NATS at %s: %s", shown(config), describe(error))
 
     try:
         async with asyncio.timeout(CONNECT_S):
             client = await connect(config, "meta send", heard)
     except (NatsError, OSError, TimeoutError) as error:
-        raise _unavailable(error, config.url) from error
+        raise _unavailable(error, shown(config)) from error
     try:
         yield Sender(client)
     finally:
@@ -219,9 +220,7 @@ async def sending(config: NatsConfig) -> AsyncGenerator[Sender]:
 
 def _unavailable(error: Exception, where: str = "") -> ServiceUnavailable:
     at = f" at {where}" if where else ""
-    return ServiceUnavailable(
-        f"NATS{at} does not answer: {error or type(error).__name__}", hint="`meta doctor` looks at what is configured"
-    )
+    return ServiceUnavailable(f"NATS{at}: {describe(error)}", hint="`meta doctor` looks at what is configured")
 
 
 def _unquoted(reason: str) -> str:

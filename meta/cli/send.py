@@ -83,17 +83,22 @@ def send(  # noqa: PLR0917 -- typer makes options of them
     if told is None and wait:
         late = f"no run of {wait} has ended in {timeout}"
         written.unknown(late)
-        raise RunTimedOut(late, hint=f"`meta list --workflow {wait}` shows its runs, `meta events` what started none")
+        hint = (
+            f"`meta list --workflow {wait}` shows its runs, `meta events` what started none; nothing comes when the"
+            " trigger has an 'id' and --key is not what it gives, when its 'when' is false, or when it gathers messages"
+        )
+        raise RunTimedOut(late, hint=hint)
     if told is not None:
         written.ended(told.state, told.message, told.outputs)
     _print(sent, told, message, output)
     if told is not None and told.state is not RunState.SUCCEEDED:
-        stderr().print(Text(f"run {told.run} {told.state.value}: {told.message}".rstrip(": "), style="red"))
+        who = f"run {told.run} {told.state.value}" if told.run else told.state.value
+        stderr().print(Text(f"{who}: {told.message}".rstrip(": "), style="red"), soft_wrap=True)
         raise typer.Exit(EXIT_FAILED)
 
 
 def _say(sent: Sent, message: Message) -> None:
-    again = ", which has this id already" if sent.duplicate else ""
+    again = ", which has this id already: NATS did not take this one" if sent.duplicate else ""
     words = f"published {message.id} to stream {sent.stream}, message {sent.sequence}{again}"
     stdout().print(Text(words), soft_wrap=True)
 
@@ -107,7 +112,7 @@ def _print(sent: Sent, told: Told | None, message: Message, output: Output) -> N
         _say(sent, message)
         return
     console = stdout()
-    console.print(Text(f"{told.run} {told.state.value}"), soft_wrap=True)
+    console.print(Text(f"{told.run} {told.state.value}".strip()), soft_wrap=True)
     for name, value in told.outputs.items():
         console.print(Text(f"  {name} = {value}"), soft_wrap=True)
 

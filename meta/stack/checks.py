@@ -155,7 +155,7 @@ async def nats(config: MetaConfig) -> Finding:
         "nats",
         probes.nats(config.nats),
         f"{shown(config.nats)}, JetStream on",
-        "start nats-server with --jetstream, or mend [nats] in meta.toml: docs/configuration.md lists its keys",
+        "docs/configuration.md lists the keys of [nats] in meta.toml; nats-server needs --jetstream",
     )
 
 

@@ -112,11 +112,11 @@ class Handler:
         try:
             event = decode(message.subject, message.data, message.headers, place, max_bytes=self._max_bytes)
             if self._source.workflow:
-                event = identified(self._source.trigger, event)
-                if not wants(self._source.trigger, event):
+                if not wants(self._source.trigger, event):  # before its identity, which others' messages need not have
                     self._count("skipped")
                     await flight.ack()
                     return
+                event = identified(self._source.trigger, event)
             if suspected:
                 started = await self._begin_suspect(event, flight.deliveries)
             else:

@@ -222,11 +222,11 @@ class Replayer:
         if not row.trigger:
             return Wanted(plain_ask(row.workflow, event), event)
         trigger = await self._trigger(row.workflow, row.trigger)
+        if not wants(trigger, event):
+            return Unwanted(f"its trigger does not want it any more: when '{trigger.when}' is false")
         event = identified(trigger, event)
         if identity.startswith(_KEYED):
             event = replace(event, identity=identity)
-        if not wants(trigger, event):
-            return Unwanted(f"its trigger does not want it any more: when '{trigger.when}' is false")
         return Wanted(ask(row.workflow, trigger, [event], event.identity), event, trigger)
 
     async def _trigger(self, workflow: str, key: str) -> NatsTrigger:

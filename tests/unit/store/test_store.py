@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from meta.store import Store
 from meta.store.migrate import differences
-from meta.store.tables import ArtifactEdgeRow, ArtifactRow, EngineRunRow, NodeRow
+from meta.store.tables import ArtifactEdgeRow, ArtifactRow, EngineRunRow, LeaseRow, NodeRow
 from meta.store.triggers import EventRecord
 from workers.ports import BundleStore, Keeper, Recorder
 from workflows.bundle import Bundle
@@ -273,3 +273,37 @@ async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
             await (await session.connection()).execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(DataDirBroken, match="schema is not one of this version's"):
         await Store.open(url)
+
+
+async def test_a_new_run_is_written_at_once_as_it_is_written_step_by_step(tmp_path: Path) -> None:
+    """What `create` writes of a run that nobody has told of is what folding it into nothing gives."""
+    steps = [StepSnapshot(name=name, kind=EngineKind.ARGO, engine="argo") for name in ("a", "b")]
+    for state in (RunState.RUNNING, RunState.FAILED):
+        run = RunSnapshot(
+            id="chain-1", workflow="chain", bundle_digest=BUNDLE.digest, request_id="r", state=state, steps=steps,
+            started_at=AT, finished_at=AT if state.ended else None, inputs={"x": 1},
+        )  # fmt: skip
+        kept = list[object]()
+        for number, at_once in enumerate((True, False)):
+            async with await Store.open(f"sqlite+aiosqlite:///{tmp_path}/{state}{number}.db", outgoing=True) as store:
+                if at_once:
+                    await store.runs.create(run, "", BUNDLE.definition)
+                    await store.runs.create(run, "", BUNDLE.definition)
+                else:
+                    await store.runs.snapshot(run)
+                told = [(row.event_id, row.subject, row.what) for row in await store.outbox.unsent(100, [])]
+                kept.append((await store.runs.get("chain-1"), told))
+        assert kept[0] == kept[1]
+
+
+async def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
+    row = {"key": "k", "token": "t", "holder": "h", "tried": False, "expires_at": AT}
+
+    def write(session: Session) -> None:
+        store.database.insert(session, LeaseRow, [row])
+        raise ValueError("changed its mind")
+
+    with pytest.raises(ValueError, match="changed its mind"):
+        await store.database.transact(write)
+    async with store.database.read() as session:
+        assert (await session.exec(select(LeaseRow))).all() == []
