@@ -28,10 +28,10 @@ demo: install ## the main job: a hybrid chain on the embedded stack
 	@$(BIN)/meta demo
 
 test: install ## every test; a few trials where there are hundreds
-	$(BIN)/pytest -n 3 --dist loadfile -m 'not prove and not cluster'
+	$(BIN)/pytest -n 4 --dist loadfile -m 'not prove and not cluster'
 
 prove: install ## every test with the full count of trials
-	$(BIN)/pytest -n 3 --dist loadfile -m 'not cluster'
+	$(BIN)/pytest -n 4 --dist loadfile -m 'not cluster'
 
 lint: install generated ## format, lint, types, import contract, generated code
 	$(BIN)/ruff format --check .

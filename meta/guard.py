@@ -6,7 +6,7 @@ The lifeline is one end of a socket pair: the guard writes the child's process i
 With `reap` (Linux) whatever the child leaves behind ends with it, also what made itself a session of its own. With
 `memory` the guard ends the child when it and all below it hold more, and writes `oom` to the lifeline; with `cores`
 they run on that many of the machine's cores.
-A SIGTERM that comes before the mask is set ends the guard by default, before there is a child: nothing is left then.
+A SIGTERM that comes before it is blocked ends the guard by default, before there is a child: nothing is left then.
 Standard library only, and little of it: one of these runs beside every child.
 """
 
@@ -22,6 +22,7 @@ else:  # what is behind it: `signal`, `threading` and `contextlib` double the ti
     import _signal as signal
 
 PASSED_ON = {signal.SIGTERM, signal.SIGINT}
+WAITED_FOR = {*PASSED_ON, signal.SIGCHLD}
 MEMORY_POLL_S = 0.1
 
 
@@ -33,10 +34,14 @@ def main() -> int:
     reaps = "reap" in options and become_reaper()
     if "cores" in options and hasattr(os, "sched_setaffinity"):
         take_cores(int(options["cores"]))
-    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until there is a child to pass it to
+    # Blocked for good, in all threads, and waited for: a handler in Python runs when the main thread wakes up, and one
+    # that sleeps in wait(2) is not woken by a signal that came just before, or that another thread was given.
+    signal.signal(signal.SIGCHLD, ignore)  # a handler, so that it is kept while it is blocked
+    signal.pthread_sigmask(signal.SIG_BLOCK, WAITED_FOR)
     child = os.fork()
     if child == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WAITED_FOR)
         for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these, and exec would hand that down
             signal.signal(ignored, signal.SIG_DFL)
         try:
@@ -45,12 +50,6 @@ def main() -> int:
             os.write(2, f"{command[0]}: {error.strerror}\n".encode())
             os._exit(127 if isinstance(error, FileNotFoundError) else 126)
 
-    def pass_on(signum: int, _frame: object) -> None:
-        kill([child], signum)
-
-    signal.signal(signal.SIGTERM, pass_on)
-    signal.signal(signal.SIGINT, pass_on)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     tell(lifeline, b"%d\n" % child)
 
     def watch() -> None:
@@ -71,9 +70,13 @@ def main() -> int:
 
 def wait_for(child: int, reaps: bool) -> int:
     """The child's exit code, once it and, where we are the reaper, all that it left have ended."""
-    ended, status = os.wait()
-    while ended != child:  # an orphan that was handed to us
-        ended, status = os.wait()
+    status = None
+    while status is None:
+        signum = signal.sigwait(WAITED_FOR)
+        if signum in PASSED_ON:
+            kill([child], signum)
+        else:
+            status = reap(child)
     while reaps and (left := descendants()):
         kill(left)
         try:
@@ -82,6 +85,24 @@ def wait_for(child: int, reaps: bool) -> int:
             pass
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else 128 - code
+
+
+def reap(child: int) -> int | None:
+    """Take note of all that have ended; the child's status if it is among them. One SIGCHLD may stand for several."""
+    status = None
+    while True:
+        try:
+            ended, found = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:  # there are no others
+            return status
+        if ended == 0:
+            return status
+        if ended == child:
+            status = found
+
+
+def ignore(_signum: int, _frame: object) -> None:
+    """It is only waited for."""
 
 
 def watch_memory(limit: int, lifeline: int) -> None:
