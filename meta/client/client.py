@@ -6,15 +6,14 @@ import asyncio
 import uuid
 from collections.abc import AsyncGenerator, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 from grpc import aio
 
 from meta.api import convert
 from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
-from meta.api.v1.meta_pb2_grpc import MetaServiceStub
-from meta.client.events import CALL_TIMEOUT_S, EventsClient
+from meta.client.connection import CALL_TIMEOUT_S
+from meta.client.events import EventsClient
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
 from meta.client.views import (
@@ -36,10 +35,6 @@ from workflows.inputs import MAX_TOTAL, MAX_VALUE
 from workflows.outcome import RunState
 from workflows.values import JsonObject, JsonValue
 
-if TYPE_CHECKING:
-    from meta.api.v1.meta_pb2_grpc import MetaServiceAsyncStub  # stands in the stubs only
-
-MAX_MESSAGE = 32 * 1024 * 1024  # bytes
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -58,22 +53,8 @@ class MetaClient(EventsClient):
     def __init__(
         self, address: str = DEFAULT_GRPC, *, patience_s: float = 10.0, watch_patience_s: float = 120.0
     ) -> None:
-        self.address = address
-        self._patience_s = patience_s
+        super().__init__(address, patience_s)
         self._watch_patience_s = watch_patience_s
-        self._channel: aio.Channel | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection; streams end."""
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
 
     # Workflows
 
@@ -272,22 +253,6 @@ class MetaClient(EventsClient):
                     yield news
         except aio.AioRpcError as error:
             raise error_of(error) from error
-
-    @property
-    def _stub(self) -> MetaServiceAsyncStub:
-        if self._channel is None:  # here and not in __init__: a channel belongs to the running loop
-            self._channel = aio.insecure_channel(
-                self.address,
-                options=[
-                    ("grpc.max_receive_message_length", MAX_MESSAGE),
-                    ("grpc.max_send_message_length", MAX_MESSAGE),
-                    ("grpc.keepalive_time_ms", 20_000),
-                    ("grpc.keepalive_timeout_ms", 10_000),
-                    ("grpc.initial_reconnect_backoff_ms", 200),
-                    ("grpc.max_reconnect_backoff_ms", 2_000),
-                ],
-            )
-        return MetaServiceStub(self._channel)
 
 
 async def _bundle(source: str | Path | Bundle) -> Bundle:

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection
-from typing import TYPE_CHECKING
 
 from grpc import aio
 
 from meta.api import convert
 from meta.api.v1 import meta_pb2 as pb
+from meta.client.connection import CALL_TIMEOUT_S, Connection
 from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
 from meta.client.retry import error_of, persist
 
-if TYPE_CHECKING:
-    from meta.api.v1.meta_pb2_grpc import MetaServiceAsyncStub  # stands in the stubs only
 
-CALL_TIMEOUT_S = 30.0
-
-
-class EventsClient:
+class EventsClient(Connection):
     """Part of `meta.client.MetaClient`."""
-
-    _patience_s: float
-
-    @property
-    def _stub(self) -> MetaServiceAsyncStub:
-        raise NotImplementedError  # MetaClient has it
 
     async def delete_workflow(self, name: str) -> int:
         """Take a published name back: nothing starts by it, and its triggers end. Runs go on, and bundles stay.
