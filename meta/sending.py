@@ -27,7 +27,7 @@ from meta.nats import connect, describe
 from meta.nats_login import shown
 from workflows.errors import InvalidInput, ServiceUnavailable, SettingsInvalid
 from workflows.outcome import RunState
-from workflows.spec.triggering import DEAD, EVENTS
+from workflows.spec.subjects import DEAD, EVENTS
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ from nats.js.api import StreamConfig
 from nats.js.errors import APIError
 
 from meta.config import NatsConfig
-from meta.store.envelope import SUBJECT
-from workflows.spec.subjects import covers
+from workflows.spec.subjects import EVENTS, covers
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +25,20 @@ async def ensure_stream(js: JetStreamContext, config: NatsConfig) -> None:
         nats.errors.Error, TimeoutError: JetStream does not answer, or refuses.
     """
     for info in await _streams(js):
-        if any(covers(subject, f"{SUBJECT}>") for subject in info.subjects or []):
+        if any(covers(subject, f"{EVENTS}>") for subject in info.subjects or []):
             return
     age = config.stream_max_age or None
     window = DUPLICATE_WINDOW_S if age is None else min(DUPLICATE_WINDOW_S, age)  # the server wants it within the age
     stream = StreamConfig(
         name=STREAM,
-        subjects=[f"{SUBJECT}>"],
+        subjects=[f"{EVENTS}>"],
         max_age=age,
         duplicate_window=window,
         num_replicas=config.stream_replicas,
         description="Life-cycle events of meta-runs",
     )
     await js.add_stream(stream)
-    log.info("made the stream %s for %s>", STREAM, SUBJECT)
+    log.info("made the stream %s for %s>", STREAM, EVENTS)
 
 
 async def _streams(js: JetStreamContext) -> list[StreamConfig]:

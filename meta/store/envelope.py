@@ -15,10 +15,10 @@ from cloudevents.core.v1.event import CloudEvent
 
 from meta.store.outgoing import Happening, common
 from workflows.messages import RunSnapshot
+from workflows.spec.subjects import EVENTS
 from workflows.values import JsonObject
 
 CONTENT_TYPE = "application/cloudevents+json"
-SUBJECT = "meta.events."
 _TRACE = ("traceparent", "tracestate")
 _UNSAFE = re.compile(r"[\s.*>%\x00-\x1f\x7f]")
 _FORMAT = JSONFormat()
@@ -27,7 +27,7 @@ _FORMAT = JSONFormat()
 def subject_of(workflow: str, run_id: str, what: str) -> str:
     """Where an event goes. What may not stand in a subject's part is percent-encoded in the run's id."""
     token = _UNSAFE.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), run_id)
-    return f"{SUBJECT}{workflow}.{token}.{what}"
+    return f"{EVENTS}{workflow}.{token}.{what}"
 
 
 def envelope(run: RunSnapshot, happening: Happening, sequence: int) -> JsonObject:

@@ -12,8 +12,8 @@ from meta.triggers.event import Event
 from meta.triggers.gather import Gatherer
 from meta.triggers.intake import Intake
 from meta.triggers.limits import LimitedIntake
-from meta.triggers.names import SUBJECT
 from meta.triggers.retire import retire_all
+from workflows.spec.subjects import TRIGGER
 from workflows.spec.trigger_models import NatsTrigger
 
 Begin = Callable[[Event], Awaitable[Started]]
@@ -57,6 +57,6 @@ def plain_way(starter: Starter, store: Store) -> Way:
     intake = Intake(starter, store)
 
     async def begin(event: Event) -> Started:
-        return await intake.start(plain_ask(event.subject.removeprefix(SUBJECT), event), [event])
+        return await intake.start(plain_ask(event.subject.removeprefix(TRIGGER), event), [event])
 
     return Way(begin)

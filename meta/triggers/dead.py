@@ -12,8 +12,8 @@ from nats.js import JetStreamContext
 from meta.triggers.event import Event, other_identity
 from meta.triggers.intake import Intake
 from meta.triggers.jetstream import refusals
-from meta.triggers.names import DEAD_SUBJECT
 from workflows.errors import Conflict, MetaError
+from workflows.spec.subjects import DEAD
 
 MAX_REASON = 2000  # characters
 _SPARE = 512  # bytes of the protocol line and of what JetStream adds
@@ -60,7 +60,7 @@ class DeadLetters:
         }
         data, headers = _fitting(event.raw, headers, self._client.max_payload)
         with refusals("publishing a dead letter"):
-            await self._js.publish(f"{DEAD_SUBJECT}{workflow}", data, headers=headers)
+            await self._js.publish(f"{DEAD}{workflow}", data, headers=headers)
 
 
 def _fitting(data: bytes, headers: dict[str, str], limit: int) -> tuple[bytes, dict[str, str]]:

@@ -131,7 +131,7 @@ class Gatherer:
                 try:
                     pause = await self._look()
                     failures = 0
-                except Exception as error:
+                except Exception as error:  # also a fault of ours: what is held must be looked at again; the log has it
                     failures += 1
                     pause = self._pause_after(failures)
                     self._tell_failure("look at what is held", error, pause)
@@ -204,7 +204,7 @@ class Gatherer:
                     async with self._turns:
                         await self._start(batch)
                     return
-                except Exception as error:
+                except Exception as error:  # also a fault of ours: what is held must be looked at again; the log has it
                     failures += 1
                     pause = self._pause_after(failures)
                     self._tell_failure(f"start {batch}", error, pause)

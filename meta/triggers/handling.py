@@ -18,10 +18,10 @@ from meta.triggers.dead import DeadLetters
 from meta.triggers.decode import decode, place_of, undecoded
 from meta.triggers.event import Event
 from meta.triggers.flight import Flight
-from meta.triggers.names import SUBJECT
 from meta.triggers.outage import Outage
 from meta.triggers.suspects import Suspects, Turns
 from workflows.errors import MetaError
+from workflows.spec.subjects import TRIGGER
 from workflows.spec.trigger_models import NatsTrigger
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Source:
         return (self.workflow, self.key)
 
     def workflow_of(self, subject: str) -> str:
-        return self.workflow or subject.removeprefix(SUBJECT)
+        return self.workflow or subject.removeprefix(TRIGGER)
 
 
 class Handler:
@@ -125,7 +125,7 @@ class Handler:
             await (self._fail(flight, event, error) if error.retryable else self._bury(flight, event, error))
         except (NatsError, OSError):
             raise
-        except Exception as error:
+        except Exception as error:  # a fault of ours with one message: it comes again, and is put aside in the end
             log.exception("message %s cannot be handled", event.identity)
             text = f"{type(error).__name__}: {error}"
             await self._fail(flight, event, MetaError(text, hint="the service's log has the whole of it"))

@@ -43,7 +43,7 @@ class Holder:
     async def _write_down(self, some: list[_Waiting]) -> None:
         try:
             rows = await self._rows.hold([(record, at) for record, at, _ in some])
-        except Exception as error:
+        except Exception as error:  # whatever it is, those who wait for it raise it
             for _, _, future in some:
                 if not future.done():
                     future.set_exception(error)

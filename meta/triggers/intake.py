@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 from meta.api.starter import Accepted, Started, Starter
 from meta.store import Store
@@ -48,29 +49,35 @@ class Intake:
         Raises:
             MetaError: as `Starter.start`; nothing has started, and nothing is written down.
         """
-        if len(events) == 1 and events[0].identity == ask.identity and events[0].deliveries > 1:
-            # Before its acknowledgement was lost, its trigger may have gathered, and it started a run with others.
-            known = await self._store.triggers.find(ask.workflow, ask.identity)
-            if known is not None and known.batch and known.outcome in ("held", "started"):
-                if (started := became(known, events[0])) is not None:
-                    return started
-                raise ServiceUnavailable(f"{known.id} is about to start with others", hint="it is asked for again")
-        if ask.reply:  # before the start, so that the first status finds it
-            run_id = request_run_id(ask.workflow, ask.identity)
-            await self._store.triggers.add_reply(run_id, ask.reply, reply_format, context or {})
-        started = await self._starter.start(
-            workflow=ask.workflow,
-            inputs=ask.inputs,
-            request_id=ask.identity,
-            trigger=source,
-            asked=ask.digest,
-            trace=ask.trace,
-            accepted=accepted,
-        )
-        await self._record(
-            [record_of(event, ask.workflow, ask.trigger, source, run_id=started.run_id) for event in events]
-        )
-        return started
+        async with self._place(ask, events, source):
+            if len(events) == 1 and events[0].identity == ask.identity and events[0].deliveries > 1:
+                # Before its acknowledgement was lost, its trigger may have gathered, and it started a run with others.
+                known = await self._store.triggers.find(ask.workflow, ask.identity)
+                if known is not None and known.batch and known.outcome in ("held", "started"):
+                    if (started := became(known, events[0])) is not None:
+                        return started
+                    raise ServiceUnavailable(f"{known.id} is about to start with others", hint="it is asked for again")
+            if ask.reply:  # before the start, so that the first status finds it
+                run_id = request_run_id(ask.workflow, ask.identity)
+                await self._store.triggers.add_reply(run_id, ask.reply, reply_format, context or {})
+            started = await self._starter.start(
+                workflow=ask.workflow,
+                inputs=ask.inputs,
+                request_id=ask.identity,
+                trigger=source,
+                asked=ask.digest,
+                trace=ask.trace,
+                accepted=accepted,
+            )
+            await self._record(
+                [record_of(event, ask.workflow, ask.trigger, source, run_id=started.run_id) for event in events]
+            )
+            return started
+
+    @asynccontextmanager
+    async def _place(self, ask: Ask, events: Sequence[Event], source: str) -> AsyncGenerator[None]:
+        """What a start stands in; here nothing keeps it waiting."""
+        yield
 
     async def bury(self, event: Event, workflow: str, trigger: str, error: MetaError, source: str = "nats") -> None:
         """Write down a message that can never start a run, with its bytes, so that it can be looked at and replayed.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from meta.api.starter import Accepted, Started, Starter
+from meta.api.starter import Starter
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
@@ -15,7 +16,6 @@ from meta.triggers.intake import Intake, record_of
 from workflows.errors import ServiceUnavailable
 from workflows.naming import request_run_id
 from workflows.spec.trigger_models import NatsTrigger, seconds_between
-from workflows.values import JsonObject
 
 FIRST_LOOK_S, LONGEST_LOOK_S = 0.1, 1.0
 """Between two looks whether a run has ended: nobody tells us of the ends of runs that other services have started."""
@@ -31,17 +31,9 @@ class LimitedIntake(Intake):
         self._spacing_s = seconds_between(trigger.rate) if trigger.rate is not None else None
         self._line = asyncio.Lock()
 
-    async def start(
-        self,
-        ask: Ask,
-        events: Sequence[Event],
-        *,
-        source: str = "nats",
-        reply_format: str = "cloudevents",
-        context: JsonObject | None = None,
-        accepted: Accepted | None = None,
-    ) -> Started:
-        """See `Intake.start`; returns when the run may start and has."""
+    @asynccontextmanager
+    async def _place(self, ask: Ask, events: Sequence[Event], source: str) -> AsyncGenerator[None]:
+        """A place among the trigger's runs, which a start that comes to nothing gives back."""
         run_id = request_run_id(ask.workflow, ask.identity)
         records = [
             replace(record_of(one, ask.workflow, ask.trigger, source), outcome="held", run_id=run_id, data=one.raw)
@@ -50,9 +42,7 @@ class LimitedIntake(Intake):
         async with self._line:
             await self._wait(run_id, records)
         try:
-            return await super().start(
-                ask, events, source=source, reply_format=reply_format, context=context, accepted=accepted
-            )
+            yield
         except ServiceUnavailable:  # Temporal may have started it, and answered too late
             raise
         except Exception:

@@ -8,7 +8,7 @@
 
 The service's own subject `meta.trigger.<workflow>` has an empty trigger, and an empty workflow too, because whoever
 publishes there chooses the name.
-"""  # noqa: E501
+"""  # noqa: E501 -- a row of a table is one line
 
 from __future__ import annotations
 

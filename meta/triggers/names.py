@@ -6,10 +6,8 @@ import hashlib
 import re
 
 STREAM = "META_TRIGGERS"
-SUBJECT = "meta.trigger."
 CONSUMER = "meta-service"
 DEAD_STREAM = "META_DEAD"
-DEAD_SUBJECT = "meta.dead."
 DEAD_AGE_S = 30 * 24 * 3600.0
 
 _NO_NAME = re.compile(r"[^A-Z0-9]+")

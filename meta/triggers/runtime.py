@@ -24,12 +24,13 @@ from meta.store.trigger_states import TriggerState
 from meta.triggers.durables import consumer_config, delete_consumer, ensure_consumer
 from meta.triggers.handling import Source
 from meta.triggers.jetstream import API_TIMEOUT_S, refusals
-from meta.triggers.names import CONSUMER, DEAD_AGE_S, DEAD_STREAM, DEAD_SUBJECT, STREAM, SUBJECT
+from meta.triggers.names import CONSUMER, DEAD_AGE_S, DEAD_STREAM, STREAM
 from meta.triggers.plan import Plan, Planner, Wanted
 from meta.triggers.retire import retire
 from meta.triggers.serving import PLAIN, Serving
 from meta.triggers.streams import Streams
 from workflows.errors import MetaError, ServiceUnavailable
+from workflows.spec.subjects import DEAD, TRIGGER
 
 log = logging.getLogger(__name__)
 
@@ -148,12 +149,12 @@ class NatsTriggers:
         """The service's own subjects."""
         try:
             with refusals("making the service's own streams", lambda: self._denied):
-                await streams.ensure(DEAD_STREAM, [f"{DEAD_SUBJECT}>"], DEAD_AGE_S)
-                place = await streams.ensure(STREAM, [f"{SUBJECT}>"])
+                await streams.ensure(DEAD_STREAM, [f"{DEAD}>"], DEAD_AGE_S)
+                place = await streams.ensure(STREAM, [f"{TRIGGER}>"])
                 await ensure_consumer(js, STREAM, consumer_config(CONSUMER, "", "", PLAIN.trigger, None))
                 await self._serving.serve(client, js, place, CONSUMER, PLAIN)
         except MetaError as error:
-            log.warning("messages on %s> are not read: %s", SUBJECT, error)
+            log.warning("messages on %s> are not read: %s", TRIGGER, error)
 
     async def _one(self, client: Client, js: JetStreamContext, streams: Streams, wanted: Wanted) -> TriggerState:
         row, trigger, workflow = wanted.row, wanted.trigger, wanted.workflow

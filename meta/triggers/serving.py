@@ -20,9 +20,9 @@ from meta.triggers.consumer import Consumer
 from meta.triggers.dead import DeadLetters
 from meta.triggers.handling import Handler, Source
 from meta.triggers.intake import Intake
-from meta.triggers.names import SUBJECT
 from meta.triggers.streams import Bound
 from meta.triggers.suspects import Suspects
+from workflows.spec.subjects import TRIGGER
 from workflows.spec.trigger_models import NatsTrigger, seconds_between
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ BROKEN_S = 1.0
 """A consumer that breaks again and again is looked at so often."""
 RESTART_S = 1.0
 
-PLAIN = Source("", NatsTrigger(subject=f"{SUBJECT}>"))
+PLAIN = Source("", NatsTrigger(subject=f"{TRIGGER}>"))
 """The service's own subject, on which a message names the workflow: as if it were a trigger with the defaults."""
 
 
@@ -88,7 +88,7 @@ class Serving:
             client, js, place, name, handler,
             most=most_of(source.trigger), keep_s=source.trigger.ack_wait / timedelta(seconds=3), on_broken=self._broken,
         )  # fmt: skip
-        beside = asyncio.create_task(_to_its_end(way.run, name)) if way.run is not None else None
+        beside = asyncio.create_task(_kept_up(way.run, name)) if way.run is not None else None
         self._running[source.place] = _Running(source, consumer, beside)
         await consumer.start()
         log.info("listening for messages on %s", source.trigger.subject)
@@ -126,10 +126,10 @@ def most_of(trigger: NatsTrigger) -> int:
     return min(MOST, trigger.concurrency or MOST)
 
 
-async def _to_its_end(job: Callable[[], Awaitable[None]], name: str) -> None:
+async def _kept_up(job: Callable[[], Awaitable[None]], name: str) -> None:
     while True:
         try:
             return await job()
-        except Exception:
+        except Exception:  # a fault of ours must not end what gathers for good; the log has it
             log.exception("what works beside consumer %s failed; starting it again", name)
         await asyncio.sleep(RESTART_S)

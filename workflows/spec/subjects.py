@@ -7,6 +7,11 @@ from __future__ import annotations
 
 import re
 
+EVENTS = "meta.events."
+TRIGGER = "meta.trigger."
+DEAD = "meta.dead."
+"""How the service's own subjects begin: life-cycle events, starts by name, dead letters."""
+
 MAX_SUBJECT = 200
 """Longest subject, in characters; nats-server itself takes more, but consumers and headers carry it too."""
 

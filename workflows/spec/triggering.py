@@ -12,13 +12,9 @@ from workflows.inputs import type_mismatch
 from workflows.spec.conditions import check_condition
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import MetaWorkflow
-from workflows.spec.subjects import overlaps, subject_fault
+from workflows.spec.subjects import DEAD, EVENTS, TRIGGER, overlaps, subject_fault
 from workflows.spec.trigger_models import NatsTrigger
 from workflows.suggest import did_you_mean
-
-EVENTS = "meta.events."
-TRIGGER = "meta.trigger."
-DEAD = "meta.dead."
 
 
 def check_triggers(definition: MetaWorkflow, locate: Locator) -> Iterator[Problem]:
