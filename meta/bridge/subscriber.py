@@ -102,7 +102,7 @@ class CoreSubscriber:
             if not self._kept():
                 await tell(self._desk.error(request, "the service stops; send the request again"))
             raise
-        except Exception as error:
+        except Exception as error:  # a fault of ours with one request: who made it is told
             log.exception("request %r on %s failed", request.request_id, message.subject)
             await tell(self._desk.error(request, f"internal error: {type(error).__name__}"))
         else:

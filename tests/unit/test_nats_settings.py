@@ -126,3 +126,17 @@ def test_an_error_of_our_own_is_one_line() -> None:
     assert describe(TimeoutError()) == "no answer in time"
     assert describe(OSError()) == "OSError"
     assert "check nats.tls_cert_file and nats.tls_key_file" in describe(HungUpAfterTls())
+
+
+def test_a_variable_that_is_no_json_is_said_with_what_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("META_TRIGGERS__BRIDGE__PIPELINES", "nonsense")
+    with pytest.raises(SettingsInvalid, match="triggers") as caught:
+        load_config(None)
+    assert "is JSON" in caught.value.hint
+
+
+def test_what_does_not_go_together_is_said_in_our_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("META_TRIGGERS__BRIDGE__PIPELINES", '{"a": "b"}')
+    with pytest.raises(SettingsInvalid) as caught:
+        load_config(None)
+    assert caught.value.message.startswith("environment: [triggers.bridge] needs NATS")

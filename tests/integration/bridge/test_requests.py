@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.bridge.client import BridgeClient, asking, bridge_client
 from tests.integration.bridge.conftest import eventually, run_of, runs
-from tests.integration.service.servers import NatsServer, Rig
+from tests.integration.service.servers import CHAIN, NatsServer, Rig
 
 FIELDS = {"request_id", "status", "pipeline", "engine", "run_id", "message", "timestamp"}
 
@@ -88,6 +88,23 @@ async def test_what_cannot_be_started_is_an_error_that_says_why(rig: Rig, client
 async def test_a_mended_request_of_the_same_id_starts(rig: Rig, client: BridgeClient) -> None:
     assert (await client.request(asking("r-5", rate="fast")))["status"] == "error"
     assert (await client.request(asking("r-5", rate="0.1")))["status"] == "submitted"
+
+
+async def test_a_request_that_was_put_aside_is_replayed_and_its_client_hears_of_the_run(
+    rig: Rig, client: BridgeClient
+) -> None:
+    await client.publish(asking("r-7", "not-there", rate="0.5"))
+    await client.status("r-7", "error")
+    async with rig.client() as service:
+        [dead] = (await service.events(outcome="dead")).events
+        [still] = [one async for one in service.replay([dead.id])]
+        assert (still.outcome, still.code) == ("dead", "NOT_FOUND"), "nobody has published its workflow yet"
+        await service.publish(rig.chain(CHAIN.replace("name: chain", "name: missing")))
+        [replayed] = [one async for one in service.replay([dead.id])]
+        assert replayed.outcome == "started"
+        run = await run_of(rig, replayed.run_id)
+    assert (run.workflow, run.trigger, run.inputs["rate"]) == ("missing", "bridge", 0.5)
+    assert (await client.status("r-7", "pending"))["run_id"] == run.id
 
 
 async def test_without_an_id_that_can_be_used_the_requester_is_told_and_it_is_put_aside(

@@ -38,6 +38,15 @@ async def test_a_message_that_when_lets_not_through_is_acknowledged_and_starts_n
     assert [(e.outcome, e.trigger) for e in await rig.store.triggers.list()] == [("started", row.name)]
 
 
+async def test_what_is_not_wanted_needs_no_identity(rig: Rig, js: JetStreamContext) -> None:
+    """Others' messages on the subject have fields of their own; only those that `when` lets through must have ours."""
+    [row] = await publish(rig, "{subject: 'a.*', when: has(event.rows), id: '${{ event.table }}'}")
+    await js.publish("a.b", b'{"other": 1}')
+    await js.publish("a.b", b'{"rows": 1, "table": "t"}')
+    await drained(js, row.stream, row.consumer)
+    assert [(e.outcome, e.identity) for e in await rig.store.triggers.list()] == [("started", "key:t")]
+
+
 async def test_one_identity_is_one_run_in_whatever_message_it_comes(rig: Rig, js: JetStreamContext) -> None:
     [row] = await publish(rig, "{subject: 'a.*', id: '${{ event.dataset }}', inputs: {note: '${{ event.dataset }}'}}")
     for subject in ("a.b", "a.c", "a.b"):
