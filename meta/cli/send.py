@@ -14,15 +14,13 @@ from rich.text import Text
 from meta.cli.common import EXIT_FAILED, Globals, Output, OutputOption, print_json, run_async, stderr, stdout
 from meta.cli.results import Results, ResultsOption
 from meta.sending import Message, Sent, Told, sending
-from meta.triggers.event import identity_of
+from meta.triggers.event import MAX_IDENTITY, identity_of
 from workflows.errors import InputsInvalid, MetaError
 from workflows.naming import request_run_id
 from workflows.outcome import RunState
 from workflows.spec.durations import parse_duration
 from workflows.spec.subjects import subject_fault
 from workflows.values import JsonObject
-
-MAX_ID = 400  # characters
 
 
 class RunTimedOut(MetaError):
@@ -123,8 +121,8 @@ def _bytes(data: str) -> bytes:
 
 def _id(given: str) -> str:
     """What makes the message one: given, or made up."""
-    if len(given) > MAX_ID or not (given.isprintable() and given.isascii()):
-        raise InputsInvalid(f"--id has {len(given)} characters; it is {MAX_ID} of ASCII at most, without breaks")
+    if len(given) > MAX_IDENTITY or not (given.isprintable() and given.isascii()):
+        raise InputsInvalid(f"--id has {len(given)} characters; it is {MAX_IDENTITY} of ASCII at most, without breaks")
     return given or uuid.uuid4().hex
 
 

@@ -84,20 +84,18 @@ def event_values(record: EventRecord, now: datetime) -> dict[str, Any]:
     }
 
 
-def replace_row(known: TriggerEventRow, row: Mapping[str, Any]) -> bool:
+def replace_row(known: TriggerEventRow, row: Mapping[str, Any]) -> None:
     """Let a later word on a message replace an earlier one; the batch that it was in stays.
 
-    Returns:
-        False when the earlier word stands: the message has started a run; or it is held, and the later word is that a
-        copy of it is dead which tells something else, or came when its batch was made already.
+    The earlier word stands when the message has started a run; and when it is held, and the later word is that a copy
+    of it is dead which tells something else, or came when its batch was made already.
     """
     copy_is_dead = row["outcome"] == "dead" and (known.batch or known.digest != row["digest"])
     if known.outcome in _SETTLED or (known.outcome == "held" and copy_is_dead):
-        return False
+        return
     for name, value in row.items():
         if name not in ("id", "received_at") and (name != "batch" or value is not None):
             setattr(known, name, value)
-    return True
 
 
 class TriggerEvents:
@@ -106,22 +104,13 @@ class TriggerEvents:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, record: EventRecord) -> bool:
-        """Write down what became of a message.
-
-        Returns:
-            False when what was known before stands (see `replace_row`); then nothing changes.
+    async def put(self, record: EventRecord) -> None:
+        """Write down what became of a message, unless what was known before stands (see `replace_row`).
 
         Raises:
             ServiceUnavailable: the store does not answer.
         """
-        row = event_values(record, datetime.now(UTC))
-        async with self._database.write() as session:
-            if await self._database.insert_missing(session, TriggerEventRow, [row]):
-                return True
-            known = await session.get(TriggerEventRow, record.id, with_for_update=True)
-            assert known is not None  # inserted by somebody before, and rows are never deleted
-            return replace_row(known, row)
+        await self.put_all([record])
 
     async def mark(self, record: EventRecord) -> bool:
         """Write down that a message is dead, unless it starts a run after all; what else is known of it stays.

@@ -114,12 +114,12 @@ async def test_when_the_store_does_not_take_a_dead_message_it_is_kept_until_it_d
     tries = 0
     original = TriggerEvents.put
 
-    async def put(self: TriggerEvents, record: object) -> bool:
+    async def put(self: TriggerEvents, record: object) -> None:
         nonlocal tries
         tries += 1
         if tries <= 3:
             raise ServiceUnavailable("the store does not answer")
-        return await original(self, record)  # pyright: ignore[reportArgumentType]
+        await original(self, record)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(TriggerEvents, "put", put)
     await js.publish("a.b", b"\xc1 no JSON")
