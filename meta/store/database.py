@@ -8,6 +8,7 @@ time-out helps against that.
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -22,13 +23,14 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session as AnySession
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 from sqlmodel import Session, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from workflows.errors import DataDirBroken, ServiceUnavailable, SettingsInvalid
 
 BUSY_TIMEOUT_MS = 15_000
+_CLOSE_SECONDS = 2.0
 _T = TypeVar("_T")
 _SCHEMES = ("sqlite+aiosqlite", "postgresql+asyncpg")
 
@@ -87,6 +89,43 @@ def _sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
     cursor.close()
 
 
+class _Drivers:
+    """The driver's connections to a SQLite file, kept until they are closed.
+
+    After a cancelled statement the pool lets go of a connection whose thread has yet to close it; the driver warns of
+    one that is collected before.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._open: set[aiosqlite.Connection] = set()
+        event.listen(engine.sync_engine, "connect", self._opened)
+
+    def _opened(self, connection: PoolProxiedConnection, _record: ConnectionPoolEntry) -> None:
+        self._open = set(filter(_is_open, self._open))
+        if isinstance(connection.driver_connection, aiosqlite.Connection):
+            self._open.add(connection.driver_connection)
+
+    async def closed(self) -> None:
+        """Wait a moment for those that the pool has told to close, and tell the others."""
+        for _ in range(2):
+            deadline = asyncio.get_running_loop().time() + _CLOSE_SECONDS
+            while any(map(_is_open, self._open)) and asyncio.get_running_loop().time() < deadline:
+                await asyncio.sleep(0.001)
+            self._open = set(filter(_is_open, self._open))
+            for connection in self._open:
+                connection.stop()
+
+
+def _is_open(connection: aiosqlite.Connection) -> bool:
+    try:
+        _ = connection.in_transaction
+    except ValueError:  # it has no connection to SQLite any more
+        return False
+    except sqlite3.ProgrammingError:  # closed, and its thread is about to say so
+        return True
+    return True
+
+
 def _sqlite_begin(connection: Connection) -> None:
     write = connection.get_execution_options().get("meta_write", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -119,6 +158,7 @@ class Database:
     def __init__(self, engine: AsyncEngine) -> None:
         self.engine = engine
         self._writer = engine.execution_options(meta_write=True)
+        self._drivers = _Drivers(engine)
         self._direct = _make_direct(engine.url)
         # SQLite has one writer, and those who wait for it only look now and then: within a process they stand in line.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
@@ -151,6 +191,7 @@ class Database:
         if self._direct is not None:
             self._direct.dispose()
         await self.engine.dispose()
+        await self._drivers.closed()
 
     @asynccontextmanager
     async def write(self) -> AsyncGenerator[AsyncSession]:

@@ -147,7 +147,8 @@ def test_a_stale_list_shows_the_past_with_its_version_and_get_the_present(argo: 
     until(lambda: listed()[0], "the list has caught up")
     assert argo.call("DELETE", f"/workflows/argo/{name}")[0] == 200
     assert listed()[0], "a list of a second ago has it still"
-    with watching(argo, resourceVersion=version) as watch:  # nothing is lost between that list and a watch
+    only = f"metadata.name={name}"  # others that earlier tests left may carry a fault
+    with watching(argo, resourceVersion=version, fieldSelector=only) as watch:  # nothing is lost between list and watch
         see(watch.lines(), name)
 
 
@@ -158,8 +159,8 @@ def deleted(argo: Client, name: str) -> bool:
 
 @pytest.mark.parametrize("kind", ["early-deletion", "record-gone"])
 def test_a_workflow_is_deleted_after_its_end(argo: Client, kind: str) -> None:
-    argo.faults(f"{kind}:times=1,delay=0.3")
-    name = created(argo, uid="")
+    argo.faults(f"{kind}:name=deleted-{kind},delay=0.3")  # by name: others that earlier tests left end meanwhile
+    name = created(argo, name=f"deleted-{kind}", uid="")
     uid = ended(argo, name) and argo.call("GET", f"/workflows/argo/{name}")[1]["metadata"]["uid"]
     until(lambda: deleted(argo, name), f"{name} is deleted")
     if kind == "record-gone":
@@ -172,8 +173,8 @@ def test_a_workflow_is_deleted_after_its_end(argo: Client, kind: str) -> None:
 
 
 def test_a_failed_workflow_is_opened_again_as_by_a_manual_retry(argo: Client) -> None:
-    argo.faults("reopened:times=1,delay=0.2")
-    name = created(argo, "false")
+    argo.faults("reopened:name=again,times=1,delay=0.2")
+    name = created(argo, "false", name="again")
     uid = argo.call("GET", f"/workflows/argo/{name}")[1]["metadata"]["uid"]
     version = now(argo)
     phases: list[str] = []
