@@ -429,7 +429,7 @@ async def test_of_many_runs_that_go_wrong_by_chance_each_is_adopted_once_and_rea
 async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp: Client, kfp_engine: KfpEngine) -> None:
     kfp.faults(
         "lost-response:probability=0.4", "lost-request:probability=0.2", "unavailable:verb=list,probability=0.1",
-        "second-run:name=chain-many[0-3]-*,probability=0.5", "late-list:name=chain-many[4-7]-*,delay=0.3,every=2",
+        "second-run:name=chain-many[0-3]-*,probability=0.5", "late-list:name=chain-many[4-7]-*,delay=0.1,every=2",
         seed=5,
     )  # fmt: skip
     submissions = [kfp_step(f"many{number}") for number in range(8)]
