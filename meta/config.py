@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -144,6 +144,75 @@ class GrpcConfig(_Section):
     address: str = DEFAULT_GRPC
 
 
+class MetricsConfig(_Section):
+    """Where each process answers Prometheus, as host:port; empty: nowhere. Metrics by OTLP go where traces go.
+
+    Attributes:
+        service: of the service.
+        worker: of the worker.
+        otlp: send them by OTLP as well.
+        interval: seconds between two sendings.
+    """
+
+    service: str = ""
+    worker: str = ""
+    otlp: bool = False
+    interval: float = Field(default=15.0, ge=1, le=600)
+
+
+class LogsConfig(_Section):
+    """How the processes write their logs: `text` for people, `json` for machines, one object a line."""
+
+    format: Literal["text", "json"] = "text"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class LineageConfig(_Section):
+    """Where OpenLineage events go; an empty `url` switches them off.
+
+    Attributes:
+        url: of the receiver, as `http://marquez:5000`.
+        endpoint: path under it.
+        api_key: sent as a bearer token.
+        namespace: of jobs.
+    """
+
+    url: str = ""
+    endpoint: str = "api/v1/lineage"
+    api_key: SecretStr | None = None
+    namespace: str = "meta-workflows"
+
+
+class TelemetryConfig(_Section):
+    """Traces, metrics, logs and lineage; see docs/tracing.md.
+
+    Attributes:
+        otlp_endpoint: of a collector: `http://host:4317` for gRPC, `http://host:4318` for HTTP; https for TLS. Empty:
+            nothing is exported, and `meta trace` shows what the store has.
+        otlp_protocol: `grpc` or `http` (protobuf over HTTP).
+        otlp_headers: sent with each export, for tokens.
+        otlp_ca_file: certificates to trust in place of the system's.
+        service_name: resource attribute `service.name`.
+        resource: further resource attributes.
+        sampling: of traces that begin here, 0 to 1; one that comes with its cause is exported as that says.
+        baggage: keys of the cause's W3C baggage that become span attributes.
+        trace_url: page of a trace in the backend, with `{trace_id}`, for links.
+    """
+
+    otlp_endpoint: str = ""
+    otlp_protocol: Literal["grpc", "http"] = "grpc"
+    otlp_headers: dict[str, SecretStr] = Field(default_factory=dict)
+    otlp_ca_file: Path | None = None
+    service_name: str = "meta-workflows"
+    resource: dict[str, str] = Field(default_factory=dict)
+    sampling: float = Field(default=1.0, ge=0, le=1)
+    baggage: list[str] = Field(default_factory=list)
+    trace_url: str = ""
+    metrics: MetricsConfig = MetricsConfig()
+    logs: LogsConfig = LogsConfig()
+    lineage: LineageConfig = LineageConfig()
+
+
 class WorkerConfig(_Section):
     """Sizes of a worker process. `shutdown_grace` is seconds."""
 
@@ -165,6 +234,7 @@ class MetaConfig(BaseSettings):
     store: DatabaseConfig = DatabaseConfig()
     grpc: GrpcConfig = GrpcConfig()
     worker: WorkerConfig = WorkerConfig()
+    telemetry: TelemetryConfig = TelemetryConfig()
     objects: StoreSettings = Field(default=StoreSettings(), description="The S3 store that the engines share.")
     stores: dict[str, NamedStore] = Field(default_factory=dict, description="Further stores, by name.")
     engines: dict[str, EngineSettings] = Field(default_factory=dict)

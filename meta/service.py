@@ -91,7 +91,7 @@ class Service:
             )  # fmt: skip
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
-                nats=bool(config.nats.url),
+                nats=bool(config.nats.url), telemetry=config.telemetry,
                 published=self.triggers.nudge if self.triggers is not None else lambda: None,
             )  # fmt: skip
             server = ApiServer(servicer)

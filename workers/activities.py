@@ -37,6 +37,7 @@ from workflows.messages import (
     TerminateStep,
     WaitStep,
 )
+from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
 from workflows.values import JsonObject, canonical_json
 
@@ -93,15 +94,21 @@ class Activities:
         submission = make_submission(message, bundle)
         engine = get_engine(self.engines, submission.source.engine)
         if message.previous is not None and await self._goes_on(engine, message.previous):
-            await self.recorder.attempt_submitted(message.definition_name, message.key, message.previous, _now())
+            await self._submitted(message.definition_name, message.key, message.previous)
             await self.recorder.noted(message.key, "retried by hand at the engine; this attempt waits for that run")
             return message.previous
         for artifact in submission.artifacts.values():
             await self.objects.check(artifact)
         await self.limits.take(engine.name, message.key, activity.info().attempt)
         ref = await self.limits.kept(engine.name, message.key, engine.submit(submission))
-        await self.recorder.attempt_submitted(message.definition_name, message.key, ref, _now())
+        await self._submitted(message.definition_name, message.key, ref)
         return ref
+
+    async def _submitted(self, workflow: str, key: RunKey, ref: EngineRunRef) -> None:
+        info = activity.info()
+        await self.recorder.attempt_submitted(
+            workflow, key, ref, _now(), asked_at=info.scheduled_time, tries=info.attempt
+        )
 
     async def _goes_on(self, engine: Engine, previous: EngineRunRef) -> bool:
         """Whether somebody has retried the run of the attempt before by hand, so that it runs, or has succeeded."""
@@ -126,7 +133,7 @@ class Activities:
         engine = get_engine(self.engines, message.ref.engine)
         await self.limits.take(engine.name, message.key, activity.info().attempt)
         ref = await self.limits.kept(engine.name, message.key, engine.resume(message.ref, message.key))
-        await self.recorder.attempt_submitted(message.definition_name, message.key, ref, _now())
+        await self._submitted(message.definition_name, message.key, ref)
         return ref
 
     @activity.defn(name=Activity.WAIT)

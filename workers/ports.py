@@ -90,11 +90,56 @@ class Keeper(Leases, SeenEnds, OtherRuns, Protocol):
     """What keeps one adopted engine run for each key, whatever happens to worker processes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A try of an activity that failed, or that leaves no other record.
+
+    Attributes:
+        key: of the step; attempt 0 for what comes before the first.
+        what: the activity's name.
+        number: of the try, from 1.
+        worker: who tried, as host and process.
+        code: of the error; empty when it succeeded.
+        message: of the error.
+    """
+
+    key: RunKey
+    what: str
+    number: int
+    worker: str
+    started_at: datetime
+    ended_at: datetime
+    code: str = ""
+    message: str = ""
+
+
 class Recorder(OtherRuns, Protocol):
     """Writes lineage. Every call is idempotent: it may be repeated after a crash, and come late or out of order."""
 
-    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
-        """An engine run was adopted for this attempt; the step is running."""
+    async def attempt_submitted(
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        tries: int = 1,
+    ) -> None:
+        """An engine run was adopted for this attempt; the step is running.
+
+        Args:
+            workflow: the meta-workflow's name.
+            key: of the attempt.
+            ref: the engine run.
+            at: now.
+            asked_at: when the workflow wanted it.
+            tries: how many calls it took.
+        """
+        ...
+
+    async def worked(self, work: Work) -> None:
+        """A try of an activity that the trace of the run is to show. May be repeated."""
         ...
 
     async def noted(self, key: RunKey, note: str) -> None:

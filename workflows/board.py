@@ -41,6 +41,7 @@ class Board:
             temporal_run_id=temporal_run_id,
             inputs=start.inputs,
             trace=start.trace,
+            cause=start.cause,
             started_at=now,
         )
 

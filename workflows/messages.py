@@ -51,6 +51,22 @@ class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+class Cause(Message):
+    """What made a run start, for its trace.
+
+    Attributes:
+        kind: `grpc`, `nats`, `bridge`, `schedule`.
+        name: what a span of it is called: the method, the subject, the schedule.
+        at: when it came: the call, the message's storing, the planned time.
+        attributes: of the span, by OpenTelemetry's semantic conventions.
+    """
+
+    kind: str
+    name: str
+    at: datetime | None = None
+    attributes: dict[str, str] = Field(default_factory=dict)
+
+
 class StartRun(Message):
     """Argument of the workflow. The meta-run's id is the Temporal workflow id."""
 
@@ -63,6 +79,7 @@ class StartRun(Message):
     trace: dict[str, str] = Field(
         default_factory=dict, description="W3C trace context of the cause: traceparent, tracestate, baggage."
     )
+    cause: Cause | None = None
 
 
 class StepView(Message):
@@ -124,6 +141,7 @@ class SubmitStep(Message):
     Attributes:
         previous: the engine run of the attempt before, which somebody may have retried by hand meanwhile; then this
             attempt waits for it instead of making a second one.
+        trace: W3C trace context of the run's cause.
     """
 
     definition_name: str
@@ -132,6 +150,7 @@ class SubmitStep(Message):
     name: str
     resolved: ResolvedStep
     previous: EngineRunRef | None = None
+    trace: dict[str, str] = Field(default_factory=dict)
 
 
 class ResumeStep(Message):
@@ -255,6 +274,7 @@ class RunSnapshot(Message):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     trace: dict[str, str] = Field(default_factory=dict, description="W3C trace context of the run's cause.")
+    cause: Cause | None = None
     temporal_namespace: str = Field(default="", description="Id of the Temporal namespace; written by the service.")
 
 

@@ -176,6 +176,7 @@ class Outcome(BaseModel):
         failed_nodes: what it failed by, the cause first; at most `MAX_FAILED_NODES`.
         url: page of the run in the engine's own UI; empty when none is configured.
         outputs: workflow-level outputs (Argo) or the pipeline's declared outputs (KFP), as the engine gave them.
+        own_trace: id of the trace that the engine itself makes of the run; empty where it makes none.
         nodes: every node; large, so it goes to the store and not into histories.
     """
 
@@ -187,6 +188,7 @@ class Outcome(BaseModel):
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     nodes: list[Node] = Field(default_factory=list[Node])
     url: str = ""
+    own_trace: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

@@ -240,6 +240,7 @@ class StepRun:
                     name=attempt.name,
                     resolved=resolved,
                     previous=attempt.previous.ref if attempt.previous is not None else None,
+                    trace=self._start.trace,
                 ),
                 self._step.engine,
             )

@@ -18,14 +18,18 @@ from meta.api.orphans import OrphanFinder
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
+from meta.config import TelemetryConfig
 from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
 from meta.store.circuits import WorkerCircuit
+from meta.trace.otlp import resource_of, to_traces_data
+from meta.trace.spans import run_spans
 from meta.triggers.replay import Replayer
 from workflows.bundle import Bundle, validate_bundle
 from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
 from workflows.messages import RunSnapshot
 from workflows.spec import load_definition
+from workflows.trace import trace_id
 
 _Context = aio.ServicerContext[Message, Message]
 
@@ -47,12 +51,14 @@ class MetaServicer(EventCalls):
         orphans: OrphanFinder,
         replayer: Replayer,
         nats: bool,
+        telemetry: TelemetryConfig | None = None,
         published: Callable[[], None] = lambda: None,
     ) -> None:
         self._published = published
         self._orphans = orphans
         self._replayer = replayer
         self._nats = nats
+        self._telemetry = telemetry or TelemetryConfig()
         self._store = store
         self._temporal = temporal
         self._starter = starter
@@ -141,6 +147,16 @@ class MetaServicer(EventCalls):
         async for one in self._logs.lines(request.run_id, request.step, follow=request.follow):
             at = convert.to_timestamp(one.line.at)
             yield pb.LogLine(step=one.step, node=one.line.node, text=one.line.text, at=at)
+
+    async def Trace(self, request: pb.TraceRequest, context: _Context) -> pb.TraceResponse:
+        run = await self._find(request.run_id)
+        spans = run_spans(await self._store.traces.record(request.run_id))
+        found = trace_id(run.id, run.trace)
+        return pb.TraceResponse(
+            trace_id=found,
+            otlp=to_traces_data(spans, resource_of(self._telemetry)).SerializeToString(),
+            url=self._telemetry.trace_url.replace("{trace_id}", found),
+        )
 
     async def Engines(self, request: pb.EnginesRequest, context: _Context) -> pb.EnginesResponse:
         circuits = await self._store.circuits.fresh()

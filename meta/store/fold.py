@@ -30,6 +30,7 @@ _RUN_FILLED = (
     "started_at",
     "temporal_namespace",
     "trace",
+    "cause",
 )
 
 

@@ -11,7 +11,8 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
 from meta.store.runs import Runs
-from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow
+from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow, WorkRow
+from workers.ports import Work
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -26,14 +27,33 @@ class LineageRecorder:
         self._database = database
         self._runs = runs
 
-    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
+    async def attempt_submitted(
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        tries: int = 1,
+    ) -> None:
         """An engine run was adopted for this attempt; the step is running."""
         async with self._database.write() as session:
             await self._fold(
                 session, workflow, key, at, lambda step: fold_submitted(step, key.step, ref, key.attempt, at)
             )
             row = await self._engine_run(session, key, ref)
-            row.submitted_at = row.submitted_at or at
+            if row.submitted_at is None:
+                row.submitted_at, row.asked_at, row.tries = at, asked_at, tries
+
+    async def worked(self, work: Work) -> None:
+        """A try of an activity; the first telling counts."""
+        row = {
+            **_identity(work.key), "what": work.what, "number": work.number, "worker": work.worker,
+            "started_at": work.started_at, "ended_at": work.ended_at, "code": work.code, "message": work.message,
+        }  # fmt: skip
+        async with self._database.write() as session:
+            await self._database.insert_missing(session, WorkRow, [row])
 
     async def attempt_ended(
         self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
@@ -51,6 +71,7 @@ class LineageRecorder:
             if row.ended_at is not None:
                 return  # told before; the first telling had the results at hand
             row.ended_at = outcome.finished_at or at
+            row.engine_started_at, row.seen_at, row.own_trace = outcome.started_at, at, outcome.own_trace
             row.succeeded = outcome.succeeded
             if outcome.succeeded or row.failure is None:  # else it was cut: the workflow's word stands
                 row.failure = outcome.failure.value if outcome.failure else None
@@ -128,6 +149,8 @@ class LineageRecorder:
             "ref": ref.model_dump(mode="json"),
             "message": "",
             "outputs": {},
+            "tries": 1,
+            "own_trace": "",
         }
         await self._database.insert_missing(session, EngineRunRow, [values])
         row = await session.get(EngineRunRow, (key.meta_run, key.step, key.index, key.attempt))

@@ -18,10 +18,11 @@ from meta.store.outbox import Outbox
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
+from meta.store.traces import Traces
 from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
-from workers.ports import EngineLoad, Lease
+from workers.ports import EngineLoad, Lease, Work
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -38,6 +39,7 @@ class Store:
         self.workflows = Workflows(database)
         self.runs = Runs(database, self.outbox if outgoing else None)
         self.recorder = LineageRecorder(database, self.runs)
+        self.traces = Traces(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
         self.gathering = Gathering(database)
@@ -83,9 +85,22 @@ class Store:
         """See `Bundles.get`."""
         return await self.bundles.get(digest)
 
-    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
+    async def attempt_submitted(
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        tries: int = 1,
+    ) -> None:
         """See `LineageRecorder.attempt_submitted`."""
-        await self.recorder.attempt_submitted(workflow, key, ref, at)
+        await self.recorder.attempt_submitted(workflow, key, ref, at, asked_at=asked_at, tries=tries)
+
+    async def worked(self, work: Work) -> None:
+        """See `LineageRecorder.worked`."""
+        await self.recorder.worked(work)
 
     async def noted(self, key: RunKey, note: str) -> None:
         """See `EngineRuns.noted`."""

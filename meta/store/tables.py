@@ -84,7 +84,11 @@ class StepRow(SQLModel, table=True):
 
 
 class EngineRunRow(SQLModel, table=True):
-    """The engine run that was adopted for one attempt, and what it came to."""
+    """The engine run that was adopted for one attempt, and what it came to.
+
+    Times in their order: `asked_at`, the workflow wanted it; `submitted_at`, it was adopted; `engine_started_at` and
+    `ended_at`, by the engine's clock; `seen_at`, its end was read. `tries` is how many calls the submit took.
+    """
 
     __tablename__: ClassVar[str] = "engine_runs"  # pyright: ignore[reportIncompatibleVariableOverride]
 
@@ -97,7 +101,12 @@ class EngineRunRow(SQLModel, table=True):
     name: str = Field(index=True)
     uid: str = Field(index=True)
     ref: JsonObject = Field(sa_type=JSON)
+    asked_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    tries: int = 1
     submitted_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    engine_started_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    seen_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+    own_trace: str = ""
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     succeeded: bool | None = None
     failure: str | None = None
@@ -229,3 +238,42 @@ class EngineCircuitRow(SQLModel, table=True):
     retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     awaited_runs: int
     seen_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class WorkRow(SQLModel, table=True):
+    """A try of an activity that is worth a place in the trace: one that failed, or that has no row of its own.
+
+    `what` is the activity's name; `code` and `message` are empty when it succeeded.
+    """
+
+    __tablename__: ClassVar[str] = "work"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    attempt: int = Field(primary_key=True)
+    what: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    worker: str = ""
+    started_at: datetime = Field(sa_type=UtcDateTime)
+    ended_at: datetime = Field(sa_type=UtcDateTime)
+    code: str = ""
+    message: str = Field(default="", sa_type=Text)
+
+
+class ExportRow(SQLModel, table=True):
+    """A run that a sink (`otlp`, `openlineage`) is to hear of, or has heard of in part.
+
+    `due` says that it has changed since; `told` is what the sink has already; the row goes when the run has ended and
+    all is told. `claimed_until` keeps other services away while one tells.
+    """
+
+    __tablename__: ClassVar[str] = "exports"  # pyright: ignore[reportIncompatibleVariableOverride]
+    __table_args__ = (Index("ix_exports_due", "sink", "due"),)
+
+    sink: str = Field(primary_key=True)
+    run_id: str = Field(primary_key=True)
+    due: bool = True
+    revision: int = 0
+    told: list[str] = Field(default_factory=list, sa_type=JSON)
+    claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from workers.ports import Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.messages import RunSnapshot
@@ -24,6 +25,7 @@ class MemoryStore:
     cut: dict[RunKey, FailureClass] = field(default_factory=dict[RunKey, FailureClass])
     snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
     notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
+    work: list[Work] = field(default_factory=list[Work])
 
     def put(self, bundle: Bundle) -> str:
         self.bundles[bundle.digest] = bundle
@@ -34,8 +36,20 @@ class MemoryStore:
             raise NotFound(f"no bundle {digest}")
         return self.bundles[digest]
 
-    async def attempt_submitted(self, workflow: str, key: RunKey, ref: EngineRunRef, at: datetime) -> None:
+    async def attempt_submitted(
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        at: datetime,
+        *,
+        asked_at: datetime | None = None,
+        tries: int = 1,
+    ) -> None:
         self.submitted.append(key)
+
+    async def worked(self, work: Work) -> None:
+        self.work.append(work)
 
     async def noted(self, key: RunKey, note: str) -> None:
         self.notes[key] = note

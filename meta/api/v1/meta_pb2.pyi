@@ -1688,3 +1688,50 @@ class TriggerStatus(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__unacknowledged) -> _WhichOneofReturnType__unacknowledged | None: ...
 
 Global___TriggerStatus: _TypeAlias = TriggerStatus  # noqa: Y015
+
+@_typing.final
+class TraceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceRequest: _TypeAlias = TraceRequest  # noqa: Y015
+
+@_typing.final
+class TraceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    OTLP_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    trace_id: _builtins.str
+    """32 hex digits."""
+    otlp: _builtins.bytes
+    """opentelemetry.proto.trace.v1.TracesData, serialized. A span that has not ended has end_time_unix_nano 0."""
+    url: _builtins.str
+    """Page of the trace in the configured backend; empty when none is configured."""
+    def __init__(
+        self,
+        *,
+        trace_id: _builtins.str = ...,
+        otlp: _builtins.bytes = ...,
+        url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["otlp", b"otlp", "trace_id", b"trace_id", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceResponse: _TypeAlias = TraceResponse  # noqa: Y015

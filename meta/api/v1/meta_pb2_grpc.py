@@ -89,6 +89,11 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.FromString,
                 _registered_method=True)
+        self.Trace = channel.unary_unary(
+                '/meta.v1.MetaService/Trace',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.TraceRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.TraceResponse.FromString,
+                _registered_method=True)
         self.Logs = channel.unary_stream(
                 '/meta.v1.MetaService/Logs',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.SerializeToString,
@@ -205,6 +210,13 @@ class MetaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Trace(self, request, context):
+        """The trace of a run as far as it is known: its spans down to every node of its engine runs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Logs(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -312,6 +324,11 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.SerializeToString,
+            ),
+            'Trace': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trace,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.TraceRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.TraceResponse.SerializeToString,
             ),
             'Logs': grpc.unary_stream_rpc_method_handler(
                     servicer.Logs,
@@ -629,6 +646,33 @@ class MetaService:
             '/meta.v1.MetaService/Cancel',
             meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trace(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Trace',
+            meta_dot_api_dot_v1_dot_meta__pb2.TraceRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.TraceResponse.FromString,
             options,
             channel_credentials,
             insecure,

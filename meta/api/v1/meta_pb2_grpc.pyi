@@ -54,6 +54,8 @@ class MetaServiceStub:
     """The run now, then after every change, until it has ended."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+    Trace: _grpc.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]
+    """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _grpc.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]
     Orphans: _grpc.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
@@ -97,6 +99,8 @@ class MetaServiceAsyncStub(MetaServiceStub):
     """The run now, then after every change, until it has ended."""
     Cancel: _aio.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]  # type: ignore[assignment]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+    Trace: _aio.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]  # type: ignore[assignment]
+    """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _aio.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]  # type: ignore[assignment]
     Orphans: _aio.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]  # type: ignore[assignment]
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
@@ -197,6 +201,14 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_meta_pb2.CancelResponse, _abc.Awaitable[_meta_pb2.CancelResponse]]:
         """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+
+    @_abc_1.abstractmethod
+    def Trace(
+        self,
+        request: _meta_pb2.TraceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.TraceResponse, _abc.Awaitable[_meta_pb2.TraceResponse]]:
+        """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
 
     @_abc_1.abstractmethod
     def Logs(

@@ -1,0 +1,1 @@
+"""Traces of runs: made of what the store knows, exported, and drawn."""
