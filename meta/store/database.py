@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
 from sqlalchemy import Connection, Engine, Executable, String, column, create_engine, event, text
@@ -71,7 +71,9 @@ def make_engine(url: URL) -> AsyncEngine:
             raise DataDirBroken(
                 f"no folder for the store at {file}: {error}", hint="make it writable, or name another in store.url"
             ) from error
-        engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+        engine = create_async_engine(
+            url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "async_creator_fn": _Driver.open}
+        )
     else:
         engine = create_async_engine(url, pool_pre_ping=not url.drivername.startswith("sqlite"))
     if url.drivername.startswith("sqlite"):
@@ -89,41 +91,63 @@ def _sqlite_connect(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
     cursor.close()
 
 
+class _Driver(aiosqlite.Connection):
+    """A connection to SQLite that can be told to stop any number of times.
+
+    When a statement is cancelled, SQLAlchemy closes the connection in one task and stops it in another. The driver's
+    thread answers the first stop and ends; whoever waits for the answer to a second one waits for ever.
+    """
+
+    _told = False
+
+    @classmethod
+    def open(cls, database: str, **options: Any) -> Self:
+        """As `aiosqlite.connect`, with a thread that does not hold the process up."""
+        connection = cls(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
+        connection._thread.daemon = True
+        return connection
+
+    def stop(self) -> asyncio.Future[Any] | None:
+        """Let the thread close the connection and end; the future is for the first caller alone."""
+        if self._told:
+            return None
+        self._told = True
+        return cast("asyncio.Future[Any] | None", super().stop())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its thread has yet to close it."""
+        return self._connection is not None
+
+
 class _Drivers:
-    """The driver's connections to a SQLite file, kept until they are closed.
+    """The connections to a SQLite file, kept until they are closed.
 
     After a cancelled statement the pool lets go of a connection whose thread has yet to close it; the driver warns of
     one that is collected before.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
-        self._open: set[aiosqlite.Connection] = set()
+        self._open: set[_Driver] = set()
         event.listen(engine.sync_engine, "connect", self._opened)
 
     def _opened(self, connection: PoolProxiedConnection, _record: ConnectionPoolEntry) -> None:
-        self._open = set(filter(_is_open, self._open))
-        if isinstance(connection.driver_connection, aiosqlite.Connection):
+        self._forget()
+        if isinstance(connection.driver_connection, _Driver):
             self._open.add(connection.driver_connection)
 
     async def closed(self) -> None:
-        """Wait a moment for those that the pool has told to close, and tell the others."""
+        """Wait a moment for those that the pool has told to close, and then tell the others."""
         for _ in range(2):
             deadline = asyncio.get_running_loop().time() + _CLOSE_SECONDS
-            while any(map(_is_open, self._open)) and asyncio.get_running_loop().time() < deadline:
+            while self._forget() and asyncio.get_running_loop().time() < deadline:
                 await asyncio.sleep(0.001)
-            self._open = set(filter(_is_open, self._open))
             for connection in self._open:
                 connection.stop()
 
-
-def _is_open(connection: aiosqlite.Connection) -> bool:
-    try:
-        _ = connection.in_transaction
-    except ValueError:  # it has no connection to SQLite any more
-        return False
-    except sqlite3.ProgrammingError:  # closed, and its thread is about to say so
-        return True
-    return True
+    def _forget(self) -> bool:
+        self._open = {connection for connection in self._open if connection.is_open}
+        return bool(self._open)
 
 
 def _sqlite_begin(connection: Connection) -> None:

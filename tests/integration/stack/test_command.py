@@ -46,7 +46,7 @@ def test_killing_the_supervisor_ends_its_children_and_the_next_start_finds_every
 
 
 def test_children_that_outlived_supervisor_and_guards_are_ended_by_the_next_start(meta: Command) -> None:
-    process, first = meta.up("--part", "nats")
+    process, _ = meta.up("--part", "nats")
     part = meta.state().parts[PartName.NATS]
     assert part.group is not None
     os.kill(part.group.pid, signal.SIGSTOP)  # the guard cannot act any more
@@ -55,9 +55,8 @@ def test_children_that_outlived_supervisor_and_guards_are_ended_by_the_next_star
     os.kill(part.group.pid, signal.SIGKILL)
     wait_until(lambda: is_gone(part.group.pid) if part.group else False, "the guard has ended")
     assert not is_gone(part.pid), "the server lives on alone: the case that this test is about"
-    _, second = meta.up("--part", "nats")
+    meta.up("--part", "nats")  # at the same port, unless another process has taken it meanwhile
     assert is_gone(part.pid)
-    assert second == first, "the port was free again"
 
 
 def test_a_signal_during_the_start_stops_what_was_started(meta: Command) -> None:

@@ -1,0 +1,29 @@
+"""Connections to SQLite, as the pool treats them when tasks are cancelled."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from sqlalchemy import text
+
+from meta.store.database import Database, make_engine, parse_url
+
+
+class Driver(Protocol):
+    def stop(self) -> asyncio.Future[Any] | None: ...
+
+    async def close(self) -> None: ...
+
+
+async def test_a_connection_that_was_stopped_can_be_closed_too(tmp_path: Path) -> None:
+    database = Database(make_engine(parse_url(f"sqlite+aiosqlite:///{tmp_path}/store.db")))
+    async with database.engine.connect() as connection:
+        await connection.execute(text("select 1"))
+        raw = await connection.get_raw_connection()
+        driver = cast("Driver", raw.driver_connection)
+        closing = asyncio.create_task(driver.close())
+        await asyncio.sleep(0)  # it waits for the driver's thread
+        driver.stop()  # as SQLAlchemy does when the task that closes is cancelled
+        await asyncio.wait_for(closing, 10)
+        raw.detach()
+    await database.close()
