@@ -13,6 +13,8 @@ from workflows.naming import RunKey
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 _SAMPLED = 0x01
+_RANDOM = 0x02
+"""The maker of the trace id says that it is random; passed on (https://www.w3.org/TR/trace-context-2/#trace-flags)."""
 _HALF = 1 << 64
 
 
@@ -83,7 +85,9 @@ def context_of_run(run_id: str, trace: Mapping[str, str], ratio: float) -> dict[
 
 
 def _context(run_id: str, span: str, trace: Mapping[str, str], ratio: float) -> dict[str, str]:
-    flags = _SAMPLED if is_sampled(run_id, trace, ratio) else 0
+    parent = trace.get(TRACEPARENT, "")
+    flags = int(parent.split("-")[3], 16) & _RANDOM if parent else 0
+    flags |= _SAMPLED if is_sampled(run_id, trace, ratio) else 0
     passed = {name: trace[name] for name in (TRACESTATE, BAGGAGE) if trace.get(name)}
     return {TRACEPARENT: f"00-{trace_id(run_id, trace)}-{span}-{flags:02x}", **passed}
 

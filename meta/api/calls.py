@@ -7,11 +7,9 @@ from datetime import UTC, datetime
 from google.protobuf.message import Message
 from grpc import aio
 
-from meta.api.v1 import meta_pb2 as pb
+from meta.api.server import SERVICE
 from meta.trace.context import trace_of
 from workflows.messages import Cause
-
-SERVICE = pb.DESCRIPTOR.services_by_name["MetaService"].full_name
 
 
 def call_of(context: aio.ServicerContext[Message, Message], method: str) -> tuple[dict[str, str], Cause]:

@@ -71,7 +71,7 @@ class Intake:
                 trigger=source,
                 asked=ask.digest,
                 trace=ask.trace,
-                cause=cause_of(ask, events, source, replayed_at),
+                cause=cause_of(ask, events, source, replayed_at) if events else None,
                 accepted=accepted,
             )
             await self._record(
