@@ -76,17 +76,12 @@ async def test_a_call_without_a_trace_begins_one_and_what_is_malformed_counts_fo
             assert run.cause is not None
             passed = rig.engine.submitted[-1].trace["traceparent"]
             assert passed.split("-")[1] == trace_id(started.id, {})
+        largest = {"traceparent": PARENT, "baggage": "k=" + "x" * (MAX_BAGGAGE - 2)}
+        started = await client.start(rig.chain(), trace=largest)
+        assert (await rig.store.runs.get(started.id)).trace == largest
 
 
-async def test_baggage_of_every_size_that_is_allowed_passes(rig: Rig) -> None:
-    trace = {"traceparent": PARENT, "baggage": "k=" + "x" * (MAX_BAGGAGE - 2)}
-    async with rig.client() as client:
-        started = await client.start(rig.chain(), trace=trace)
-        await client.wait(started.id)
-    assert (await rig.store.runs.get(started.id)).trace == trace
-
-
-async def test_the_sdk_continues_its_callers_span(rig: Rig, tracing: TracerProvider) -> None:
+async def test_both_faces_of_the_sdk_continue_their_callers_span(rig: Rig, tracing: TracerProvider) -> None:
     async with rig.client() as client:
         with tracing.get_tracer("caller").start_as_current_span("order") as span:
             started = await client.start(rig.chain())
@@ -99,8 +94,6 @@ async def test_the_sdk_continues_its_callers_span(rig: Rig, tracing: TracerProvi
     assert (await rig.store.runs.get(other.id)).trace == {"traceparent": PARENT}
     assert (await rig.store.runs.get(none.id)).trace == {}
 
-
-async def test_the_blocking_sdk_continues_its_callers_span(rig: Rig, tracing: TracerProvider) -> None:
     def call() -> tuple[str, str]:
         with (
             sync.MetaClient(rig.address) as client,

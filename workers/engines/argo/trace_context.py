@@ -22,7 +22,10 @@ _TRACE_ID = re.compile("[0-9a-f]{32}")
 
 
 def trace_annotations(trace: Mapping[str, str]) -> dict[str, str]:
-    """Annotations of a Workflow; its templates read them as `{{workflow.annotations.meta-workflows/traceparent}}`."""
+    """Annotations of a Workflow; its own templates read them as `{{workflow.annotations.meta-workflows/traceparent}}`.
+
+    Templates on the server cannot: Argo takes no annotations in them but those that they set (validate.go).
+    """
     return {ANNOTATION_PREFIX + name: value for name, value in trace.items()}
 
 
