@@ -61,7 +61,9 @@ async def open_store(config: MetaConfig) -> Store:
     """Open the store, waiting for its database as long as it takes."""
     while True:
         try:
-            return await Store.open(config.store.url, outgoing=bool(config.nats.url))
+            return await Store.open(
+                config.store.url, outgoing=bool(config.nats.url), sampling=config.telemetry.sampling
+            )
         except ServiceUnavailable as error:
             log.warning("%s; trying again", error)
         await asyncio.sleep(RETRY_S)

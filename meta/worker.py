@@ -30,7 +30,14 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
     limits = SubmitLimits(limits_of(config.engines), store.slots)
-    activities = Activities(engines=engines, objects=objects, bundles=store, recorder=store, limits=limits)
+    activities = Activities(
+        engines=engines,
+        objects=objects,
+        bundles=store,
+        recorder=store,
+        limits=limits,
+        sampling=config.telemetry.sampling,
+    )
     reporter = asyncio.create_task(report_circuits(engines, store, worker_name()), name="circuits")
     try:
         async with run_workers(client, activities, sizes):

@@ -49,13 +49,18 @@ MAX_OUTPUTS = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Activities:
-    """All activities, with what they need from outside."""
+    """All activities, with what they need from outside.
+
+    Attributes:
+        sampling: ratio of traces that are exported, which code in engine runs is told.
+    """
 
     engines: Mapping[str, Engine]
     objects: ArtifactStore
     bundles: BundleStore
     recorder: Recorder
     limits: SubmitLimits = field(default_factory=SubmitLimits)
+    sampling: float = 1.0
 
     def control(self) -> Sequence[Callable[..., Any]]:
         """Short ones, on the main task queue."""
@@ -91,7 +96,7 @@ class Activities:
     @activity.defn(name=Activity.SUBMIT)
     async def submit(self, message: SubmitStep) -> EngineRunRef:
         bundle = await self.bundles.get(message.bundle_digest)
-        submission = make_submission(message, bundle)
+        submission = make_submission(message, bundle, self.sampling)
         engine = get_engine(self.engines, submission.source.engine)
         if message.previous is not None and await self._goes_on(engine, message.previous):
             await self._submitted(message.definition_name, message.key, message.previous)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from workers.engines.base import Submission
+from workers.engines.trace_context import harmless
 from workflows.bundle import Bundle
 from workflows.messages import SubmitStep
 from workflows.spec.models import Step
+from workflows.trace import context_of
 from workflows.values import JsonObject, canonical_json, digest_of
 
 
-def make_submission(message: SubmitStep, bundle: Bundle) -> Submission:
-    """Put together what the engine gets; the same message and bundle always give the same."""
+def make_submission(message: SubmitStep, bundle: Bundle, sampling: float = 1.0) -> Submission:
+    """Put together what the engine gets; the same message and bundle always give the same.
+
+    Args:
+        message: of the workflow.
+        bundle: that the message names.
+        sampling: ratio of traces that are exported; the context that goes into the engine run says it.
+    """
     step = bundle.definition.steps[message.key.step]
     manifest = None if step.file is None else bundle.files[step.file]
     return Submission(
@@ -22,11 +30,12 @@ def make_submission(message: SubmitStep, bundle: Bundle) -> Submission:
         parameters=message.resolved.parameters,
         artifacts=message.resolved.artifacts,
         spec_digest=_spec_digest(message, step, manifest),
+        trace=harmless(context_of(message.key, message.trace, sampling)),
     )
 
 
 def _spec_digest(message: SubmitStep, step: Step, manifest: str | None) -> str:
-    """Digest of everything that decides what runs, but the key."""
+    """Digest of everything that decides what runs, but the key and the trace context."""
     return digest_of(
         canonical_json(
             {

@@ -13,6 +13,8 @@ from workflows.naming import RunKey
 
 TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
 _SAMPLED = 0x01
+_RANDOM = 0x02
+"""The maker of the trace id says that it is random; passed on (https://www.w3.org/TR/trace-context-2/#trace-flags)."""
 _HALF = 1 << 64
 
 
@@ -43,6 +45,11 @@ def span_id(run_id: str, *path: object) -> str:
     return _digest("/".join(["span", run_id, *map(str, path)]), 16)
 
 
+def root_span_id(run_id: str) -> str:
+    """Span of what caused a run: the root of what is told of it, and the parent of what follows from it."""
+    return span_id(run_id, "cause")
+
+
 def engine_span_id(key: RunKey) -> str:
     """Span of the engine run of an attempt: the parent of whatever code in it tells."""
     return span_id(key.meta_run, "engine", key.step, key.index, key.attempt)
@@ -69,9 +76,20 @@ def context_of(key: RunKey, trace: Mapping[str, str], ratio: float) -> dict[str,
     Returns:
         `traceparent`, and `tracestate` and `baggage` where the cause has them.
     """
-    flags = _SAMPLED if is_sampled(key.meta_run, trace, ratio) else 0
+    return _context(key.meta_run, engine_span_id(key), trace, ratio)
+
+
+def context_of_run(run_id: str, trace: Mapping[str, str], ratio: float) -> dict[str, str]:
+    """What goes out with what a run tells, so that who hears of it can continue the trace; see `context_of`."""
+    return _context(run_id, root_span_id(run_id), trace, ratio)
+
+
+def _context(run_id: str, span: str, trace: Mapping[str, str], ratio: float) -> dict[str, str]:
+    parent = trace.get(TRACEPARENT, "")
+    flags = int(parent.split("-")[3], 16) & _RANDOM if parent else 0
+    flags |= _SAMPLED if is_sampled(run_id, trace, ratio) else 0
     passed = {name: trace[name] for name in (TRACESTATE, BAGGAGE) if trace.get(name)}
-    return {TRACEPARENT: f"00-{trace_id(key.meta_run, trace)}-{engine_span_id(key)}-{flags:02x}", **passed}
+    return {TRACEPARENT: f"00-{trace_id(run_id, trace)}-{span}-{flags:02x}", **passed}
 
 
 def _digest(text: str, digits: int) -> str:

@@ -15,6 +15,7 @@ from workflows.errors import PortTaken
 
 SERVICE = meta_pb2.DESCRIPTOR.services_by_name["MetaService"].full_name
 MAX_MESSAGE = 32 * 1024 * 1024  # bytes: above every limit of ours, so that what is too large is refused by name
+MAX_METADATA = 32 * 1024  # bytes: gRPC takes 8 KB by itself, which is what baggage alone may have
 
 
 class _Health(Protocol):
@@ -34,6 +35,7 @@ class ApiServer:
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE),
                 ("grpc.max_send_message_length", MAX_MESSAGE),
+                ("grpc.max_metadata_size", MAX_METADATA),
                 ("grpc.so_reuseport", 0),  # else two services share a port and split the calls between them
                 # clients ping quiet streams, so that a half-open connection shows
                 ("grpc.keepalive_permit_without_calls", 1),

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from meta.api import convert
+from meta.api.calls import call_of
 from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
 from meta.api.events import DEFAULT_PAGE, MAX_PAGE, EventCalls
@@ -103,12 +104,15 @@ class MetaServicer(EventCalls):
     # Runs
 
     async def Start(self, request: pb.StartRequest, context: _Context) -> pb.StartResponse:
+        trace, cause = call_of(context, "Start")
         started = await self._starter.start(
             workflow=request.workflow,
             bundle_digest=request.bundle_digest,
             inputs=convert.from_json_object(request.inputs_json, "inputs_json"),
             request_id=request.request_id,
             trigger="api",
+            trace=trace,
+            cause=cause,
         )
         return pb.StartResponse(
             run_id=started.run_id, created=started.created, temporal_url=self._temporal.url(started.run_id)

@@ -14,7 +14,7 @@ from meta.store import Store
 from meta.store.runs import RequestedRun
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
-from workflows.messages import RunSnapshot, StartRun, StepSnapshot
+from workflows.messages import Cause, RunSnapshot, StartRun, StepSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, canonical_json, digest_of
@@ -60,6 +60,7 @@ class Starter:
         trigger: str,
         asked: str = "",
         trace: Mapping[str, str] | None = None,
+        cause: Cause | None = None,
         accepted: Accepted | None = None,
     ) -> Started:
         """Start a run, or find the one that this request started.
@@ -73,6 +74,7 @@ class Starter:
             asked: digest of what is asked for, which a repeat of the request must share; by default the inputs'. For a
                 message that of its data: the expressions that make inputs of it may change between two deliveries.
             trace: W3C trace context of the cause.
+            cause: what made the run start, for its trace.
             accepted: told of a new run before anybody is told of its events.
 
         Raises:
@@ -114,6 +116,7 @@ class Starter:
             request_id=request_id,
             trigger=trigger,
             trace=dict(trace or {}),
+            cause=cause,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))
@@ -202,6 +205,7 @@ def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
         request_id=argument.request_id,
         trigger=argument.trigger,
         trace=argument.trace,
+        cause=argument.cause,
         inputs=argument.inputs,
         steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
         started_at=datetime.now(UTC),

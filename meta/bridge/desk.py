@@ -14,10 +14,10 @@ from meta.bridge.status import BridgeStatus, context_of, end_of, id_fault, statu
 from meta.config import BridgeConfig, BridgedPipeline
 from meta.store import Store
 from meta.store.event_tables import TriggerEventRow
+from meta.trace.context import trace_of
 from meta.triggers.asking import Ask
 from meta.triggers.event import Event, identity_of
 from meta.triggers.intake import Intake
-from meta.triggers.trace_context import trace_of
 from workflows.errors import Conflict, InputsInvalid, InvalidInput, MetaError, NotFound
 from workflows.outcome import RunState
 from workflows.spec.models import MetaWorkflow
@@ -325,4 +325,5 @@ def _event(request: Request, mail: Mail, identity: str) -> Event:
         trace=trace_of(headers),
         raw=mail.data,
         deliveries=mail.deliveries,
+        stored=mail.sent,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ from meta.cli.shipped import catalog, shipped_file
 from meta.cli.stopping import OnStop, Stop
 from meta.client import MetaClient, RunView, StartedRun
 from meta.client.client import FILE_SUFFIXES
+from meta.client.tracing import trace_of_environment
 from workflows.bundle import build_bundle
 from workflows.errors import NotFound
 from workflows.outcome import RunState
@@ -216,19 +218,23 @@ def register(app: typer.Typer) -> None:
 
 
 async def _start(client: MetaClient, target: str, given: Given, request_id: str) -> StartedRun:
-    """Find out what is meant, read the inputs by its declared types, and start it."""
+    """Find out what is meant, read the inputs by its declared types, and start it.
+
+    The run continues the trace that the command was given in its environment.
+    """
+    trace = trace_of_environment(os.environ)
     if target.endswith(FILE_SUFFIXES):
         bundle = build_bundle(Path(target))
-        return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id)
+        return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
     published = {one.name: one.definition for one in await client.workflows()}
     if target in published:
-        return await client.start(target, given.inputs(published[target]), request_id=request_id)
+        return await client.start(target, given.inputs(published[target]), request_id=request_id, trace=trace)
     file = shipped_file(target)
     if file is None:
         known = [*published, *(chain.name for chain in catalog())]
         raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
     bundle = build_bundle(file)
-    return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id)
+    return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
 
 
 async def _show(client: MetaClient, started: StartedRun) -> RunView:

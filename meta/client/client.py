@@ -16,6 +16,7 @@ from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
+from meta.client.tracing import current_trace
 from meta.client.views import (
     CircuitInfo,
     EngineCheckInfo,
@@ -29,6 +30,7 @@ from meta.client.views import (
     StartedRun,
 )
 from meta.config import DEFAULT_GRPC
+from meta.trace.context import trace_of
 from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
 from workflows.inputs import MAX_TOTAL, MAX_VALUE
@@ -93,7 +95,12 @@ class MetaClient(EventsClient):
     # Runs
 
     async def start(
-        self, target: str | Path | Bundle, inputs: Mapping[str, JsonValue] | None = None, *, request_id: str = ""
+        self,
+        target: str | Path | Bundle,
+        inputs: Mapping[str, JsonValue] | None = None,
+        *,
+        request_id: str = "",
+        trace: Mapping[str, str] | None = None,
     ) -> StartedRun:
         """Start a run.
 
@@ -103,6 +110,8 @@ class MetaClient(EventsClient):
             inputs: by name; those with defaults can be left out.
             request_id: starting again with the same one gives the same run. One is made up for each call when it is
                 left out, so that a call repeated after a lost answer starts no second run.
+            trace: W3C trace context that the run continues: `traceparent`, `tracestate`, `baggage`; what is malformed
+                is left out. By default that of the program's current OpenTelemetry span, if it has one.
 
         Raises:
             NotFound: nothing is published under the name.
@@ -117,7 +126,10 @@ class MetaClient(EventsClient):
             request.workflow = target
         else:
             request.bundle_digest = await self.put_bundle(await _bundle(target))
-        reply = await persist(lambda: self._stub.Start(request, timeout=CALL_TIMEOUT_S), self._patience_s)
+        metadata = aio.Metadata(*(current_trace() if trace is None else trace_of(trace)).items())
+        reply = await persist(
+            lambda: self._stub.Start(request, timeout=CALL_TIMEOUT_S, metadata=metadata), self._patience_s
+        )
         return StartedRun(id=reply.run_id, created=reply.created, temporal_url=reply.temporal_url)
 
     async def get(self, run_id: str) -> RunView:

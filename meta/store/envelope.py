@@ -1,7 +1,7 @@
 """Life-cycle events as CloudEvents 1.0 in JSON (structured mode).
 
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md; `sequence` is its extension of that name,
-`traceparent` and `tracestate` are those of distributed tracing.
+`traceparent` and `tracestate` are those of distributed tracing: whoever hears of a run continues its trace.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from cloudevents.core.v1.event import CloudEvent
 from meta.store.outgoing import Happening, common
 from workflows.messages import RunSnapshot
 from workflows.spec.subjects import EVENTS
+from workflows.trace import TRACEPARENT, TRACESTATE, context_of_run
 from workflows.values import JsonObject
 
 CONTENT_TYPE = "application/cloudevents+json"
-_TRACE = ("traceparent", "tracestate")
 _UNSAFE = re.compile(r"[\s.*>%\x00-\x1f\x7f]")
 _FORMAT = JSONFormat()
 
@@ -30,13 +30,14 @@ def subject_of(workflow: str, run_id: str, what: str) -> str:
     return f"{EVENTS}{workflow}.{token}.{what}"
 
 
-def envelope(run: RunSnapshot, happening: Happening, sequence: int) -> JsonObject:
+def envelope(run: RunSnapshot, happening: Happening, sequence: int, sampling: float = 1.0) -> JsonObject:
     """The event, checked by the CloudEvents library.
 
     Args:
         run: whose it is.
         happening: what it tells.
         sequence: its place among the events of the run, from 1.
+        sampling: ratio of traces that are exported.
     """
     attributes: dict[str, object] = {
         "specversion": "1.0",
@@ -47,20 +48,26 @@ def envelope(run: RunSnapshot, happening: Happening, sequence: int) -> JsonObjec
         "time": happening.at,
         "datacontenttype": "application/json",
         "sequence": f"{sequence:010d}",
-        **{name: run.trace[name] for name in _TRACE if run.trace.get(name)},
+        **_trace(run, sampling),
     }
     written = _FORMAT.write(CloudEvent(attributes, common(run) | happening.data))
     return cast(JsonObject, json.loads(written))
 
 
-def described(event: JsonObject, run: RunSnapshot) -> JsonObject:
+def described(event: JsonObject, run: RunSnapshot, sampling: float = 1.0) -> JsonObject:
     """An event that was made before its run was known in full, with what the run has meanwhile told of itself."""
     data = cast(JsonObject, event["data"]) | common(run)
     if event["type"] == "meta.run.started":
         data |= {"inputs": run.inputs}
-    told: JsonObject = {name: run.trace[name] for name in _TRACE if run.trace.get(name)}
+    told: JsonObject = {**_trace(run, sampling)}
     told |= {"source": f"/meta-workflows/{run.workflow}", "data": data}
     return event | told
+
+
+def _trace(run: RunSnapshot, sampling: float) -> dict[str, str]:
+    """The run's own trace, below the span of its cause; baggage is no attribute of the extension."""
+    context = context_of_run(run.id, run.trace, sampling)
+    return {name: context[name] for name in (TRACEPARENT, TRACESTATE) if name in context}
 
 
 def payload(event: JsonObject) -> bytes:

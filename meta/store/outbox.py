@@ -37,11 +37,13 @@ class Outbox:
     """Events in the order in which those of a run came to be: its row in `runs` is locked while they are written.
 
     Attributes:
+        sampling: ratio of traces that are exported, which events say to whoever continues them.
         added: set whenever this process has committed events.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sampling: float = 1.0) -> None:
         self._database = database
+        self.sampling = sampling
         self.added = asyncio.Event()
 
     async def add(
@@ -65,7 +67,7 @@ class Outbox:
         released = before is not None and is_described(after) and not is_described(before)
         if released:
             await self._describe(session, after)
-        rows = rows_of(before, after, final, said=said)
+        rows = rows_of(before, after, final, said=said, sampling=self.sampling)
         for at in range(0, len(rows), _CHUNK):
             await self._database.insert_missing(session, OutboxRow, rows[at : at + _CHUNK])
         if rows or released:
@@ -161,11 +163,16 @@ class Outbox:
         for row in (await session.exec(held)).all():
             row.workflow = run.workflow
             row.subject = subject_of(run.workflow, run.id, row.what)
-            row.event = described(row.event, run)
+            row.event = described(row.event, run, self.sampling)
 
 
 def rows_of(
-    before: RunSnapshot | None, after: RunSnapshot, final: Collection[str] | None, *, said: Collection[str]
+    before: RunSnapshot | None,
+    after: RunSnapshot,
+    final: Collection[str] | None,
+    *,
+    said: Collection[str],
+    sampling: float = 1.0,
 ) -> list[dict[str, Any]]:
     """What a change of a run is worth telling, as rows; see `happenings`."""
     now = datetime.now(UTC)
@@ -176,7 +183,7 @@ def rows_of(
             "workflow": after.workflow,
             "what": one.what,
             "subject": subject_of(after.workflow, after.id, one.what) if is_described(after) else _HELD,
-            "event": envelope(after, one, sequence),
+            "event": envelope(after, one, sequence, sampling),
             "created_at": now,
         }
         for sequence, one in enumerate(happenings(before, after, final, said=said, now=now), len(said) + 1)

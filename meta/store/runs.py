@@ -69,7 +69,9 @@ class Runs:
         """
         run = _run_values(snapshot) | {"inputs_digest": inputs_digest}
         steps = [_step_values(snapshot.id, step, position) for position, step in enumerate(snapshot.steps)]
-        news = rows_of(None, snapshot, _ended(snapshot), said=()) if self._outbox is not None else []
+        news: list[dict[str, Any]] = []
+        if self._outbox is not None:
+            news = rows_of(None, snapshot, _ended(snapshot), said=(), sampling=self._outbox.sampling)
 
         def write(session: Session) -> bool:
             if not self._database.insert(session, RunRow, [run]):

@@ -32,9 +32,9 @@ from workflows.outcome import EngineRunRef, FailureClass, Outcome
 class Store:
     """Everything that is kept, by concept; itself what workers need from outside (`workers.ports`)."""
 
-    def __init__(self, database: Database, *, outgoing: bool = False) -> None:
+    def __init__(self, database: Database, *, outgoing: bool = False, sampling: float = 1.0) -> None:
         self.database = database
-        self.outbox = Outbox(database)
+        self.outbox = Outbox(database, sampling)
         self.bundles = Bundles(database)
         self.workflows = Workflows(database)
         self.runs = Runs(database, self.outbox if outgoing else None)
@@ -51,12 +51,13 @@ class Store:
         self.circuits = EngineCircuits(database)
 
     @classmethod
-    async def open(cls, url: str, *, outgoing: bool = False) -> Self:
+    async def open(cls, url: str, *, outgoing: bool = False, sampling: float = 1.0) -> Self:
         """Connect, and bring the schema up to date.
 
         Args:
             url: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://user:password@host/name`.
             outgoing: write down life-cycle events, for a publisher to send; without one they would pile up.
+            sampling: ratio of traces that are exported, which the events say.
 
         Raises:
             SettingsInvalid: not such an address.
@@ -70,7 +71,7 @@ class Store:
         except BaseException:
             await database.close()
             raise
-        return cls(database, outgoing=outgoing)
+        return cls(database, outgoing=outgoing, sampling=sampling)
 
     async def close(self) -> None:
         await self.database.close()

@@ -26,6 +26,7 @@ class Ask:
         digest: of what the message tells; the same identity with another one is refused.
         reply: subject for statuses; empty for none.
         trace: W3C trace context and baggage to continue.
+        subject: that the trigger listens on, wildcards and all; empty where it is the message's own.
     """
 
     workflow: str
@@ -35,6 +36,7 @@ class Ask:
     inputs: JsonObject = field(default_factory=dict[str, JsonValue])
     reply: str = ""
     trace: Mapping[str, str] = field(default_factory=dict[str, str])
+    subject: str = ""
 
 
 def wants(trigger: NatsTrigger, event: Event) -> bool:
@@ -95,6 +97,7 @@ def ask(workflow: str, trigger: NatsTrigger, events: Sequence[Event], who: str) 
         inputs=inputs,
         reply=_reply(trigger, at("reply")),
         trace=last.trace,
+        subject=trigger.subject,
     )
 
 

@@ -10,10 +10,10 @@ from datetime import datetime
 
 from nats.aio.msg import Msg
 
+from meta.trace.context import trace_of
 from meta.triggers import cloud_events
 from meta.triggers.encodings import check, read_json, read_msgpack, read_text
 from meta.triggers.event import Event, identity_of
-from meta.triggers.trace_context import trace_of
 from workflows.errors import EventMalformed
 from workflows.values import JsonValue
 
@@ -129,6 +129,7 @@ def _base(subject: str, data: bytes, headers: Mapping[str, str] | None, place: P
         trace=trace_of(lower),
         raw=data,
         deliveries=place.deliveries,
+        stored=place.time,
     )
 
 

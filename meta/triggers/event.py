@@ -29,6 +29,7 @@ class Event:
         headers: as published, the first value of each.
         attributes: of a CloudEvent, by name; empty for other messages.
         time: of the event, where it says so, else when the server stored it.
+        stored: when the server stored it, where that is known.
         trace: W3C trace context and baggage: `traceparent`, `tracestate`, `baggage`; what is malformed is left out.
         raw: the message's bytes.
         deliveries: how often the server has delivered it, this time included.
@@ -44,6 +45,7 @@ class Event:
     trace: Mapping[str, str] = field(default_factory=dict[str, str])
     raw: bytes = b""
     deliveries: int = 1
+    stored: datetime | None = None
 
     def view(self) -> JsonObject:
         """What expressions read as `event`: the fields of the data, and over them what is known of the message."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from meta.api.starter import Accepted, Started, Starter
 from meta.store import Store
 from meta.store.triggers import EventRecord
 from meta.triggers.asking import Ask
+from meta.triggers.causes import cause_of
 from meta.triggers.event import Event
 from meta.triggers.kept import became
 from workflows.errors import MetaError, ServiceUnavailable
@@ -35,6 +37,7 @@ class Intake:
         reply_format: str = "cloudevents",
         context: JsonObject | None = None,
         accepted: Accepted | None = None,
+        replayed_at: datetime | None = None,
     ) -> Started:
         """Start the run that messages ask for, or find the one that they started.
 
@@ -45,6 +48,7 @@ class Intake:
             reply_format: of statuses on `ask.reply`.
             context: what that format needs to know of the request.
             accepted: told of a new run before anybody is told of its events.
+            replayed_at: when somebody asked to try dead ones again; None: they have come.
 
         Raises:
             MetaError: as `Starter.start`; nothing has started, and nothing is written down.
@@ -67,6 +71,7 @@ class Intake:
                 trigger=source,
                 asked=ask.digest,
                 trace=ask.trace,
+                cause=cause_of(ask, events, source, replayed_at) if events else None,
                 accepted=accepted,
             )
             await self._record(

@@ -22,7 +22,8 @@ def event_of(row: TriggerEventRow) -> Event:
     headers = {name: str(value) for name, value in row.headers.items()}
     place = Place(stream="", created="", sequence=0, time=time, deliveries=row.deliveries)
     # It was measured when it came. Its identity may be one that the trigger gave it, or of its place in its stream.
-    return replace(decode(row.subject, data, headers, place, max_bytes=max(1, len(data))), identity=row.identity)
+    event = decode(row.subject, data, headers, place, max_bytes=max(1, len(data)))
+    return replace(event, identity=row.identity, stored=row.received_at)
 
 
 def became(row: TriggerEventRow, event: Event | None = None) -> Started | None:

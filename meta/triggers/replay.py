@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from meta.api.starter import Started, Starter
 from meta.store import Store
@@ -195,8 +196,9 @@ class Replayer:
         events = self._store.events
         try:
             started = await intake.start(
-                read.ask, [read.event], source=row.source, reply_format=read.reply_format, context=read.context
-            )
+                read.ask, [read.event], source=row.source, reply_format=read.reply_format, context=read.context,
+                replayed_at=datetime.now(UTC),
+            )  # fmt: skip
         except BaseException:
             # its limits may have let it through, and no redelivery would come to take its place
             for event_id in {row.id, event_row_id(read.ask.workflow, read.event.identity)}:
@@ -216,6 +218,7 @@ class Replayer:
         )
         headers = {name: str(value) for name, value in row.headers.items()}
         event = decode(row.subject, row.data or b"", headers, place, max_bytes=self._max_event)
+        event = replace(event, stored=row.received_at)
         identity = own_identity(row.identity)
         if event.identity.startswith(_PLACED):
             event = replace(event, identity=identity)

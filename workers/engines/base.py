@@ -28,7 +28,7 @@ class Submission:
         parameters: values for the engine's parameters, by name.
         artifacts: what the engine run reads, by its own input names.
         spec_digest: sha256 over all the above but the key; a run of this name with another one is foreign.
-        annotations: extra annotations (trace context); Argo only.
+        trace: W3C trace context for code in the engine run: `traceparent`, `tracestate`, `baggage`; not in the digest.
     """
 
     workflow: str
@@ -39,7 +39,7 @@ class Submission:
     parameters: JsonObject
     artifacts: Mapping[str, Artifact]
     spec_digest: str
-    annotations: Mapping[str, str] = field(default_factory=dict[str, str])
+    trace: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from workflows.outcome import EngineKind
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import Step
 from workflows.suggest import did_you_mean
+from workflows.trace import TRACEPARENT
 from workflows.values import JsonValue, ValueType
 
 
@@ -83,7 +84,7 @@ def _parameters(
             hint = did_you_mean(argo_text(value), allowed, what="its values")
             yield locate.problem(path, message, hint=hint)
     for engine, parameter in declared.items():
-        if parameter.required and engine not in given and engine not in carried:
+        if parameter.required and engine not in given and engine not in carried and engine != TRACEPARENT:
             where = (*at, "parameters") if step.parameters else at
             message = f"{step.file} needs parameter '{definition_name(engine)}', which has no default"
             yield locate.problem(where, message, hint="pass it under 'parameters'" + _as_artifact(engine), key=True)

@@ -129,6 +129,9 @@ async def test_the_trace_of_a_request_goes_on_in_its_run(rig: Rig, client: Bridg
     status = await client.status("r-6", "submitted")
     run = await run_of(rig, status["run_id"])
     assert run.trace == {"traceparent": parent}
+    assert run.cause is not None
+    assert (run.cause.kind, run.cause.name) == ("bridge", "process ai.pipeline.trigger")
+    assert run.cause.attributes["messaging.message.id"] == "r-6"
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.prove)])

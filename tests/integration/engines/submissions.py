@@ -45,7 +45,7 @@ def argo_submission(
     source: ArgoSource | None = None,
     parameters: JsonObject | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
-    annotations: Mapping[str, str] | None = None,
+    trace: Mapping[str, str] | None = None,
 ) -> Submission:
     run_key = run_key or key()
     return Submission(
@@ -57,7 +57,7 @@ def argo_submission(
         parameters=parameters or {},
         artifacts=artifacts or {},
         spec_digest=digest,
-        annotations=annotations or {},
+        trace=trace or {},
     )
 
 
@@ -69,6 +69,7 @@ def kfp_submission(
     source: KfpSource | None = None,
     parameters: JsonObject | None = None,
     artifacts: Mapping[str, Artifact] | None = None,
+    trace: Mapping[str, str] | None = None,
 ) -> Submission:
     run_key = run_key or key("train")
     return Submission(
@@ -80,6 +81,7 @@ def kfp_submission(
         parameters=parameters or {},
         artifacts=artifacts or {},
         spec_digest=digest,
+        trace=trace or {},
     )
 
 

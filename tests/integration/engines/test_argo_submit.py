@@ -45,7 +45,7 @@ async def engine(stub: ArgoStub) -> AsyncIterator[ArgoEngine]:
 
 
 async def test_a_submission_creates_one_workflow_that_carries_its_key(engine: ArgoEngine, stub: ArgoStub) -> None:
-    submission = argo_submission(parameters={"learning_rate": 0.5}, annotations={"traceparent": "00-1-2-01"})
+    submission = argo_submission(parameters={"learning_rate": 0.5}, trace={"traceparent": "00-1-2-01"})
     ref = await engine.submit(submission)
 
     workflow = stub.workflows[submission.name]
@@ -60,7 +60,7 @@ async def test_a_submission_creates_one_workflow_that_carries_its_key(engine: Ar
     annotations = child(workflow, "metadata", "annotations")
     assert annotations["meta-workflows/key"] == "chain-1/prepare/0/1"
     assert annotations["meta-workflows/spec-digest"] == "sha256:aa"
-    assert annotations["traceparent"] == "00-1-2-01"
+    assert annotations["meta-workflows/traceparent"] == "00-1-2-01"
 
 
 async def test_submitting_twice_adopts_the_first_workflow(engine: ArgoEngine, stub: ArgoStub) -> None:

@@ -95,7 +95,12 @@ async def test_a_dead_event_starts_its_run_once_the_definition_is_mended(rig: Ri
         assert (second.outcome, second.created, second.reason) == ("started", True, "")
         run = await client.wait(second.run_id)
         assert (run.state, run.trigger, run.outputs) == (RunState.SUCCEEDED, "nats", {"rate": 3.0})
-        assert (await rig.store.runs.get(run.id)).trace["traceparent"].startswith("00-")
+        known = await rig.store.runs.get(run.id)
+        assert known.trace["traceparent"].startswith("00-")
+        assert known.cause is not None and known.cause.at is not None and known.started_at is not None
+        assert (known.cause.kind, known.cause.name) == ("nats", "process ml.datasets.*.ready")
+        assert known.cause.attributes["meta.replayed"] == "true"
+        assert PLACE.time < known.cause.at <= known.started_at, "the replay made it start, not the message of old"
         event = await client.event(event_id)
         assert (event.outcome, event.run_id, event.reason, event.data) == ("started", run.id, "", b"")
 

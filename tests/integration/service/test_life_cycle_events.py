@@ -18,6 +18,7 @@ from tests.integration.service.servers import rig as make_rig
 from tests.support.events import EventReader, data_of, event_reader, whats
 from workflows.errors import ServiceUnavailable
 from workflows.outcome import Artifact, FailedNode, FailureClass, Outcome, RunState
+from workflows.trace import context_of_run
 from workflows.values import JsonValue
 
 FAILED = Outcome(
@@ -105,7 +106,9 @@ async def test_a_chain_tells_what_happens_in_order_with_its_values(rig: Rig, rea
         include={"name", "uri", "sha256", "size", "type"}
     )
     assert data_of(events, "run.succeeded")["outputs"] == {"rate": 2.0}
-    assert not {"traceparent", "tracestate"} & set(first)
+    traces = {str(event["traceparent"]) for event in events}
+    assert traces == {context_of_run(run, {}, 1.0)["traceparent"]}, "who hears of it continues the run's trace"
+    assert "tracestate" not in first
 
 
 async def test_a_failed_attempt_is_told_and_the_next_one_as_one_more_start(rig: Rig, reader: EventReader) -> None:

@@ -30,6 +30,10 @@ async def test_a_message_starts_the_published_chain_with_its_inputs(rig: Rig, js
     async with rig.client() as client:
         run = await client.wait(event.run_id)
     assert (run.state, run.trigger, run.outputs) == (RunState.SUCCEEDED, "nats", {"rate": 3.0})
+    known = await rig.store.runs.get(run.id)
+    assert known.cause is not None and known.cause.at is not None and known.started_at is not None
+    assert (known.cause.kind, known.cause.name) == ("nats", "process meta.trigger.chain")
+    assert known.cause.at <= known.started_at
     await drained(js)
 
 

@@ -56,7 +56,7 @@ def test_parameters_are_strings_under_the_names_that_the_manifest_declares() -> 
 
 def test_a_trace_context_is_passed_where_the_manifest_declares_it() -> None:
     manifest = ARGO_MANIFEST.replace("name: other", "name: traceparent")
-    submission = argo_submission(manifest=manifest, annotations={"traceparent": "00-1-2-01"})
+    submission = argo_submission(manifest=manifest, trace={"traceparent": "00-1-2-01"})
     parameters = children(child(built(submission), "spec", "arguments"), "parameters")
     assert {"name": "traceparent", "value": "00-1-2-01"} in parameters
 

@@ -14,6 +14,7 @@ from tests.unit.store.test_store import AT, BUNDLE, DEFINITION, REF, snapshot
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import FailureClass, Outcome, RunState, StepState
+from workflows.trace import root_span_id
 
 KEY = RunKey(meta_run="chain-1", step="prepare", attempt=1)
 FAILED = Outcome(failure=FailureClass.FAILED, message="exit code 1")
@@ -72,7 +73,7 @@ async def test_what_attempts_tell_waits_until_their_run_has_told_of_itself(store
     ]  # fmt: skip
     for row in found:
         assert row.event["source"] == "/meta-workflows/chain"
-        assert row.event["traceparent"] == trace["traceparent"]
+        assert row.event["traceparent"] == f"00-0af7651916cd43dd8448eb211c80319c-{root_span_id('chain-1')}-01"
         data = row.event["data"]
         assert isinstance(data, dict)
         assert (data["workflow"], data["trigger"]) == ("chain", "nats")

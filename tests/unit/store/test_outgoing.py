@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from meta.store.envelope import envelope, payload, subject_of
 from meta.store.fold import fold_ended, fold_gone, fold_run, fold_submitted
 from meta.store.outgoing import MAX_VALUES, Happening, Kind, happenings
+from meta.trace.record import RunRecord
+from meta.trace.spans import run_spans
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome, RunState, StepState
 from workflows.spec.subjects import covers, subject_fault
@@ -206,19 +208,34 @@ def test_values_that_are_too_large_for_a_message_are_left_out_and_named() -> Non
     assert len(payload(event)) < 1000
 
 
-def test_an_event_is_a_cloudevent_with_the_trace_of_its_run() -> None:
-    trace = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "baggage": "x=y"}
+def test_an_event_is_a_cloudevent_with_the_trace_of_its_run_below_the_span_of_its_cause() -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    trace = {"traceparent": f"00-{trace_id}-b7ad6b7169203331-01", "tracestate": "a=b", "baggage": "x=y"}
     after = run(trace=trace, request_id="order 7", trigger="nats")
     [started] = happenings(None, after, [], said=[], now=AT)
     event = envelope(after, started, 12)
     read = JSONFormat().read(CloudEvent, payload(event))
     assert (read.get_id(), read.get_type(), read.get_time()) == ("chain-1/run.started", "meta.run.started", AT)
-    assert (read.get_extension("traceparent"), read.get_extension("sequence")) == (trace["traceparent"], "0000000012")
+    assert read.get_extension("sequence") == "0000000012"
+    root = run_spans(RunRecord(after, [], []))[0]
+    assert (root.trace_id, root.parent_id) == (trace_id, "b7ad6b7169203331")
+    assert read.get_extension("traceparent") == f"00-{trace_id}-{root.span_id}-01"
+    assert read.get_extension("tracestate") == "a=b"
     assert "baggage" not in json.loads(payload(event))
     assert event["data"] == {
         "run": "chain-1", "workflow": "chain", "trigger": "nats", "request_id": "order 7", "state": "running",
         "inputs": {"rate": 1},
     }  # fmt: skip
+
+
+def test_the_events_of_a_run_that_nobody_traced_can_be_continued_too_as_its_sampling_says() -> None:
+    after = run()
+    [started] = happenings(None, after, [], said=[], now=AT)
+    root = run_spans(RunRecord(after, [], []))[0]
+    event = envelope(after, started, 1)
+    assert event["traceparent"] == f"00-{root.trace_id}-{root.span_id}-01"
+    assert "tracestate" not in event
+    assert envelope(after, started, 1, sampling=0)["traceparent"] == f"00-{root.trace_id}-{root.span_id}-00"
 
 
 @given(st.text(min_size=1, max_size=50))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meta.triggers.trace_context import MAX_BAGGAGE, MAX_TRACESTATE, trace_of
+from meta.trace.context import MAX_BAGGAGE, MAX_TRACESTATE, trace_of
 from tests.support.messages import ENVELOPE, ce_headers, read, structured
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -9,6 +9,7 @@ import yaml
 
 from workers.artifacts import ArtifactStore, parse_uri
 from workers.engines.argo.arguments import check_arguments, declared_arguments, merge, names_of
+from workers.engines.argo.trace_context import trace_annotations, with_variables
 from workers.engines.base import Submission
 from workers.engines.json_view import child, children, text
 from workers.settings import ArgoSettings, NamedStore, StoreSettings, StoreType
@@ -17,10 +18,10 @@ from workflows.manifests import argo_text, engine_name
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
 from workflows.outcome import Artifact
 from workflows.spec.models import ArgoSource
+from workflows.trace import TRACEPARENT
 from workflows.values import JsonObject
 
 API_VERSION = "argoproj.io/v1alpha1"
-_TRACE_PARAMETER = "traceparent"
 
 
 class _Loader(yaml.SafeLoader):
@@ -84,7 +85,7 @@ def build_workflow(
     template: JsonObject | None = None,
     cron: JsonObject | None = None,
 ) -> JsonObject:
-    """Make the Workflow of a submission: the user's manifest with name, arguments, labels and annotations.
+    """Make the Workflow of a submission: the user's manifest with name, arguments, labels, annotations, trace context.
 
     Args:
         submission: what to run; its source is an `ArgoSource`.
@@ -113,7 +114,7 @@ def build_workflow(
     metadata["annotations"] = {
         **settings.annotations,
         **child(metadata, "annotations"),
-        **submission.annotations,
+        **trace_annotations(submission.trace),
         ANNOTATION_KEY: str(submission.key),
         ANNOTATION_DIGEST: submission.spec_digest,
     }
@@ -121,8 +122,8 @@ def build_workflow(
     places = [arguments, child(template or {}, "spec", "arguments")]
     parameters = dict(submission.parameters)
     names = names_of(places, "parameters")
-    if _TRACE_PARAMETER in names and _TRACE_PARAMETER in submission.annotations:
-        parameters.setdefault(_TRACE_PARAMETER, submission.annotations[_TRACE_PARAMETER])
+    if TRACEPARENT in names and TRACEPARENT in submission.trace:
+        parameters.setdefault(TRACEPARENT, submission.trace[TRACEPARENT])
     if (declared := declared_arguments(spec, template)) is not None:
         check_arguments(_what(source), declared, parameters, submission.artifacts)
     if parameters:
@@ -140,6 +141,7 @@ def build_workflow(
     if arguments:
         spec["arguments"] = arguments
     _set_service_account(spec, source, settings, template)
+    spec = with_variables(spec, submission.trace)
     return {**workflow, "apiVersion": API_VERSION, "kind": "Workflow", "metadata": metadata, "spec": spec}
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.engines.argo.locations import ARCHIVE, locate, packing
+from workers.engines.argo.trace_context import own_trace
 from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text, texts
 from workflows.outcome import MAX_FAILED_NODES, FailureClass, Node, Outcome, failed_node
@@ -80,6 +81,7 @@ def read_outcome(workflow: JsonObject, *, cancelled: bool) -> Outcome:
         failed_nodes=[failed_node(node) for node in failed[:MAX_FAILED_NODES]],
         outputs=read_outputs(workflow),
         nodes=nodes,
+        own_trace=own_trace(workflow),
         started_at=moment(status.get("startedAt")),
         finished_at=moment(status.get("finishedAt")),
     )

@@ -179,14 +179,15 @@ class KfpEngine:
         }
         if source.package is not None:
             pipeline = parse_package(submission.manifest or "", source.package)
-            body["pipeline_spec"] = (pipeline if source.cache else pipeline.without_cache()).for_api()
+            sent = pipeline if source.cache else pipeline.without_cache()
+            body["pipeline_spec"] = sent.with_variables(submission.trace).for_api()
         else:
             pipeline, reference = await self._uploaded(source)
             if source.cache:
                 body["pipeline_version_reference"] = reference
             else:  # a reference cannot say it
-                body["pipeline_spec"] = pipeline.without_cache().for_api()
-        values = runtime_parameters(pipeline, submission.parameters, submission.artifacts)
+                body["pipeline_spec"] = pipeline.without_cache().with_variables(submission.trace).for_api()
+        values = runtime_parameters(pipeline, submission.parameters, submission.artifacts, submission.trace)
         check_complete(pipeline, values)
         config: JsonObject = {"parameters": values}
         if root := source.pipeline_root or self._settings.pipeline_root:

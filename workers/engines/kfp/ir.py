@@ -12,9 +12,11 @@ from typing import cast
 import yaml
 
 from workers.engines.json_view import child, text
+from workers.engines.trace_context import objects_in, set_variables, variables
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.manifests import engine_name, inspect_kfp, kfp_artifact_parameter
 from workflows.outcome import Artifact
+from workflows.trace import TRACEPARENT
 from workflows.values import JsonObject, JsonValue, canonical_json
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
@@ -82,6 +84,20 @@ class Pipeline:
                     task["cachingOptions"] = {"enableCache": False}
         return Pipeline(spec, self.platform)
 
+    def with_variables(self, trace: Mapping[str, str]) -> Pipeline:
+        """The same pipeline, all of whose containers have the trace context in their environment.
+
+        The environment is no part of what KFP's cache compares (`GenerateCacheKey`, backend/src/v2/cacheutils).
+        """
+        spec = copy.deepcopy(self.spec)
+        deployment = spec.get("deploymentSpec")
+        executors = objects_in(deployment.get("executors") if isinstance(deployment, dict) else None)
+        containers = [one for executor in executors if isinstance(one := executor.get("container"), dict)]
+        values = variables(trace, len(containers))
+        for container in containers:
+            set_variables(container, values)
+        return Pipeline(spec, self.platform)
+
 
 def parse_package(package: str, file: str) -> Pipeline:
     """Read a compiled pipeline: one YAML document, or two with a platform spec.
@@ -112,12 +128,16 @@ def pipeline_of_api(pipeline_spec: JsonObject) -> Pipeline:
 
 
 def runtime_parameters(
-    pipeline: Pipeline, parameters: Mapping[str, JsonValue], artifacts: Mapping[str, Artifact]
+    pipeline: Pipeline,
+    parameters: Mapping[str, JsonValue],
+    artifacts: Mapping[str, Artifact],
+    trace: Mapping[str, str] | None = None,
 ) -> JsonObject:
     """A run's parameters, typed as the pipeline declares them.
 
     KFP takes no artifacts as inputs of a run. An artifact is passed as its URI, in a STRING parameter that the
-    pipeline gives to `dsl.importer`: `<artifact>_uri` if the pipeline declares that, else `<artifact>`.
+    pipeline gives to `dsl.importer`: `<artifact>_uri` if the pipeline declares that, else `<artifact>`. A STRING
+    parameter `traceparent` that nothing else is passed in gets that of the trace context.
 
     Raises:
         InputsInvalid: a name that the pipeline does not declare, or a value that does not fit.
@@ -130,6 +150,8 @@ def runtime_parameters(
     for name, artifact in artifacts.items():
         known = kfp_artifact_parameter(name, declared)
         values[_declared(pipeline, known, f"artifact '{name}' ('{name}_uri' or '{name}')")] = artifact.uri
+    if declared.get(TRACEPARENT) == "STRING" and trace and TRACEPARENT in trace:
+        values.setdefault(TRACEPARENT, trace[TRACEPARENT])
     return values
 
 

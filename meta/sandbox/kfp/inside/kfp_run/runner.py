@@ -4,6 +4,7 @@
 # (kfp has no types, and its private parts are what the hooks take hold of)
 
 import contextlib
+import inspect
 import json
 import os
 import shutil
@@ -207,8 +208,13 @@ class Runner:
         return self.scope.arguments
 
     def around_compute_key(self, official: Any) -> Any:
+        """The environment does not count: the real server's cache does not compare it (`GenerateCacheKey`)."""
+        signature = inspect.signature(official)
+
         def compute_key(*args: Any, **kwargs: Any) -> str:
-            self.scope.cache_key = official(*args, **kwargs)
+            given = signature.bind(*args, **kwargs)
+            given.arguments.pop("env_vars", None)
+            self.scope.cache_key = official(*given.args, **given.kwargs)
             return self.scope.cache_key
 
         return compute_key

@@ -1,11 +1,17 @@
-"""Which trace a message belongs to: W3C Trace Context and Baggage, as headers or as a CloudEvent's extension."""
+"""Which trace a call or a message belongs to: W3C Trace Context and Baggage, as it comes in.
+
+As metadata of a call, as headers of a message or a CloudEvent's extension, as variables of a process.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 
-TRACEPARENT, TRACESTATE, BAGGAGE = "traceparent", "tracestate", "baggage"
+from workflows.trace import BAGGAGE, TRACEPARENT, TRACESTATE
+
+NAMES = (TRACEPARENT, TRACESTATE, BAGGAGE)
+"""Of headers and metadata; as variables of a process they are in capitals."""
 MAX_TRACEPARENT = 200
 """Characters; version 00 has 55, later ones may have more."""
 MAX_TRACESTATE = 512
@@ -19,7 +25,7 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 
 
 def trace_of(*sources: Mapping[str, str]) -> dict[str, str]:
-    """The trace context of a message.
+    """The trace context of a call, a message, a process.
 
     Args:
         sources: names in lower case; the first with a well-formed traceparent counts, and the first with baggage.
