@@ -169,12 +169,17 @@ def test_a_blocking_stream_that_is_left_early_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("module", ["meta.client", "meta.client.sync", "meta.cli.app"])
 def test_neither_temporal_nor_the_engines_clients_are_imported(module: str) -> None:
     code = (
-        f"import sys, {module}; print([m for m in ('temporalio', 'kfp', 'kfp_server_api', 'argo_workflows', 'sqlmodel',"
-        " 'opentelemetry')"
+        f"import sys, {module}; print([m for m in ('temporalio', 'kfp', 'kfp_server_api', 'argo_workflows', 'sqlmodel')"
         " if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_client_imports_opentelemetry_only_for_a_trace() -> None:
+    code = "import sys, meta.client; print('opentelemetry' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_what_is_public_is_sorted_and_there() -> None:
