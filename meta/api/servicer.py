@@ -150,7 +150,7 @@ class MetaServicer(EventCalls):
 
     async def Trace(self, request: pb.TraceRequest, context: _Context) -> pb.TraceResponse:
         run = await self._find(request.run_id)
-        spans = run_spans(await self._store.traces.record(request.run_id))
+        spans = run_spans(await self._store.traces.record(request.run_id), self._telemetry.baggage)
         found = trace_id(run.id, run.trace)
         return pb.TraceResponse(
             trace_id=found,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.engines.argo.locations import ARCHIVE, locate, packing
+from workers.engines.argo.pods import pod_name
 from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text, texts
 from workflows.outcome import MAX_FAILED_NODES, FailureClass, Node, Outcome, failed_node
@@ -135,6 +136,7 @@ def read_nodes(workflow: JsonObject) -> list[Node]:
             parent=tries.get(node_id) or text(node, "boundaryID"),
             exit_code=_exit_code(node),
             cached=child(node, "memoizationStatus").get("hit") is True,
+            pod=pod_name(workflow, node_id) if text(node, "type") == "Pod" else "",
             started_at=moment(node.get("startedAt")),
             finished_at=moment(node.get("finishedAt")),
         )
