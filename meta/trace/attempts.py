@@ -95,10 +95,15 @@ def _attempts(
     starts: list[datetime] = []
     for key in keys:
         record, own = records.get(key), tries.get(key, [])
-        told = [record.asked_at, record.submitted_at, record.engine_started_at] if record is not None else []
-        first = min((one.started_at for one in own), default=None)
-        known = next((at for at in (*told[:1], first, *told[1:]) if at is not None), None)
-        starts.append(known or (starts[-1] if starts else place.start))
+        told = [
+            record.asked_at if record is not None else None,
+            place.step.started_at if key.attempt == 1 else None,
+            min((one.started_at for one in own), default=None),
+            record.submitted_at if record is not None else None,
+            record.engine_started_at if record is not None else None,
+            starts[-1] if starts else None,
+        ]
+        starts.append(next((at for at in told if at is not None), place.start))
     found: list[Attempt] = []
     for at, key in enumerate(keys):
         record, own = records.get(key), tries.get(key, [])
