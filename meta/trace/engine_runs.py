@@ -138,10 +138,13 @@ def engine_spans(trace: Trace, record: AttemptRecord, share: Share, parent: str,
 
 
 def _phase(record: AttemptRecord) -> str:
-    """The engine's own word for how it came out: its outermost node has it; empty while it runs, or when unknown."""
+    """The engine's own word for how it came out; empty while it runs, or when unknown.
+
+    The outermost node has it, but for KFP 2, which leaves the state of that one as it was at its start.
+    """
     if record.ended_at is None:
         return ""
-    return next((node.phase for node in record.nodes if not node.parent), "")
+    return next((node.phase for node in record.nodes if not node.parent and node.finished_at is not None), "")
 
 
 def _said(record: AttemptRecord) -> dict[str, Attribute]:

@@ -129,14 +129,14 @@ def _verdict(node: Node) -> Verdict:
 def _events(node: Node, end: datetime | None, inner: list[Node]) -> list[SpanEvent]:
     """The node's end in the engine's word, and of what the engine tries again each try that another one followed."""
     events: list[SpanEvent] = []
-    if node.phase and end is not None and node.finished_at is not None:
-        events.append(SpanEvent(node.phase, end, _told(node)))
     if node.type == _RETRY:
         tries = [(node.started_at, node) for node in inner if node.started_at is not None]
         for _, tried in sorted(tries, key=lambda one: one[0])[:-1]:
             at = tried.finished_at or tried.started_at
             assert at is not None  # those without a start are left out
             events.append(SpanEvent("retry", at, {names.NODE_ID: tried.id, **_told(tried)}))
+    if node.phase and end is not None and node.finished_at is not None:
+        events.append(SpanEvent(node.phase, end, _told(node)))
     return events
 
 
