@@ -227,10 +227,7 @@ def _wait(trace: Trace, step: StepSnapshot, attempt: Attempt, parent: str) -> It
         (record.submitted_at or attempt.start, attempt.end),
         verdict=verdict,
         kind=SpanKind.CLIENT,
-        attributes={
-            **_of(step, attempt),
-            names.TRIES: max((one.number for one in failing), default=0) + 1 if record.seen_at is not None else None,
-        },
+        attributes=_of(step, attempt),
         events=[exception_of(one) for one in failing],
     )
     yield from work_spans(trace, own, failing)
