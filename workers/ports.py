@@ -90,6 +90,10 @@ class Keeper(Leases, SeenEnds, OtherRuns, Protocol):
     """What keeps one adopted engine run for each key, whatever happens to worker processes."""
 
 
+KEPT_TRIES = 20
+"""Tries of one activity that are kept, beside the last one: an API can be down for days."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """A try of an activity that failed, or that leaves no other record.
@@ -139,7 +143,10 @@ class Recorder(OtherRuns, Protocol):
         ...
 
     async def worked(self, work: Work) -> None:
-        """A try of an activity that the trace of the run is to show. May be repeated."""
+        """A try of an activity that the trace of the run is to show. May be repeated.
+
+        Of one activity the first `KEPT_TRIES` are kept, and the last.
+        """
         ...
 
     async def noted(self, key: RunKey, note: str) -> None:

@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
+from workers.work import WorkInterceptor
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
 from workflows.meta_run import MetaRun
 
@@ -76,13 +77,14 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> AsyncGenerator[None]:
     """Run both workers; leaving the context stops them, and no engine run with them."""
     grace = timedelta(seconds=sizes.shutdown_grace_s)
+    interceptors = [ErrorInterceptor(), WorkInterceptor(activities.recorder)]  # from the outside in
     control = Worker(
         client,
         task_queue=TASK_QUEUE,
         workflows=[MetaRun],
         activities=activities.control(),
         workflow_runner=workflow_runner(),
-        interceptors=[ErrorInterceptor()],
+        interceptors=interceptors,
         max_concurrent_activities=sizes.activity_slots,
         graceful_shutdown_timeout=grace,
     )
@@ -90,7 +92,7 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
         client,
         task_queue=WAIT_TASK_QUEUE,
         activities=activities.waits(),
-        interceptors=[ErrorInterceptor()],
+        interceptors=interceptors,
         max_concurrent_activities=sizes.wait_slots,
         graceful_shutdown_timeout=timedelta(0),  # a wait has nothing to finish: the next worker takes it over
     )

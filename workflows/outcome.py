@@ -111,6 +111,7 @@ class Node(BaseModel):
         phase: the engine's word.
         parent: id of the node that holds it; empty at the root.
         cached: served from the engine's cache.
+        pod: name of the pod that it runs in; empty where it has none, or the engine does not tell.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -123,6 +124,7 @@ class Node(BaseModel):
     parent: str = ""
     exit_code: int | None = None
     cached: bool = False
+    pod: str = ""
     started_at: datetime | None = None
     finished_at: datetime | None = None
 

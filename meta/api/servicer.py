@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -24,6 +25,7 @@ from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
 from meta.store.circuits import WorkerCircuit
 from meta.trace.otlp import resource_of, to_traces_data
+from meta.trace.record import RunRecord
 from meta.trace.spans import run_spans
 from meta.triggers.replay import Replayer
 from workflows.bundle import Bundle, validate_bundle
@@ -154,11 +156,13 @@ class MetaServicer(EventCalls):
 
     async def Trace(self, request: pb.TraceRequest, context: _Context) -> pb.TraceResponse:
         run = await self._find(request.run_id)
-        spans = run_spans(await self._store.traces.record(request.run_id))
+        record = await self._store.traces.record(request.run_id)
+        # In a thread: a run of many thousands of nodes takes a second, in which others want answers.
+        otlp = await asyncio.to_thread(_otlp, record, self._telemetry)
         found = trace_id(run.id, run.trace)
         return pb.TraceResponse(
             trace_id=found,
-            otlp=to_traces_data(spans, resource_of(self._telemetry)).SerializeToString(),
+            otlp=otlp,
             url=self._telemetry.trace_url.replace("{trace_id}", found),
         )
 
@@ -230,3 +234,7 @@ def _circuit(one: WorkerCircuit) -> pb.WorkerCircuit:
         awaited_runs=one.awaited_runs,
         seen_at=convert.to_timestamp(one.seen_at),
     )
+
+
+def _otlp(record: RunRecord, telemetry: TelemetryConfig) -> bytes:
+    return to_traces_data(run_spans(record, telemetry.baggage), resource_of(telemetry)).SerializeToString()

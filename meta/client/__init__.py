@@ -23,6 +23,7 @@ from meta.client.views import (
     RunsPage,
     RunView,
     StartedRun,
+    TraceView,
 )
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "RunView",
     "RunsPage",
     "StartedRun",
+    "TraceView",
     "TriggerInfo",
 ]

@@ -28,6 +28,7 @@ from meta.client.views import (
     RunsPage,
     RunView,
     StartedRun,
+    TraceView,
 )
 from meta.config import DEFAULT_GRPC
 from meta.trace.context import trace_of
@@ -218,6 +219,18 @@ class MetaClient(EventsClient):
                 yield LogEntry(step=line.step, node=line.node, text=line.text, at=at)
         except aio.AioRpcError as error:
             raise error_of(error) from error
+
+    async def trace(self, run_id: str) -> TraceView:
+        """The trace of a run: what started it, its steps and attempts, and every node of its engine runs.
+
+        Raises:
+            NotFound: there is none of this id.
+        """
+        from meta.trace.otlp import read_traces_data  # OpenTelemetry takes a while to import; other calls need none
+
+        request = pb.TraceRequest(run_id=run_id)
+        reply = await persist(lambda: self._stub.Trace(request, timeout=CALL_TIMEOUT_S), self._patience_s)
+        return TraceView(trace_id=reply.trace_id, url=reply.url, spans=read_traces_data(reply.otlp))
 
     async def engines(self) -> list[EngineInfo]:
         """The configured engines, and whether they answer."""

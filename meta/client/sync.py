@@ -103,6 +103,7 @@ class MetaClient:
     result = _call(AsyncMetaClient.result)
     cancel = _call(AsyncMetaClient.cancel)
     logs = _stream(AsyncMetaClient.logs)
+    trace = _call(AsyncMetaClient.trace)
     engines = _call(AsyncMetaClient.engines)
     orphans = _stream(AsyncMetaClient.orphans)
     delete_workflow = _call(AsyncMetaClient.delete_workflow)

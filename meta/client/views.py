@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from meta.trace.model import Span
 from workflows.errors import MetaError
 from workflows.messages import RunSnapshot
 from workflows.outcome import EngineRunRef
@@ -144,6 +145,20 @@ class LogEntry(View):
     node: str
     text: str
     at: datetime | None = None
+
+
+class TraceView(View):
+    """The trace of a run as far as it is known.
+
+    Attributes:
+        trace_id: 32 hex digits.
+        url: its page in the configured backend; empty when none is configured.
+        spans: parents before their children; those that go on have no end.
+    """
+
+    trace_id: str
+    url: str
+    spans: list[Span]
 
 
 class RunFailed(MetaError):

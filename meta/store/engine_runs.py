@@ -152,6 +152,8 @@ class EngineRuns:
             if row is None or row.ended_at is not None:
                 return False
             row.ended_at = outcome.finished_at or at
+            row.engine_started_at = row.engine_started_at or outcome.started_at
+            row.own_trace = outcome.own_trace or row.own_trace
             row.succeeded = outcome.succeeded
             row.failure = outcome.failure.value if outcome.failure else None
             row.message = outcome.message

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
+from sqlmodel import and_, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
 from meta.store.runs import Runs
 from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow, WorkRow
-from workers.ports import Work
+from workers.ports import KEPT_TRIES, Work
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -47,12 +48,24 @@ class LineageRecorder:
                 row.submitted_at, row.asked_at, row.tries = at, asked_at, tries
 
     async def worked(self, work: Work) -> None:
-        """A try of an activity; the first telling counts."""
+        """A try of an activity; the first telling counts, and of late tries the last one takes the others' place."""
         row = {
             **_identity(work.key), "what": work.what, "number": work.number, "worker": work.worker,
             "started_at": work.started_at, "ended_at": work.ended_at, "code": work.code, "message": work.message,
         }  # fmt: skip
         async with self._database.write() as session:
+            if work.number > KEPT_TRIES:
+                late = and_(
+                    col(WorkRow.run_id) == work.key.meta_run,
+                    col(WorkRow.step) == work.key.step,
+                    col(WorkRow.index) == work.key.index,
+                    col(WorkRow.attempt) == work.key.attempt,
+                    col(WorkRow.what) == work.what,
+                    col(WorkRow.number) > KEPT_TRIES,
+                )
+                if (await session.exec(select(WorkRow.number).where(late, col(WorkRow.number) > work.number))).first():
+                    return
+                await session.exec(delete(WorkRow).where(late, col(WorkRow.number) < work.number))
             await self._database.insert_missing(session, WorkRow, [row])
 
     async def attempt_ended(

@@ -43,6 +43,7 @@ class Part(StrEnum):
     WORK = "work"  # a try of an activity that failed
 
 
+_PARTS = {part.value: part for part in Part}
 PART = "meta.part"
 """Attribute that says what a span is of; see `Part`."""
 
@@ -94,4 +95,4 @@ class Span:
     def part(self) -> Part | None:
         """What it is of; None for a span of somebody else."""
         found = self.attributes.get(PART)
-        return Part(found) if isinstance(found, str) and found in Part else None
+        return _PARTS.get(found) if isinstance(found, str) else None

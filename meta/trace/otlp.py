@@ -60,6 +60,11 @@ def from_traces_data(data: trace_pb2.TracesData) -> list[Span]:
     return [_span(span) for resource in data.resource_spans for scope in resource.scope_spans for span in scope.spans]
 
 
+def read_traces_data(data: bytes) -> list[Span]:
+    """The same from the bytes that the service sends."""
+    return from_traces_data(trace_pb2.TracesData.FromString(data))
+
+
 def _context(trace_id: str, span_id: str) -> otel.SpanContext:
     return otel.SpanContext(int(trace_id, 16), int(span_id or "0", 16), is_remote=False, trace_flags=_SAMPLED)
 
@@ -86,8 +91,10 @@ def _span(span: trace_pb2.Span) -> Span:
         status=Status[trace_pb2.Status.StatusCode.Name(span.status.code).removeprefix("STATUS_CODE_")],
         message=span.status.message,
         attributes=_attributes(span.attributes),
-        events=[SpanEvent(one.name, _moment(one.time_unix_nano), _attributes(one.attributes)) for one in span.events],
-        links=[_link(link) for link in span.links],
+        events=tuple(
+            SpanEvent(one.name, _moment(one.time_unix_nano), _attributes(one.attributes)) for one in span.events
+        ),
+        links=tuple(_link(link) for link in span.links),
     )
 
 
@@ -103,7 +110,7 @@ def _attributes(found: Sequence[KeyValue]) -> dict[str, Attribute]:
 def _value(value: AnyValue) -> Attribute:
     kind = value.WhichOneof("value")
     if kind == "array_value":
-        return [one.string_value for one in value.array_value.values]
+        return tuple(one.string_value for one in value.array_value.values)
     found = getattr(value, kind) if kind else ""
     assert isinstance(found, str | bool | int | float)
     return found

@@ -21,6 +21,7 @@ from workers.artifacts.multipart import S3Uploads
 from workers.artifacts.signing import Keys
 from workers.artifacts.transfer import PART
 from workflows.messages import RunSnapshot
+from workflows.naming import RunKey
 from workflows.outcome import Artifact, Outcome, RunState, StepState
 
 ARGO = {"argo": {"manifest": "m.yaml"}}
@@ -42,6 +43,11 @@ async def scheduled(handle: WorkflowHandle[object, RunSnapshot]) -> list[str]:
         async for event in handle.fetch_history_events()
         if event.event_type is EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
     ]
+
+
+def before_use(handle: WorkflowHandle[object, RunSnapshot]) -> RunKey:
+    """What is told of the consumer before its first attempt stands under this."""
+    return RunKey(meta_run=handle.id, step="use", attempt=0)
 
 
 async def heartbeat(handle: WorkflowHandle[object, RunSnapshot]) -> dict[str, object]:
@@ -69,6 +75,8 @@ async def test_a_consumer_gets_what_is_elsewhere_as_a_copy_where_its_engine_read
         assert (passed.sha256, passed.producer) == (artifact.sha256, "make")
         assert await scheduled(handle) == ["submit", "wait", "stage_artifacts", "submit", "wait"]
         assert run.steps[0].artifacts["data"].uri == artifact.uri, "the producer's stays what it is"
+        (copied,) = w.store.work
+        assert (copied.key, copied.what, copied.code) == (before_use(handle), "stage_artifacts", "")
 
 
 async def test_what_the_engine_reads_is_passed_by_reference_without_an_activity_more(lake: Lake) -> None:
@@ -78,6 +86,7 @@ async def test_what_the_engine_reads_is_passed_by_reference_without_an_activity_
         await handle.result()
         assert w.engine.submitted[1].artifacts["data"].uri == uri
         assert await scheduled(handle) == ["submit", "wait", "submit", "wait"]
+        assert w.store.work == [], "what goes well has its own records"
 
 
 async def test_an_artifact_that_is_not_what_it_was_fails_the_step_before_its_engine_hears_of_it(
@@ -108,6 +117,9 @@ async def test_a_store_that_is_down_delays_the_step_and_the_copy_goes_on_from_it
         assert run.state is RunState.SUCCEEDED
         assert lake.read(w.engine.submitted[1].artifacts["data"].uri) == data
         assert run.steps[1].attempt == 1, "it costs no attempt"
+        *failed, copied = w.store.work
+        assert {work.code for work in failed} <= {"ARTIFACT_STORE_UNAVAILABLE"}, "the client may ride it out by itself"
+        assert (copied.code, copied.number) == ("", len(failed) + 1)
 
 
 async def test_a_copy_tells_how_far_it_is_and_a_cancelled_one_leaves_no_upload_and_no_run(

@@ -9,7 +9,9 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import obstore
 import pytest
@@ -20,15 +22,21 @@ from obstore.store import S3Store
 from meta.config import load_config
 from meta.stack.embedded import EmbeddedStack
 from meta.stack.options import StackOptions
+from meta.trace.model import Part, Span, Status
 from tests.integration.engines.submissions import Pulse, argo_submission, key, kfp_submission
 from tests.integration.sandbox_kfp import pipelines
+from tests.integration.service.servers import rig
 from tests.stubs.pipelines import package
+from tests.support.temporal import temporal_server
+from tests.support.traces import check_tree
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine, RunPhase, Verdict
+from workers.engines.json_view import child, children, moment, text
 from workers.engines.registry import build_engines
-from workflows.bundle import build_bundle
+from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid
-from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
+from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome, RunState
+from workflows.spec import load_definition
 from workflows.spec.models import ArgoSource, KfpSource
 from workflows.values import JsonObject
 
@@ -87,6 +95,7 @@ class Engines:
         self.argo: Engine = engines["argo"]
         self.kfp: Engine = engines["kfp"]
         self.bucket = stack.bucket
+        self.by_name = engines
         self._urls = {name: settings.url for name, settings in config.engines.items()}
         self._store = S3Store(
             stack.bucket,
@@ -101,6 +110,11 @@ class Engines:
         """POST to an engine's API as somebody else would; the status."""
         with urllib3.PoolManager() as http:
             return http.request("POST", self._urls[engine] + path, json=body).status
+
+    def get(self, engine: str, path: str) -> JsonObject:
+        """What an engine's API says."""
+        with urllib3.PoolManager() as http:
+            return cast("JsonObject", http.request("GET", self._urls[engine] + path).json())
 
     def put(self, object_key: str, data: bytes) -> Artifact:
         obstore.put(self._store, object_key, data)
@@ -343,3 +357,93 @@ async def test_both_list_our_runs_while_they_go_on(engines: Engines, tmp_path: P
         assert await engine.terminate(submission.key, submission.name, ref)
         assert ref not in [run.ref async for run in engine.list_ours()]
         assert await engine.phase_of(ref) is RunPhase.FAILED
+
+
+HYBRID = """
+apiVersion: meta/v1
+kind: MetaWorkflow
+metadata: {name: chain}
+inputs: {folder: {type: string}}
+steps:
+  fan:
+    argo: {manifest: fan.yaml}
+    parameters: {folder: "${{ inputs.folder }}"}
+    retry: {attempts: 2, strategy: resume, backoff: 10ms}
+  need:
+    kfp: {package: need.yaml}
+    needs: [fan]
+    parameters: {folder: "${{ inputs.folder }}"}
+"""
+FAN = """
+apiVersion: argoproj.io/v1alpha1
+kind: Workflow
+spec:
+  entrypoint: main
+  arguments: {parameters: [{name: folder}]}
+  templates:
+    - name: main
+      dag:
+        tasks:
+          - {name: item, template: item, withItems: [1, 2, 3]}
+          - {name: third, template: third, depends: item}
+    - name: item
+      container: {image: "alpine:3", command: [sh, -c], args: ["true"]}
+    - name: third
+      retryStrategy: {limit: "1"}
+      container:
+        image: alpine:3
+        command: [sh, -c]
+        args: ["cd {{workflow.parameters.folder}}; echo >> tries; test $(wc -l < tries) -ge 3"]
+"""
+
+
+async def test_the_trace_of_a_chain_over_both_has_their_own_times_of_every_node(
+    engines: Engines, tmp_path: Path
+) -> None:
+    (tmp_path / "repaired").touch()
+    bundle = Bundle(
+        definition=load_definition(HYBRID), files={"fan.yaml": FAN, "need.yaml": package(pipelines.spec("needing"))}
+    )
+    async with temporal_server() as temporal, rig(temporal, tmp_path) as service, service.client() as client:
+        await service.work(engines.by_name, engines.objects)
+        started = await client.start(bundle, {"folder": str(tmp_path)})
+        async with asyncio.timeout(90):
+            run = await client.wait(started.id)
+        assert run.state is RunState.SUCCEEDED, run.message
+        spans = (await client.trace(started.id)).spans
+    check_tree(spans)
+    fan, need = (step.run for step in run.steps)
+    assert fan is not None
+    assert need is not None
+    by_engine = [span for span in spans if span.part is Part.ENGINE]
+    assert [span.attributes["meta.engine.run.name"] for span in by_engine] == [fan.name, fan.name, need.name]
+
+    status = child(await asyncio.to_thread(engines.get, "argo", f"/api/v1/workflows/argo/{fan.name}"), "status")
+    assert times(by_engine[1]) == (moment(status["startedAt"]), moment(status["finishedAt"]))
+    shown = {span.attributes["meta.node.id"]: span for span in spans if span.part is Part.NODE}
+    nodes = child(status, "nodes")
+    assert len(nodes) == 7, "the DAG, a group of three, and the last try of what was tried again"
+    for node_id in nodes:
+        told = child(nodes, node_id)
+        assert times(shown[node_id]) == (moment(told["startedAt"]), moment(told["finishedAt"])), told
+        assert shown[node_id].attributes["meta.node.phase"] == told["phase"] == "Succeeded"
+    first = [span for span in spans if span.part is Part.NODE and span.attributes["meta.attempt"] == 1]
+    assert {span.name for span in first if span.status is Status.ERROR} == {fan.name, "third", "third(0)", "third(1)"}
+    assert [span.attributes["meta.attempt"] for span in spans if span.name.startswith("item(")] == [1, 1, 1]
+    (retried,) = [span for span in first if span.name == "third"]
+    assert [event.name for event in retried.events] == ["retry", "Failed"]
+
+    ran = await asyncio.to_thread(engines.get, "kfp", f"/apis/v2beta1/runs/{need.uid}")
+    assert times(by_engine[2]) == (moment(ran["created_at"]), moment(ran["finished_at"]))
+    tasks = {text(task, "display_name"): task for task in children(ran, "run_details", "task_details")}
+    for name in ("root", "count", "need"):
+        (span,) = [span for span in spans if span.part is Part.NODE and span.name == name]
+        for at, key_ in zip(times(span), ("start_time", "end_time"), strict=True):
+            said = moment(tasks[name][key_])
+            assert at is not None
+            assert said is not None
+            assert abs(at - said) <= timedelta(seconds=1), "the API cuts what ML Metadata has to whole seconds"
+
+
+def times(span: Span) -> tuple[datetime, datetime | None]:
+    return span.start, span.end

@@ -6,7 +6,7 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.support.engine import ScriptedEngine
 from tests.support.ports import free_port
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
+from workers.engines.base import Engine
 from workers.runtime import Sizes, register_search_attributes, run_workers
 from workers.settings import StoreSettings
 
@@ -90,14 +91,20 @@ class Rig:
     def chain(self, text: str = CHAIN) -> Path:
         return write_chain(self.folder / "definitions", text)
 
-    async def work(self) -> None:
-        """Start workers, which write to the same store as the service."""
+    async def work(self, engines: Mapping[str, Engine] | None = None, objects: ArtifactStore | None = None) -> None:
+        """Start workers, which write to the same store as the service.
+
+        Args:
+            engines: in place of the scripted one.
+            objects: where artifacts are; None for a store that does not answer.
+        """
         await register_search_attributes(self.temporal)
         opening = Store.open(self.config.store.url, outgoing=bool(self.config.nats.url))
         store = await self._workers.enter_async_context(await opening)
         activities = Activities(
-            engines={"argo": self.engine}, objects=ArtifactStore(StoreSettings()), bundles=store, recorder=store
-        )
+            engines=engines or {"argo": self.engine}, objects=objects or ArtifactStore(StoreSettings()),
+            bundles=store, recorder=store,
+        )  # fmt: skip
         await self._workers.enter_async_context(run_workers(self.temporal, activities, Sizes(shutdown_grace_s=0.1)))
 
     async def restart(self) -> None:

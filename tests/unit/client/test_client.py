@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from google.protobuf.message import Message
@@ -14,9 +15,14 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
 from meta.client import MetaClient, sync
 from meta.client import client as client_module
+from meta.trace.model import Span
+from meta.trace.otlp import to_traces_data
 from workflows.errors import Conflict, InputsInvalid, ServiceUnavailable
 
 _Context = aio.ServicerContext[Message, Message]
+SPAN = Span(
+    "a" * 32, "b" * 16, "", "run chain", datetime(2026, 1, 2, tzinfo=UTC), None, attributes={"meta.part": "run"}
+)
 
 
 class Flaky(MetaServiceServicer):
@@ -40,6 +46,12 @@ class Flaky(MetaServiceServicer):
         if self.watches == 1:
             raise ServiceUnavailable("the service is stopping")
         yield pb.Run(id="r", state=pb.RUN_STATE_SUCCEEDED, outputs_json=b'{"a": 1}')
+
+    async def Trace(self, request: pb.TraceRequest, context: _Context) -> pb.TraceResponse:
+        spans = to_traces_data([SPAN], {"service.name": "meta"})
+        return pb.TraceResponse(
+            trace_id=SPAN.trace_id, otlp=spans.SerializeToString(), url=f"http://t/{request.run_id}"
+        )
 
 
 # The generated base is abstract; a call that a test does not make need not be there.
@@ -128,6 +140,12 @@ async def test_the_blocking_client_makes_the_same_calls() -> None:
     assert flaky.starts[0].request_id == "q"
 
 
+async def test_a_trace_comes_as_spans_and_one_that_goes_on_has_no_end() -> None:
+    async with serving(flaky_service()) as address, MetaClient(address) as client:
+        trace = await client.trace("r")
+    assert (trace.trace_id, trace.url, trace.spans) == ("a" * 32, "http://t/r", [SPAN])
+
+
 def test_the_blocking_client_has_every_call_of_the_asynchronous_one() -> None:
     def calls(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}
@@ -156,6 +174,12 @@ def test_neither_temporal_nor_the_engines_clients_are_imported(module: str) -> N
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_client_imports_opentelemetry_only_for_a_trace() -> None:
+    code = "import sys, meta.client; print('opentelemetry' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_what_is_public_is_sorted_and_there() -> None:

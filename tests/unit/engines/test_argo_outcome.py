@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.engines.argo.last_lines import pod_name
 from workers.engines.argo.outcome import OutputArtifact, read_artifacts, read_nodes, read_outcome, read_outputs
+from workers.engines.argo.pods import pod_name
 from workflows.outcome import (
     MAX_FAILED_NODES,
     MAX_LOG_CHARACTERS,

@@ -9,7 +9,8 @@ from urllib3.exceptions import HTTPError
 
 from workers.engines.argo import outcome as reading
 from workers.engines.argo.client import ArgoClient
-from workers.engines.json_view import child, text
+from workers.engines.argo.pods import pod_name
+from workers.engines.json_view import text
 from workflows.errors import EngineError
 from workflows.outcome import MAX_LOG_LINES, FailedNode, Node, Outcome, failed_node
 from workflows.values import JsonObject
@@ -21,9 +22,6 @@ PODS = 5
 
 PATIENCE = 5.0
 """Seconds for all of them together."""
-
-_POD_NAMES = "workflows.argoproj.io/pod-name-format"
-_LONGEST_PREFIX = 252 - 10  # Kubernetes' longest name, less the hash: maxPrefixLength of workflow/util/pod_name.go
 
 
 async def with_last_lines(client: ArgoClient, workflow: JsonObject, outcome: Outcome) -> list[FailedNode]:
@@ -48,18 +46,3 @@ async def _lines(client: ArgoClient, workflow: JsonObject, node: Node) -> list[s
         # The pod is gone, the server may not read its log, or what it sends is no log.
         log.info("no log of node '%s' of workflow '%s': %s", node.name, name, error)
         return []
-
-
-def pod_name(workflow: JsonObject, node_id: str) -> str:
-    """The name of a node's pod (`GeneratePodName` of workflow/util/pod_name.go).
-
-    The hash at its end is the one at the end of the node's id.
-    """
-    name = text(workflow, "metadata", "name")
-    annotations = child(workflow, "metadata", "annotations")
-    if node_id == name or annotations.get(_POD_NAMES) == "v1":
-        return node_id
-    node = child(workflow, "status", "nodes", node_id)
-    template = text(node, "templateRef", "template") or text(node, "templateName")
-    prefix = f"{name}-{template}" if template else name
-    return f"{prefix[:_LONGEST_PREFIX]}-{node_id.rsplit('-', 1)[-1]}"

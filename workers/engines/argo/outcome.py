@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from workers.engines.argo.locations import ARCHIVE, locate, packing
+from workers.engines.argo.pods import pod_name
 from workers.engines.argo.trace_context import own_trace
 from workers.engines.ending import Told
 from workers.engines.json_view import child, children, moment, text, texts
@@ -137,6 +138,7 @@ def read_nodes(workflow: JsonObject) -> list[Node]:
             parent=tries.get(node_id) or text(node, "boundaryID"),
             exit_code=_exit_code(node),
             cached=child(node, "memoizationStatus").get("hit") is True,
+            pod=pod_name(workflow, node_id) if text(node, "type") == "Pod" else "",
             started_at=moment(node.get("startedAt")),
             finished_at=moment(node.get("finishedAt")),
         )

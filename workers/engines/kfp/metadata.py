@@ -145,6 +145,7 @@ def _task(execution: pb.Execution, artifacts: dict[str, list[ArtifactRecord]]) -
         state=_STATES.get(execution.last_known_state, ""),
         iteration=iteration if isinstance(iteration, int) else None,
         cached=execution.last_known_state == pb.Execution.CACHED,
+        pod=str(properties.get("pod_name") or ""),
         parameters=outputs if isinstance(outputs, dict) else {},
         artifacts=artifacts,
         started_at=_moment(execution.create_time_since_epoch),

@@ -91,6 +91,7 @@ def read_nodes(run: JsonObject, tasks: Sequence[TaskRecord]) -> list[Node]:
             message=task.message or errors.get(task.name, ""),
             parent=task.parent,
             cached=task.cached,
+            pod=task.pod,
             started_at=task.started_at,
             finished_at=task.finished_at,
         )

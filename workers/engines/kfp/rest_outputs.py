@@ -44,6 +44,7 @@ async def _task(client: KfpClient, task: JsonObject) -> TaskRecord:
         state="SUCCEEDED" if state == "CACHED" else state,
         iteration=int(index) if isinstance(index, str | int | float) else None,
         cached=state == "CACHED",
+        pod=next((text(pod, "name") for pod in children(task, "pods") if text(pod, "type") == "EXECUTOR"), ""),
         message=text(task, "status_metadata", "message"),
         parameters=_parameters(children(task, "outputs", "parameters"), index),
         artifacts=artifacts,

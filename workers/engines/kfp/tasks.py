@@ -34,6 +34,7 @@ class TaskRecord:
         type: the server's word for its kind.
         state: in the words of RuntimeState.
         iteration: position in a loop; None outside.
+        pod: name of the pod that it runs in; empty where it has none, or nobody tells.
         parameters: its output parameters.
         artifacts: its output artifacts; several under a name for a list.
     """
@@ -45,6 +46,7 @@ class TaskRecord:
     state: str = ""
     iteration: int | None = None
     cached: bool = False
+    pod: str = ""
     message: str = ""
     parameters: JsonObject = field(default_factory=dict[str, JsonValue])
     artifacts: dict[str, list[ArtifactRecord]] = field(default_factory=dict[str, list[ArtifactRecord]])
