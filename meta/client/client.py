@@ -226,11 +226,19 @@ class MetaClient(EventsClient):
         Raises:
             NotFound: there is none of this id.
         """
-        from meta.trace.otlp import read_traces_data  # OpenTelemetry takes a while to import; other calls need none
+        from meta.trace.otlp import (
+            read_resource,
+            read_traces_data,
+        )  # OpenTelemetry takes a while to import; other calls need none
 
         request = pb.TraceRequest(run_id=run_id)
         reply = await persist(lambda: self._stub.Trace(request, timeout=CALL_TIMEOUT_S), self._patience_s)
-        return TraceView(trace_id=reply.trace_id, url=reply.url, spans=read_traces_data(reply.otlp))
+        return TraceView(
+            trace_id=reply.trace_id,
+            url=reply.url,
+            spans=read_traces_data(reply.otlp),
+            resource=read_resource(reply.otlp),
+        )
 
     async def engines(self) -> list[EngineInfo]:
         """The configured engines, and whether they answer."""

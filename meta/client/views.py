@@ -154,11 +154,13 @@ class TraceView(View):
         trace_id: 32 hex digits.
         url: its page in the configured backend; empty when none is configured.
         spans: parents before their children; those that go on have no end.
+        resource: attributes of the service that tells them.
     """
 
     trace_id: str
     url: str
     spans: list[Span]
+    resource: dict[str, str] = Field(default_factory=dict)
 
 
 class RunFailed(MetaError):

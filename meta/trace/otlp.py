@@ -65,6 +65,12 @@ def read_traces_data(data: bytes) -> list[Span]:
     return from_traces_data(trace_pb2.TracesData.FromString(data))
 
 
+def read_resource(data: bytes) -> dict[str, str]:
+    """Attributes of what told these spans, as texts."""
+    told = trace_pb2.TracesData.FromString(data).resource_spans
+    return {name: str(value) for one in told[:1] for name, value in _attributes(one.resource.attributes).items()}
+
+
 def _context(trace_id: str, span_id: str) -> otel.SpanContext:
     return otel.SpanContext(int(trace_id, 16), int(span_id or "0", 16), is_remote=False, trace_flags=_SAMPLED)
 

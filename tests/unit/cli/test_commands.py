@@ -14,8 +14,8 @@ from meta.cli.app import app
 from tests.integration.service.servers import CHAIN, write_chain
 
 COMMANDS = [
-    "run", "get", "list", "watch", "cancel", "logs", "publish", "workflows", "validate", "catalog", "schema", "engines",
-    "orphans", "triggers", "delete", "events", "events show", "events replay", "events discard",
+    "run", "get", "trace", "list", "watch", "cancel", "logs", "publish", "workflows", "validate", "catalog", "schema",
+    "engines", "orphans", "triggers", "delete", "events", "events show", "events replay", "events discard",
 ]  # fmt: skip
 
 
@@ -86,7 +86,8 @@ def test_the_schema_is_printed_for_editors(runner: CliRunner) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["list"], ["get", "x"], ["run", "chain"], ["workflows"], ["engines"], ["cancel", "x"], ["events"],
+        ["list"], ["get", "x"], ["trace", "x"], ["run", "chain"], ["workflows"], ["engines"], ["cancel", "x"],
+        ["events"],
         ["events", "replay", "ev-1"], ["triggers"], ["delete", "x"],
     ],
 )  # fmt: skip
