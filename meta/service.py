@@ -25,6 +25,7 @@ from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.telemetry.exporter import TraceExporter
 from meta.triggers.intake import Intake
 from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
@@ -65,6 +66,11 @@ class Service:
             temporal = await TemporalRuns.open(
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
+            if config.telemetry.otlp_endpoint:
+                exporter = TraceExporter(config.telemetry, self.store)
+                stack.push_async_callback(exporter.close)
+                self._background(stack, "exporter of traces", exporter.run)
+                stack.push_async_callback(exporter.drain)
             feed = RunFeed(self.store)
             engines = Engines(config)
             stack.push_async_callback(engines.close)
