@@ -23,6 +23,7 @@ from meta.telemetry.sending import Answer, Reply, Sender
 from meta.telemetry.sinks import OTLP
 from meta.telemetry.telling import Telling, pack, ready, telling, unpack
 from meta.trace.record import RunRecord
+from meta.trace.spans import run_spans
 from workflows.errors import NotFound, ServiceUnavailable
 from workflows.messages import RunSnapshot
 from workflows.trace import is_sampled
@@ -246,7 +247,7 @@ class _NotNow(Exception):
 
 
 def _frozen(record: RunRecord, due: Due) -> tuple[Telling, bytes]:
-    found = telling(record, due.told, due.over, datetime.now(UTC))
+    found = telling(record.run, run_spans(record), due.told, due.over, datetime.now(UTC))
     return found, pack(found)
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
-from meta.trace.model import Part, Span
+from meta.trace.model import Span
 from meta.trace.otlp import from_traces_data, to_traces_data
-from meta.trace.record import RunRecord
-from meta.trace.spans import run_spans
 from workflows.messages import RunSnapshot
 from workflows.outcome import StepState
 from workflows.trace import span_id
@@ -69,40 +67,41 @@ def ready(run: RunSnapshot, told: Collection[str], over: Collection[str]) -> set
     return found - set(told)
 
 
-def telling(record: RunRecord, told: Collection[str], over: Collection[str], now: datetime) -> Telling:
+def telling(
+    run: RunSnapshot, spans: Sequence[Span], told: Collection[str], over: Collection[str], now: datetime
+) -> Telling:
     """What is to be told of a run now.
 
     Args:
-        record: of the run.
+        run: with its steps.
+        spans: all of the run, parents before children; the first is the root.
         told: what the collector has.
         over: steps that the workflow has called ended.
         now: for the patience with what has no end yet.
     """
-    wanted = ready(record.run, told, over)
-    groups = _groups(record)
-    ends = {f"step/{step.name}": step.finished_at for step in record.run.steps}
+    wanted = ready(run, told, over)
+    groups = _groups(run.id, [step.name for step in run.steps], spans)
+    ends = {f"step/{step.name}": step.finished_at for step in run.steps}
     result = Telling([], [])
     waits = False
     for name in sorted(wanted, key=lambda name: (name != ROOT, name)):
-        spans = groups.get(name, [])
-        since = ends.get(name) or record.run.finished_at or now
-        if name != ROOT and any(span.end is None for span in spans) and now < since + PATIENCE:
+        group = groups.get(name, [])
+        since = ends.get(name) or run.finished_at or now
+        if name != ROOT and any(span.end is None for span in group) and now < since + PATIENCE:
             waits = True
             continue
         result.told.append(name)
-        result.spans.extend(_whole(spans))
+        result.spans.extend(_whole(group))
     return Telling(result.told, result.spans, waits)
 
 
-def _groups(record: RunRecord) -> Mapping[str, list[Span]]:
+def _groups(run_id: str, steps: Iterable[str], spans: Iterable[Span]) -> Mapping[str, list[Span]]:
     """Spans by what they are told with: that of the child of the root which they are below."""
-    run_id = record.run.id
-    names = {span_id(run_id, "step", step.name): f"step/{step.name}" for step in record.run.steps}
-    names[span_id(run_id, "run")] = RUN
+    names = {span_id(run_id, "step", step): f"step/{step}" for step in steps}
     found: dict[str, list[Span]] = {}
     group: dict[str, str] = {}
-    for number, span in enumerate(run_spans(record)):
-        if number == 0 or span.part is Part.CAUSE:
+    for span in spans:
+        if not group:
             name = ROOT
         elif (above := group.get(span.parent_id, ROOT)) != ROOT:
             name = above
