@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
-from sqlmodel import col, func, or_, select
+from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
@@ -210,10 +210,9 @@ class Exports:
                 if (row := await self._claimed(session, sink, due)) is not None:
                     row.claimed_until = now + timedelta(seconds=wait_s) if wait_s else None
 
-    async def count(self, sink: str) -> int:
-        """How many runs a sink has not been told all of, those that go on among them."""
-        [[count]] = await self._database.ask(select(func.count()).where(ExportRow.sink == sink))
-        return count
+    async def open(self, sink: str) -> set[str]:
+        """Ids of the runs that a sink has not been told all of; those that go on are among them."""
+        return {row[0] for row in await self._database.ask(select(ExportRow.run_id).where(ExportRow.sink == sink))}
 
     async def _claimed(self, session: AsyncSession, sink: str, due: Due) -> ExportRow | None:
         row = await session.get(ExportRow, (sink, due.run_id), with_for_update=True)

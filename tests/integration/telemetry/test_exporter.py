@@ -11,13 +11,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from sqlmodel import update
 
 from meta.config import TelemetryConfig
 from meta.server_process import end_task
 from meta.store import Store
 from meta.store.exports import Settled
-from meta.store.tables import EngineRunRow
+from meta.store.tables import StepRow
 from meta.telemetry.exporter import Pace, TraceExporter
 from tests.support.otlp import Collector, GrpcCollector
 from tests.unit.store.test_store import AT, DEFINITION, REF, snapshot
@@ -70,7 +69,7 @@ def has(collector: Collector, run_id: str, *path: str) -> Callable[[], bool]:
 async def forgotten(store: Store) -> None:
     """Wait until all is told of every run."""
     async with asyncio.timeout(30):
-        while await store.exports.count("otlp"):
+        while await store.exports.open("otlp"):
             await asyncio.sleep(0.02)
 
 
@@ -133,10 +132,10 @@ async def test_what_was_sent_and_not_settled_is_sent_again_as_it_was_though_more
             await asyncio.sleep(0)
             raise RuntimeError("killed")
     [first] = collector.requests
-    # What nobody expects: a later word on the step. The repeat must not differ all the same.
-    await store.noted(RunKey(meta_run="chain-1", step="prepare", attempt=1), "retried by hand")
-    async with store.database.write() as session:
-        await session.exec(update(EngineRunRow).values(ended_at=AT - timedelta(seconds=1)))
+    async with store.database.write() as session:  # a later word on the step
+        row = await session.get(StepRow, ("chain-1", "prepare"))
+        assert row is not None
+        row.snapshot = {**row.snapshot, "finished_at": (AT + timedelta(seconds=1)).isoformat()}
     monkeypatch.setattr(store.exports, "settle_claims", original)
     async with exporting(store, collector):
         await forgotten(store)
