@@ -173,7 +173,7 @@ class TraceExporter:
         except NotFound:
             return Settled(due, ended=True)
         try:
-            found, packed = await asyncio.to_thread(_frozen, record, due)
+            found, packed = await asyncio.to_thread(_frozen, record, due, self._telemetry.baggage)
         except Exception:  # what is wrong with one run must not hold up the others
             log.exception("the trace of run %s cannot be made", run.id)
             return Settled(due, wait_s=self._pace.refused)
@@ -246,8 +246,8 @@ class _NotNow(Exception):
         self.pause = pause
 
 
-def _frozen(record: RunRecord, due: Due) -> tuple[Telling, bytes]:
-    found = telling(record.run, run_spans(record), due.told, due.over, datetime.now(UTC))
+def _frozen(record: RunRecord, due: Due, baggage: Sequence[str]) -> tuple[Telling, bytes]:
+    found = telling(record.run, run_spans(record, baggage), due.told, due.over, datetime.now(UTC))
     return found, pack(found)
 
 
