@@ -11,7 +11,7 @@ import pytest
 from tests.faults.tracing import DeadlyRequests, Field, tracing_field
 from tests.faults.triggers import SLOW_S, ServerProcess
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.prove]  # a killed worker's waits are taken over after a while
 
 
 async def kill(process: ServerProcess) -> None:
@@ -29,7 +29,7 @@ async def kill_worker_at(ground: Field, submits: int) -> None:
 
 @pytest.mark.parametrize(
     ("seed", "worker_kills"),
-    [(1, 0), *(pytest.param(seed, 1 + seed % 2, marks=pytest.mark.prove) for seed in range(20))],
+    [(seed, 1 + seed % 2) for seed in range(20)],
 )
 async def test_a_trace_is_one_tree_at_any_time_whoever_is_killed(tmp_path: Path, seed: int, worker_kills: int) -> None:
     chance = random.Random(seed)

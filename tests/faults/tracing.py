@@ -185,10 +185,7 @@ class DeadlyRequests:
     _count: int = 0
 
     def arm(self) -> None:
-        self.collector.refuse = self._look
-
-    def disarm(self) -> None:
-        self.collector.refuse = lambda _: None
+        self.collector.heard = self._look
 
     def _look(self, _: object) -> None:
         self._count += 1

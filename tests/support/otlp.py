@@ -49,6 +49,7 @@ class Collector:
     Attributes:
         requests: that were taken, in order.
         refuse: what a request is answered with in place of success: a gRPC status, or that of HTTP.
+        heard: called with each request that was taken, before it is answered.
         hanging: requests are taken and never answered.
         tried: how many requests came, taken or not.
         faults: what was wrong at the moment when a request had come: a parent that is missing, a span told otherwise.
@@ -57,6 +58,7 @@ class Collector:
     endpoint: str = ""
     requests: list[Received] = field(default_factory=list[Received])
     refuse: Callable[[Sequence[Span]], grpc.StatusCode | int | None] = lambda _: None
+    heard: Callable[[Received], object] = lambda _: None
     hanging: bool = False
     tried: int = 0
     faults: list[str] = field(default_factory=list[str])
@@ -94,6 +96,7 @@ class Collector:
                     check_tree(known)
                 except AssertionError as error:
                     self.faults.append(str(error))
+            self.heard(self.requests[-1])
         self._changed.set()
         return refusal
 

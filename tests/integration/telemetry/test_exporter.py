@@ -4,73 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 
-from meta.config import TelemetryConfig
-from meta.server_process import end_task
 from meta.store import Store
 from meta.store.exports import Settled
 from meta.store.tables import StepRow
-from meta.telemetry.exporter import Pace, TraceExporter
-from tests.support.otlp import Collector, GrpcCollector
-from tests.unit.store.test_store import AT, DEFINITION, REF, snapshot
+from meta.telemetry.exporter import Pace
+from meta.trace.model import Part
+from tests.integration.telemetry.stories import PACE, begin, end, exporting, forgotten, has
+from tests.support.otlp import GrpcCollector
+from tests.unit.store.test_store import AT, REF
 from workflows.naming import RunKey
-from workflows.outcome import Node, Outcome, RunState, StepState
-from workflows.trace import span_id, trace_id
-
-PACE = Pace(linger=0.02, poll=0.05, claim=1.0, first_pause=0.05, longest_pause=0.1, denied=0.2, refused=0.5)
-
-
-@asynccontextmanager
-async def exporting(
-    store: Store, collector: Collector, pace: Pace = PACE, **settings: object
-) -> AsyncGenerator[TraceExporter]:
-    telemetry = TelemetryConfig.model_validate({"otlp_endpoint": collector.endpoint, **settings})
-    exporter = TraceExporter(telemetry, store, pace)
-    task = asyncio.create_task(exporter.run())
-    try:
-        yield exporter
-    finally:
-        await end_task(task)
-        await exporter.close()
-
-
-async def begin(store: Store, run_id: str, trace: dict[str, str] | None = None) -> None:
-    await store.runs.create(snapshot(run_id, trace=trace or {}), "i", DEFINITION)
-
-
-async def end(store: Store, run_id: str, trace: dict[str, str] | None = None) -> None:
-    """`prepare` succeeds, and `train` is skipped."""
-    key = RunKey(meta_run=run_id, step="prepare", attempt=1)
-    await store.attempt_submitted("chain", key, REF, AT)
-    node = Node(id="n1", name="main", type="Pod", phase="Succeeded", started_at=AT, finished_at=AT)
-    await store.attempt_ended("chain", key, REF, Outcome(nodes=[node], started_at=AT, finished_at=AT), AT)
-    run = snapshot(run_id, trace=trace or {})
-    steps = [
-        run.steps[0].model_copy(update={
-            "state": StepState.SUCCEEDED, "attempt": 1, "run": REF, "started_at": AT, "finished_at": AT
-        }),
-        run.steps[1].model_copy(update={"state": StepState.SKIPPED}),
-    ]  # fmt: skip
-    await store.snapshot(run.model_copy(update={"state": RunState.SUCCEEDED, "finished_at": AT, "steps": steps}))
-
-
-def has(collector: Collector, run_id: str, *path: str) -> Callable[[], bool]:
-    wanted = span_id(run_id, *path)
-    return lambda: any(span.span_id == wanted for span in collector.trace(trace_id(run_id, {})))
-
-
-async def forgotten(store: Store) -> None:
-    """Wait until all is told of every run."""
-    async with asyncio.timeout(30):
-        while await store.exports.open("otlp"):
-            await asyncio.sleep(0.02)
+from workflows.outcome import Node, Outcome
+from workflows.trace import trace_id
 
 
 async def test_a_run_in_progress_has_its_root_and_the_steps_that_are_over(
@@ -209,22 +160,24 @@ async def test_a_collector_that_wants_another_token_is_asked_seldom_and_said_to(
         assert collector.tried < 6
 
 
-async def test_five_thousand_nodes_go_out_in_many_requests_with_parents_first(
-    store: Store, collector: GrpcCollector
+@pytest.mark.parametrize(("count", "chunk"), [(100, 30), pytest.param(5000, 512, marks=pytest.mark.prove)])
+async def test_a_wide_step_goes_out_in_many_requests_with_parents_first(
+    store: Store, collector: GrpcCollector, count: int, chunk: int
 ) -> None:
     await begin(store, "chain-1")
     key = RunKey(meta_run="chain-1", step="prepare", attempt=1)
     nodes = [
         Node(id=f"n{n}", name=f"main({n})", type="Pod", phase="Succeeded", started_at=AT, finished_at=AT)
-        for n in range(5000)
+        for n in range(count)
     ]
     await store.attempt_submitted("chain", key, REF, AT)
     await store.attempt_ended("chain", key, REF, Outcome(nodes=nodes, started_at=AT, finished_at=AT), AT)
-    async with exporting(store, collector):
+    async with exporting(store, collector, replace(PACE, chunk=chunk)):
         await end(store, "chain-1")
-        await collector.until(has(collector, "chain-1", "run"))
+        await collector.until(has(collector, "chain-1", "run"), 120)
         await forgotten(store)
-    assert max(len(one.spans) for one in collector.requests) <= PACE.chunk
+    assert max(len(one.spans) for one in collector.requests) <= chunk
+    assert sum(span.part is Part.NODE for span in collector.spans) == count
 
 
 async def test_stopping_lets_what_is_due_go_out(store: Store, collector: GrpcCollector) -> None:

@@ -27,9 +27,9 @@ SPAN = Span(
     kind=SpanKind.CLIENT,
     status=Status.ERROR,
     message="exit code 1",
-    attributes={"meta.part": "step", "count": 3, "ratio": 0.5, "cached": False, "names": ["a", "b"]},
-    events=[SpanEvent("retry", START + timedelta(seconds=1), {"attempt": 2})],
-    links=[Link("4bf92f3577b34da6a3ce929d0e0e4736", "", {"why": "its own"})],
+    attributes={"meta.part": "step", "count": 3, "ratio": 0.5, "cached": False, "names": ("a", "b")},
+    events=(SpanEvent("retry", START + timedelta(seconds=1), {"attempt": 2}),),
+    links=(Link("4bf92f3577b34da6a3ce929d0e0e4736", "", {"why": "its own"}),),
 )
 
 
