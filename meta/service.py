@@ -25,7 +25,6 @@ from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
-from meta.telemetry.exporter import TraceExporter
 from meta.triggers.intake import Intake
 from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
@@ -67,6 +66,8 @@ class Service:
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
             if config.telemetry.otlp_endpoint:
+                from meta.telemetry.exporter import TraceExporter  # with what it needs, where traces are exported
+
                 exporter = TraceExporter(config.telemetry, self.store)
                 stack.push_async_callback(exporter.close)
                 self._background(stack, "exporter of traces", exporter.run)

@@ -11,7 +11,10 @@ import pytest
 from tests.faults.tracing import DeadlyRequests, Field, tracing_field
 from tests.faults.triggers import SLOW_S, ServerProcess
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.prove]  # a killed worker's waits are taken over after a while
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.prove]  # a killed worker's waits are taken over after a while
+
+LONG_S = 400.0
+"""For a run whose worker was killed while it submitted: that try has to run out."""
 
 
 async def kill(process: ServerProcess) -> None:
@@ -19,11 +22,12 @@ async def kill(process: ServerProcess) -> None:
     await process.start()
 
 
-async def kill_worker_at(ground: Field, submits: int) -> None:
-    """Kill the worker when the engines have so many runs, which is in the middle of something."""
-    async with asyncio.timeout(SLOW_S):
+async def kill_worker(ground: Field, submits: int, later_s: float) -> None:
+    """Kill the worker a moment after the engines have got so many runs: while it submits, waits, or records."""
+    async with asyncio.timeout(LONG_S):
         while len(ground.argo.workflows) + len(ground.kfp.runs) < submits:
             await asyncio.sleep(0.01)
+    await asyncio.sleep(later_s)  # the moment itself
     await kill(ground.worker)
 
 
@@ -39,11 +43,12 @@ async def test_a_trace_is_one_tree_at_any_time_whoever_is_killed(tmp_path: Path,
             ground.collector, points, lambda: asyncio.create_task(kill(ground.services[0]), name="kill")
         )
         deadly.arm()
+        ground.argo.duration = ground.kfp.duration = 1.0
         at = sorted(chance.sample(range(1, 9), worker_kills))
-        killing = [asyncio.create_task(kill_worker_at(ground, submits)) for submits in at]
+        killing = [asyncio.create_task(kill_worker(ground, submits, chance.random())) for submits in at]
         runs = [await ground.start_run(failing=chance.random() < 0.5) for _ in range(3)]
         for run_id in runs:
-            await ground.ended(run_id)
+            await ground.ended(run_id, LONG_S)
         await asyncio.gather(*killing)
         assert deadly.done == len(points)
         assert ground.collector.faults == []

@@ -91,9 +91,9 @@ class Field:
             self.argo.plans[name] = ["Failed"]
         return run_id
 
-    async def ended(self, run_id: str) -> None:
+    async def ended(self, run_id: str, timeout_s: float = SLOW_S) -> None:
         """Wait until the run has ended, its trace has arrived, and nothing of it is left to be told."""
-        async with asyncio.timeout(SLOW_S):
+        async with asyncio.timeout(timeout_s):
             while not (await self.store.runs.get_many([run_id]) and (await self.store.runs.get(run_id)).state.ended):
                 await asyncio.sleep(0.05)
         await self.collector.until(lambda: any(span.part is Part.RUN for span in self.spans(run_id)), SLOW_S)
