@@ -2,7 +2,8 @@
 
 A three-step chain of engine runs that take no time, against a plain Temporal workflow with the same number of
 activities that make the same runs at the same stub of the engines' REST APIs and see that they have ended. Both run on
-one Temporal server, turn by turn, so that the ratio means something on a noisy machine.
+one Temporal server, turn by turn, so that the ratio means something on a noisy machine. Then the same chain with a
+collector of traces, and without: `tracing_ratio`.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from benchmarks.plain import Plain
+from benchmarks.tracing import measure_tracing
 from meta.stack import EmbeddedStack, PartName, StackOptions
 from meta.store import Store
+from meta.telemetry.sinks import OTLP
 from tests.stubs.argo import ArgoStub
 from tests.stubs.kfp import KfpStub
 from workers.activities import Activities
@@ -120,14 +123,15 @@ async def measure(runs: int, warm_up: int) -> dict[str, float]:
     """Run both, turn by turn.
 
     Returns:
-        Seconds: p50 and p95 of each, and the ratio of the p50s.
+        Seconds: p50 and p95 of each, and the ratio of the p50s; and what `measure_tracing` returns.
     """
     with tempfile.TemporaryDirectory() as folder:
         stack = EmbeddedStack(StackOptions(data_dir=Path(folder) / "stack", parts=[PartName.TEMPORAL]))
         async with ArgoStub() as argo, KfpStub() as kfp, stack:
             client = await connect(stack.addresses.temporal, "default")
             await register_search_attributes(client)
-            store = await Store.open(f"sqlite+aiosqlite:///{Path(folder) / 'store.db'}")
+            store = await Store.open(f"sqlite+aiosqlite:///{Path(folder) / 'store.db'}", sinks=(OTLP,))
+            store.exports.sinks = ()  # until traces are measured
             objects = ArtifactStore(StoreSettings())
             settings = {"argo": ArgoSettings(url=argo.url), "kfp": KfpSettings(url=kfp.url)}
             engines = build_engines(settings, objects)
@@ -145,6 +149,7 @@ async def measure(runs: int, warm_up: int) -> dict[str, float]:
             )
             async with run_workers(client, activities, Sizes()), plain_worker:
                 chains, plains = await _turns(client, bundle, runs, warm_up)
+                traced = await measure_tracing(store, bundle, lambda run: _chain(client, bundle, run), runs, warm_up)
             for engine in engines.values():
                 await engine.close()
             await store.close()
@@ -154,20 +159,23 @@ async def measure(runs: int, warm_up: int) -> dict[str, float]:
         "ratio_p50": statistics.median(chains) / statistics.median(plains),
         "chain_p95_s": statistics.quantiles(chains, n=20)[-1],
         "plain_p95_s": statistics.quantiles(plains, n=20)[-1],
+        **traced,
     }
 
 
-async def _turns(client: Client, bundle: Bundle, runs: int, warm_up: int) -> tuple[list[float], list[float]]:
-    start = StartRun(definition=bundle.definition, bundle_digest=bundle.digest)
+async def _chain(client: Client, bundle: Bundle, run_id: str) -> None:
+    await client.execute_workflow(
+        WORKFLOW_TYPE,
+        StartRun(definition=bundle.definition, bundle_digest=bundle.digest),
+        id=run_id,
+        task_queue=TASK_QUEUE,
+        search_attributes=search_attributes("noop"),
+    )
 
+
+async def _turns(client: Client, bundle: Bundle, runs: int, warm_up: int) -> tuple[list[float], list[float]]:
     async def chain() -> None:
-        await client.execute_workflow(
-            WORKFLOW_TYPE,
-            start,
-            id=f"noop-{uuid.uuid4().hex}",
-            task_queue=TASK_QUEUE,
-            search_attributes=search_attributes("noop"),
-        )
+        await _chain(client, bundle, f"noop-{uuid.uuid4().hex}")
 
     async def plain() -> None:
         await client.execute_workflow(Plain.run, list(STEPS), id=f"plain-{uuid.uuid4().hex}", task_queue=PLAIN_QUEUE)
@@ -202,6 +210,10 @@ def main() -> None:
     print(f"meta-run        p50 {result['chain_p50_s'] * 1000:7.1f} ms   p95 {result['chain_p95_s'] * 1000:7.1f} ms")
     print(f"plain Temporal  p50 {result['plain_p50_s'] * 1000:7.1f} ms   p95 {result['plain_p95_s'] * 1000:7.1f} ms")
     print(f"ratio of p50    {result['ratio_p50']:.2f}")
+    print(
+        f"traces exported p50 {result['traced_p50_s'] * 1000:7.1f} ms   not {result['untraced_p50_s'] * 1000:7.1f} ms"
+    )
+    print(f"tracing ratio   {result['tracing_ratio']:.3f}")
 
 
 if __name__ == "__main__":

@@ -192,6 +192,7 @@ class TelemetryConfig(_Section):
         otlp_protocol: `grpc` or `http` (protobuf over HTTP).
         otlp_headers: sent with each export, for tokens.
         otlp_ca_file: certificates to trust in place of the system's.
+        otlp_compression: `gzip` or `none`.
         service_name: resource attribute `service.name`.
         resource: further resource attributes.
         sampling: of traces that begin here, 0 to 1; one that comes with its cause is exported as that says.
@@ -203,6 +204,7 @@ class TelemetryConfig(_Section):
     otlp_protocol: Literal["grpc", "http"] = "grpc"
     otlp_headers: dict[str, SecretStr] = Field(default_factory=dict)
     otlp_ca_file: Path | None = None
+    otlp_compression: Literal["gzip", "none"] = "gzip"
     service_name: str = "meta-workflows"
     resource: dict[str, str] = Field(default_factory=dict)
     sampling: float = Field(default=1.0, ge=0, le=1)

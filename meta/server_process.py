@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from meta.config import MetaConfig, find_config, load_config
 from meta.store import Store
+from meta.telemetry.sinks import sinks_of
 from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger("meta")
@@ -59,10 +60,11 @@ async def end_task(task: asyncio.Task[None]) -> None:
 
 async def open_store(config: MetaConfig) -> Store:
     """Open the store, waiting for its database as long as it takes."""
+    sinks = sinks_of(config.telemetry)
     while True:
         try:
             return await Store.open(
-                config.store.url, outgoing=bool(config.nats.url), sampling=config.telemetry.sampling
+                config.store.url, outgoing=bool(config.nats.url), sampling=config.telemetry.sampling, sinks=sinks
             )
         except ServiceUnavailable as error:
             log.warning("%s; trying again", error)

@@ -65,6 +65,13 @@ class Service:
             temporal = await TemporalRuns.open(
                 config.temporal.address, config.temporal.namespace, config.temporal.ui_url
             )
+            if config.telemetry.otlp_endpoint:
+                from meta.telemetry.exporter import TraceExporter  # with what it needs, where traces are exported
+
+                exporter = TraceExporter(config.telemetry, self.store)
+                stack.push_async_callback(exporter.close)
+                self._background(stack, "exporter of traces", exporter.run)
+                stack.push_async_callback(exporter.drain)
             feed = RunFeed(self.store)
             engines = Engines(config)
             stack.push_async_callback(engines.close)

@@ -203,6 +203,26 @@ async def service(config: MetaConfig) -> Finding:
     )
 
 
+async def collector(config: MetaConfig) -> list[Finding]:
+    """Whether the collector takes traces of us; nothing when none is configured."""
+    from meta.telemetry.sending import Answer, Sender
+
+    if not config.telemetry.otlp_endpoint:
+        return []
+    where = f"{config.telemetry.otlp_endpoint} ({config.telemetry.otlp_protocol})"
+    try:
+        sender = Sender(config.telemetry)
+    except SettingsInvalid as error:
+        return [Finding("collector", Verdict.FAIL, error.message, error.hint)]
+    try:
+        reply = await sender.send([])
+    finally:
+        sender.close()
+    if reply.answer is Answer.TAKEN:
+        return [Finding("collector", Verdict.OK, f"takes traces at {where}")]
+    return [Finding("collector", Verdict.FAIL, f"{where}: {reply.reason}", reply.hint)]
+
+
 async def circuits(config: MetaConfig) -> list[Finding]:
     """What the workers' circuit breakers do, as the service knows it: engines that a worker takes for down."""
     from meta.client import MetaClient

@@ -53,6 +53,7 @@ async def examine(config_file: Path | None, data_dir: Path, bucket: str = "") ->
         found.append(await checks.objects(config, bucket or (BUCKET if embedded else "")))
     if started & {PartName.ARGO, PartName.KFP}:
         found += await checks.engines(config)
+    found += await checks.collector(config)
     if PartName.SERVICE in started:
         found.append(service := await checks.service(config))
         if service.verdict is Verdict.OK:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from meta.client import MetaClient
+from meta.trace.model import Part
 from tests.faults.conftest import RunningChain
 from tests.support.chain import Chain, step_of
+from tests.support.otlp import grpc_collector
 from tests.support.processes import no_process_with, processes_with
 from tests.support.stack import StackCommand
+from tests.support.traces import check_tree
 from workflows.outcome import RunState, StepState
+from workflows.trace import trace_id
 
 LONG = 100_000  # epochs that outlast every test: the run is cancelled
 MEDIUM = 150  # some ten seconds
 
 
-async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_turn(running_chain: RunningChain) -> None:
-    async with running_chain() as (stack, chain):
+async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_turn_and_its_trace_is_one_tree(
+    running_chain: RunningChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as servers:
+        collector = await servers.enter_async_context(grpc_collector())
+        monkeypatch.setenv("META_TELEMETRY__OTLP_ENDPOINT", collector.endpoint)
+        stack, chain = await servers.enter_async_context(running_chain())
         run = await chain.start_training(epochs=MEDIUM, seed=11)
         for part in ("worker", "service", "temporal"):
             await stack.kill(part, signal.SIGKILL)
@@ -29,6 +41,12 @@ async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_tu
         await chain.assert_one_engine_run_per_attempt(ended)
         for part in ("worker", "service", "temporal"):
             assert stack.part(part).restarts >= 1
+        trace = trace_id(run.id, {})
+        await collector.until(lambda: any(span.part is Part.RUN for span in collector.trace(trace)))
+        await collector.until(lambda: len({s.name for s in collector.trace(trace) if s.part is Part.STEP}) == 4)
+        check_tree(collector.trace(trace))
+        assert collector.faults == []
+        await chain.assert_engine_times(ended, collector.trace(trace))
 
 
 async def test_cancelling_ends_the_engine_run_its_processes_and_then_the_meta_run(running_chain: RunningChain) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from meta.client import MetaClient, RunView
 from meta.stack import Addresses
+from meta.trace.model import Part, Span
 from tests.support.engines import EngineApis
 from workflows.messages import StepSnapshot
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import StepState
+from workflows.trace import engine_span_id
 
 CHAIN = Path(__file__).parents[2] / "workflows" / "catalog" / "hybrid-training" / "workflow.yaml"
 
@@ -59,6 +62,18 @@ class Chain:
         found = [r for r in [*await self.engines.argo_runs(), *await self.engines.kfp_runs()] if r.name in expected]
         assert sorted(r.name for r in found) == sorted(expected)
         assert all(r.ended for r in found), found
+
+    async def assert_engine_times(self, run: RunView, spans: Sequence[Span]) -> None:
+        """The trace has every engine run of the run, with the start and the end that its engine shows."""
+        expected = {
+            engine_span_id(key): engine_run_name(run.workflow, key)
+            for step in run.steps
+            for number in range(1, step.attempt + 1)
+            for key in [RunKey(meta_run=run.id, step=step.name, attempt=number)]
+        }
+        shown = {r.name: r for r in [*await self.engines.argo_runs(), *await self.engines.kfp_runs()]}
+        found = {span.span_id: (span.start, span.end) for span in spans if span.part is Part.ENGINE}
+        assert found == {own: (shown[name].started_at, shown[name].finished_at) for own, name in expected.items()}
 
 
 def step_of(run: RunView, name: str) -> StepSnapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import datetime
 
 import urllib3
 from pydantic import BaseModel
@@ -19,6 +20,8 @@ class _Metadata(BaseModel):
 
 class _Status(BaseModel):
     phase: str = ""
+    startedAt: datetime | None = None
+    finishedAt: datetime | None = None
 
 
 class _Workflow(BaseModel):
@@ -43,6 +46,8 @@ class _KfpRun(BaseModel):
     run_id: str
     display_name: str
     state: str = ""
+    created_at: datetime | None = None
+    finished_at: datetime | None = None
     run_details: _Details | None = None
 
 
@@ -56,6 +61,8 @@ class EngineRunView:
     uid: str
     state: str
     ended: bool
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
 
 
 class EngineApis:
@@ -74,13 +81,23 @@ class EngineApis:
     async def argo_runs(self) -> list[EngineRunView]:
         found = _ArgoList.model_validate_json(await self._get(f"{self._argo}/api/v1/workflows/argo"))
         return [
-            EngineRunView(w.metadata.name, w.metadata.uid, w.status.phase, w.status.phase in ARGO_ENDED)
+            EngineRunView(
+                w.metadata.name,
+                w.metadata.uid,
+                w.status.phase,
+                w.status.phase in ARGO_ENDED,
+                w.status.startedAt,
+                w.status.finishedAt,
+            )
             for w in found.items or []
         ]
 
     async def kfp_runs(self) -> list[EngineRunView]:
         found = _KfpList.model_validate_json(await self._get(f"{self._kfp}/apis/v2beta1/runs?page_size=100"))
-        return [EngineRunView(r.display_name, r.run_id, r.state, r.state in KFP_ENDED) for r in found.runs or []]
+        return [
+            EngineRunView(r.display_name, r.run_id, r.state, r.state in KFP_ENDED, r.created_at, r.finished_at)
+            for r in found.runs or []
+        ]
 
     async def kfp_task_running(self, run_id: str, task: str, timeout_s: float = 60.0) -> None:
         """Wait until a task of a KFP run is at work."""
