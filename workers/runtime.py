@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
+from workers.log_interceptor import LogInterceptor
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
 from workflows.meta_run import MetaRun
 
@@ -82,7 +83,7 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
         workflows=[MetaRun],
         activities=activities.control(),
         workflow_runner=workflow_runner(),
-        interceptors=[ErrorInterceptor()],
+        interceptors=[LogInterceptor(), ErrorInterceptor()],
         max_concurrent_activities=sizes.activity_slots,
         graceful_shutdown_timeout=grace,
     )
@@ -90,7 +91,7 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
         client,
         task_queue=WAIT_TASK_QUEUE,
         activities=activities.waits(),
-        interceptors=[ErrorInterceptor()],
+        interceptors=[LogInterceptor(), ErrorInterceptor()],
         max_concurrent_activities=sizes.wait_slots,
         graceful_shutdown_timeout=timedelta(0),  # a wait has nothing to finish: the next worker takes it over
     )
