@@ -16,6 +16,7 @@ from meta.config import MetaConfig, find_config, load_config
 from meta.store import Store
 from meta.telemetry.logs import forward_core_logs, setup_logs
 from meta.telemetry.secrets import secrets_of
+from meta.telemetry.sinks import sinks_of
 from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger("meta")
@@ -63,9 +64,10 @@ async def end_task(task: asyncio.Task[None]) -> None:
 
 async def open_store(config: MetaConfig) -> Store:
     """Open the store, waiting for its database as long as it takes."""
+    sinks = sinks_of(config.telemetry)
     while True:
         try:
-            return await Store.open(config.store.url, outgoing=bool(config.nats.url))
+            return await Store.open(config.store.url, outgoing=bool(config.nats.url), sinks=sinks)
         except ServiceUnavailable as error:
             log.warning("%s; trying again", error)
         await asyncio.sleep(RETRY_S)

@@ -13,10 +13,11 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
 from meta.store.event_tables import OutboxRow
+from meta.store.exports import Exports
 from meta.store.fold import fold_gone, fold_run
 from meta.store.outbox import Outbox, rows_of
 from meta.store.paging import read_token, token_of
-from meta.store.tables import ArtifactEdgeRow, DefinitionRow, OtherRunRow, RunRow, StepRow
+from meta.store.tables import ArtifactEdgeRow, DefinitionRow, ExportRow, OtherRunRow, RunRow, StepRow
 from workflows.errors import NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import EngineRunRef, RunState
@@ -44,9 +45,10 @@ class RunPage:
 class Runs:
     """Meta-runs by id."""
 
-    def __init__(self, database: Database, outbox: Outbox | None = None) -> None:
+    def __init__(self, database: Database, outbox: Outbox | None = None, exports: Exports | None = None) -> None:
         self._database = database
         self._outbox = outbox
+        self._exports = exports or Exports(database)
 
     async def create(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
         """Write a run that Temporal has accepted. A repeat, or a worker that was quicker, is fine."""
@@ -70,18 +72,22 @@ class Runs:
         run = _run_values(snapshot) | {"inputs_digest": inputs_digest}
         steps = [_step_values(snapshot.id, step, position) for position, step in enumerate(snapshot.steps)]
         news = rows_of(None, snapshot, _ended(snapshot), said=()) if self._outbox is not None else []
+        due = self._exports.rows(snapshot.id, 1, _ended(snapshot))
 
         def write(session: Session) -> bool:
             if not self._database.insert(session, RunRow, [run]):
                 return False
             self._database.insert_each(session, StepRow, steps)
             self._database.insert_each(session, OutboxRow, news)
+            self._database.insert_each(session, ExportRow, due)
             self._database.insert_each(session, ArtifactEdgeRow, edge_rows)
             return True
 
         created = await self._database.transact(write)
         if created and self._outbox is not None:
             self._outbox.added.set()
+        if created:
+            self._exports.tell()
         return created
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
@@ -127,6 +133,8 @@ class Runs:
         if self._outbox is not None:
             await self._outbox.add(session, None if inserted else known, news, final)
         if news == known:
+            if final:
+                await self._exports.mark(session, row.id, row.revision, late=True, over=final)
             return
         for name, value in _run_values(news).items():
             if name not in ("id", "revision", "created_at", "inputs_digest"):
@@ -139,12 +147,15 @@ class Runs:
             else:
                 for name, value in values.items():
                     setattr(existing, name, value)
+        await self._exports.mark(session, row.id, row.revision, late=known.state.ended, over=final or ())
 
     async def touch(self, session: AsyncSession, run_id: str) -> None:
         """Let the revision rise for news that are no part of a stored snapshot."""
         row = await session.get(RunRow, run_id, with_for_update=True)
         if row is not None:
             row.revision += 1
+            late = row.state != RunState.RUNNING.value
+            await self._exports.mark(session, run_id, row.revision, late=late)
 
     async def get(self, run_id: str) -> RunSnapshot:
         """One run with its steps.

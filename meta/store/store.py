@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Self
 
@@ -11,6 +11,7 @@ from meta.store.circuits import EngineCircuits
 from meta.store.database import Database, make_engine, parse_url
 from meta.store.engine_runs import EngineRuns
 from meta.store.event_log import EventLog
+from meta.store.exports import Exports
 from meta.store.gathering import Gathering
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
@@ -32,12 +33,13 @@ from workflows.outcome import EngineRunRef, FailureClass, Outcome
 class Store:
     """Everything that is kept, by concept; itself what workers need from outside (`workers.ports`)."""
 
-    def __init__(self, database: Database, *, outgoing: bool = False) -> None:
+    def __init__(self, database: Database, *, outgoing: bool = False, sinks: Collection[str] = ()) -> None:
         self.database = database
         self.outbox = Outbox(database)
+        self.exports = Exports(database, sinks)
         self.bundles = Bundles(database)
         self.workflows = Workflows(database)
-        self.runs = Runs(database, self.outbox if outgoing else None)
+        self.runs = Runs(database, self.outbox if outgoing else None, self.exports)
         self.recorder = LineageRecorder(database, self.runs)
         self.traces = Traces(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
@@ -51,12 +53,13 @@ class Store:
         self.circuits = EngineCircuits(database)
 
     @classmethod
-    async def open(cls, url: str, *, outgoing: bool = False) -> Self:
+    async def open(cls, url: str, *, outgoing: bool = False, sinks: Collection[str] = ()) -> Self:
         """Connect, and bring the schema up to date.
 
         Args:
             url: `sqlite+aiosqlite:///FILE` or `postgresql+asyncpg://user:password@host/name`.
             outgoing: write down life-cycle events, for a publisher to send; without one they would pile up.
+            sinks: who is to hear of runs, by name; see `Exports`.
 
         Raises:
             SettingsInvalid: not such an address.
@@ -70,7 +73,7 @@ class Store:
         except BaseException:
             await database.close()
             raise
-        return cls(database, outgoing=outgoing)
+        return cls(database, outgoing=outgoing, sinks=sinks)
 
     async def close(self) -> None:
         await self.database.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import ClassVar
 
-from sqlalchemy import JSON, BigInteger, Index, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from meta.store.types import UtcDateTime
@@ -265,7 +265,8 @@ class ExportRow(SQLModel, table=True):
     """A run that a sink (`otlp`, `openlineage`) is to hear of, or has heard of in part.
 
     `due` says that it has changed since; `told` is what the sink has already; the row goes when the run has ended and
-    all is told. `claimed_until` keeps other services away while one tells.
+    all is told. `claimed_until` keeps other services away while one tells. `over` names steps that the workflow has
+    called ended; `sending` is what is about to be told, so that whoever repeats it says the same.
     """
 
     __tablename__: ClassVar[str] = "exports"  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -276,4 +277,6 @@ class ExportRow(SQLModel, table=True):
     due: bool = True
     revision: int = 0
     told: list[str] = Field(default_factory=list, sa_type=JSON)
+    over: list[str] = Field(default_factory=list, sa_type=JSON)
+    sending: bytes | None = Field(default=None, sa_type=LargeBinary)
     claimed_until: datetime | None = Field(default=None, sa_type=UtcDateTime)

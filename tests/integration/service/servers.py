@@ -16,6 +16,7 @@ from temporalio.client import Client
 from meta.client import MetaClient
 from meta.config import DatabaseConfig, GrpcConfig, MetaConfig, NatsConfig, TemporalConfig, TriggersConfig
 from meta.processes import GuardedProcess, spawn
+from meta.server_process import open_store
 from meta.service import Service
 from meta.store import Store
 from tests.support.engine import ScriptedEngine
@@ -93,8 +94,7 @@ class Rig:
     async def work(self) -> None:
         """Start workers, which write to the same store as the service."""
         await register_search_attributes(self.temporal)
-        opening = Store.open(self.config.store.url, outgoing=bool(self.config.nats.url))
-        store = await self._workers.enter_async_context(await opening)
+        store = await self._workers.enter_async_context(await open_store(self.config))
         activities = Activities(
             engines={"argo": self.engine}, objects=ArtifactStore(StoreSettings()), bundles=store, recorder=store
         )

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("due", sa.Boolean(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
         sa.Column("told", sa.JSON(), nullable=False),
+        sa.Column("over", sa.JSON(), nullable=False),
+        sa.Column("sending", sa.LargeBinary(), nullable=True),
         sa.Column("claimed_until", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("sink", "run_id"),
     )
