@@ -24,6 +24,7 @@ class LogContext:
         engine: its name in the configuration.
         trace_id: 32 hex digits.
         span_id: of the run or of the step, 16 hex digits.
+        activity: of Temporal, by its name in histories.
     """
 
     run: str = ""
@@ -32,6 +33,7 @@ class LogContext:
     engine: str = ""
     trace_id: str = ""
     span_id: str = ""
+    activity: str = ""
 
 
 _current: ContextVar[LogContext] = ContextVar("meta_log_context", default=LogContext())  # noqa: B039 -- it is frozen

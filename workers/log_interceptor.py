@@ -24,7 +24,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from workers.log_context import LogContext, context_of_run, context_of_step, logged_about, set_log_context
+from workers.log_context import LogContext, context_of_run, context_of_step, set_log_context
 from workflows.messages import (
     AskRetry,
     ResolveStep,
@@ -54,8 +54,12 @@ class _Activity(ActivityInboundInterceptor):
         header = input.headers.get(TRACEPARENT)
         trace = {TRACEPARENT: activity.payload_converter().from_payload(header, str)} if header is not None else {}
         message = input.args[0] if input.args else None
-        with logged_about(context_of_message(message, activity.info().workflow_id or "", trace)):
-            return await self.next.execute_activity(input)
+        info = activity.info()
+        about = context_of_message(message, info.workflow_id or "", trace)
+        # Each activity is a task of its own, so that nothing need be put back; then what Temporal logs of its failure,
+        # after this has returned, is about it too.
+        set_log_context(replace(about, activity=info.activity_type))
+        return await self.next.execute_activity(input)
 
 
 class _Workflow(WorkflowInboundInterceptor):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import cast
 
-_ABOUT = ("run", "step", "attempt")
+_ABOUT = ("run", "step", "attempt", "activity")
 
 
 def as_text(line: str) -> str:

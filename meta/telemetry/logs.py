@@ -41,7 +41,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         about = context_of(record)
-        words = {"run": about.run, "step": about.step, "attempt": about.attempt}
+        words = {"run": about.run, "step": about.step, "attempt": about.attempt, "activity": about.activity}
         known = " ".join(f"{name}={value}" for name, value in words.items() if value)
         return super().formatMessage(record) + (f" [{known}]" if known else "")
 
@@ -49,8 +49,8 @@ class TextFormatter(logging.Formatter):
 class JsonFormatter(logging.Formatter):
     """One object a line, in ASCII, so that nothing in a message ends the line before its time.
 
-    Keys: time (RFC 3339, UTC), level, logger, message; where they are known run, step, attempt, engine, trace_id,
-    span_id; exception (the traceback, with line ends in it).
+    Keys: time (RFC 3339, UTC), level, logger, message; where they are known run, step, attempt, engine, activity,
+    trace_id, span_id; exception (the traceback, with line ends in it).
     """
 
     def __init__(self, mask: Mask) -> None:
@@ -68,7 +68,7 @@ class JsonFormatter(logging.Formatter):
         found["time"] = str(found["time"]).replace("+00:00", "Z")
         known = {
             "run": about.run, "step": about.step, "attempt": about.attempt, "engine": about.engine,
-            "trace_id": about.trace_id, "span_id": about.span_id,
+            "activity": about.activity, "trace_id": about.trace_id, "span_id": about.span_id,
         }  # fmt: skip
         found |= {name: value for name, value in known.items() if value}
         if record.exc_info and record.exc_info[0] is not None:

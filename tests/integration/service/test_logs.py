@@ -10,6 +10,9 @@ from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from temporalio.api.enums.v1 import EventType
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
 
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
@@ -21,10 +24,14 @@ from tests.integration.service.servers import Rig
 from tests.integration.service.test_process import command
 from tests.support.ports import free_port
 from workers.engines.base import Submission
+from workers.log_interceptor import LogInterceptor
+from workers.runtime import workflow_runner
 from workflows.bundle import build_bundle
+from workflows.meta_run import MetaRun
 from workflows.outcome import EngineRunRef
 from workflows.trace import span_id
 
+_SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 CAUSE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
 
@@ -45,12 +52,14 @@ class Lines(logging.Handler):
 
 @pytest.fixture
 def lines() -> Generator[Lines]:
-    logger, handler = logging.getLogger("tests.said"), Lines()
-    logger.addHandler(handler)
+    loggers, handler = [logging.getLogger(name) for name in ("tests.said", "temporalio.activity")], Lines()
+    for logger in loggers:
+        logger.addHandler(handler)
     try:
         yield handler
     finally:
-        logger.removeHandler(handler)
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 async def test_what_an_activity_logs_is_about_its_attempt_in_the_trace_of_the_runs_cause(
@@ -66,6 +75,7 @@ async def test_what_an_activity_logs_is_about_its_attempt_in_the_trace_of_the_ru
         logging.getLogger("tests.said").warning("waiting")
         return await wait(ref, alive)  # pyright: ignore[reportArgumentType]
 
+    rig.engine.unavailable = 1
     monkeypatch.setattr(rig.engine, "submit", told_submit)
     monkeypatch.setattr(rig.engine, "wait", told_wait)
     temporal = await TemporalRuns.open(rig.config.temporal.address, rig.config.temporal.namespace, "")
@@ -76,14 +86,30 @@ async def test_what_an_activity_logs_is_about_its_attempt_in_the_trace_of_the_ru
     )
     async with rig.client() as client, asyncio.timeout(30):
         await client.wait(started.run_id)
-    for message in ("submitting", "waiting"):
-        first, second = lines.having(message)
+    for message, activity in (("submitting", "submit"), ("waiting", "wait")):
+        first, *_, second = lines.having(message)
         assert [first["step"], second["step"]] == ["prepare", "train"]
         for line in (first, second):
             assert (line["run"], line["attempt"], line["engine"]) == (started.run_id, 1, "argo")
+            assert line["activity"] == activity
             # the wait's argument has no trace: the workflow tells it beside
             assert line["trace_id"] == CAUSE["traceparent"][3:35]
             assert line["span_id"] == span_id(started.run_id, "step", line["step"])
+    [failure] = lines.having("Completing activity as failed")  # by Temporal, when the activity has ended
+    assert (failure["step"], failure["attempt"], failure["activity"]) == ("prepare", 1, "submit")
+    assert "503 from the engine" in str(failure["exception"])
+    # runs from before the header replay with it, and those with it without
+    history = await rig.temporal.get_workflow_handle(started.run_id).fetch_history()
+    scheduled = [e.activity_task_scheduled_event_attributes for e in history.events if e.event_type == _SCHEDULED]
+    assert scheduled
+    assert all("traceparent" in one.header.fields for one in scheduled)
+    for interceptors in ([], [LogInterceptor()]):
+        await Replayer(
+            workflows=[MetaRun],
+            data_converter=pydantic_data_converter,
+            workflow_runner=workflow_runner(),
+            interceptors=interceptors,
+        ).replay_workflow(history)
 
 
 async def test_a_process_writes_json_without_secrets_where_the_configuration_says_so(tmp_path: Path) -> None:
