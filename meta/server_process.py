@@ -44,6 +44,9 @@ def run_server(name: str, description: str, serve: Callable[[MetaConfig, asyncio
     except MetaError as error:
         log.error("%s", error)
         leave(1)
+    except Exception:
+        log.critical("the process ends by what nobody foresaw", exc_info=True)
+        leave(1)
     leave(0)
 
 

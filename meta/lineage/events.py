@@ -55,9 +55,14 @@ class _Turn:
 
 
 def lineage_events(
-    record: RunRecord, definition: MetaWorkflow | None, *, namespace: str, over: Collection[str] = ()
+    record: RunRecord,
+    definition: MetaWorkflow | None,
+    *,
+    namespace: str,
+    over: Collection[str] = (),
+    told: Collection[str] = (),
 ) -> list[LineageEvent]:
-    """All events of a run so far, in an order in which each comes after what it needs.
+    """The events of a run so far, in an order in which each comes after what it needs.
 
     Args:
         record: of the run.
@@ -65,38 +70,48 @@ def lineage_events(
         namespace: of jobs.
         over: steps that the run's workflow has called ended. That an attempt failed is told when the workflow has
             made up its mind about it: by then it is known whether it was cut off.
+        told: marks of events to leave out; to make one costs an evaluation of its step's expressions.
     """
     run = record.run
     if run.started_at is None or not run.workflow:
         return []
-    return list(_Telling(record, definition, namespace, over).all())
+    return list(_Telling(record, definition, namespace, over, told=frozenset(told)).all())
 
 
 class _Telling:
     def __init__(
-        self, record: RunRecord, definition: MetaWorkflow | None, namespace: str, over: Collection[str]
+        self,
+        record: RunRecord,
+        definition: MetaWorkflow | None,
+        namespace: str,
+        over: Collection[str],
+        *,
+        told: frozenset[str],
     ) -> None:
         self._record = record
         self._run = record.run
         self._definition = definition
         self._namespace = namespace
         self._over = over
+        self._told = told
         self._run_uuid = run_uuid(namespace, record.run.id)
 
     def all(self) -> Iterator[LineageEvent]:
         run = self._run
         started = self._record.created_at or run.started_at
         assert started is not None  # asked before
-        yield self._of_run("start", RunState.START, started)
+        yield from self._of_run("start", RunState.START, started)
         steps = {step.name: step for step in run.steps}
         told = [one for attempt in self._record.attempts for one in self._of_attempt(attempt, steps)]
         told += [one for step in run.steps for one in self._of_refused(step)]
         yield from sorted(told, key=lambda one: one.at)  # stable: the start of an attempt comes before its end
         if run.state.ended:
             at = max(run.finished_at or started, started)
-            yield self._of_run("end", _OF_RUN[run.state], at)
+            yield from self._of_run("end", _OF_RUN[run.state], at)
 
-    def _of_run(self, mark: str, kind: RunState, at: datetime) -> LineageEvent:
+    def _of_run(self, mark: str, kind: RunState, at: datetime) -> Iterator[LineageEvent]:
+        if mark in self._told:
+            return
         run = self._run
         run_facets: dict[str, RunFacet] = {
             "processing_engine": facets.processing_engine(None),
@@ -109,17 +124,17 @@ class _Telling:
         description = self._definition.metadata.description if self._definition is not None else ""
         job = Job(self._namespace, job_name(run.workflow), facets=facets.job_facets("WORKFLOW", description))
         event = RunEvent(eventType=kind, eventTime=_text(at), run=Run(self._run_uuid, facets=run_facets), job=job)
-        return LineageEvent(mark, at, event)
+        yield LineageEvent(mark, at, event)
 
     def _of_attempt(self, attempt: AttemptRecord, steps: dict[str, StepSnapshot]) -> Iterator[LineageEvent]:
         step = steps.get(attempt.key.step)
         began = attempt.submitted_at or attempt.asked_at or attempt.engine_started_at or attempt.ended_at
         if step is None or began is None:
             return
-        yield self._of_step(step, attempt.key, attempt.ref, _Turn(RunState.START, began))
+        yield from self._of_step(step, attempt.key, attempt.ref, _Turn(RunState.START, began))
         if (end := self._end_of(attempt, step)) is not None:
             # the engine's clock is another one, and may be cut to whole seconds
-            yield self._of_step(step, attempt.key, attempt.ref, replace(end, at=max(end.at, began)))
+            yield from self._of_step(step, attempt.key, attempt.ref, replace(end, at=max(end.at, began)))
 
     def _end_of(self, attempt: AttemptRecord, step: StepSnapshot) -> _Turn | None:
         if attempt.ended_at is not None and attempt.failure is None:
@@ -150,12 +165,17 @@ class _Telling:
             return
         if step.started_at is None or step.finished_at is None:
             return
-        yield self._of_step(step, key, None, _Turn(RunState.START, step.started_at))
+        yield from self._of_step(step, key, None, _Turn(RunState.START, step.started_at))
         kind = _OF_STEP.get(step.state, RunState.FAIL)
         turn = _Turn(kind, max(step.finished_at, step.started_at), step.message)
-        yield self._of_step(step, key, None, turn)
+        yield from self._of_step(step, key, None, turn)
 
-    def _of_step(self, step: StepSnapshot, key: RunKey, ref: EngineRunRef | None, turn: _Turn) -> LineageEvent:
+    def _of_step(
+        self, step: StepSnapshot, key: RunKey, ref: EngineRunRef | None, turn: _Turn
+    ) -> Iterator[LineageEvent]:
+        mark = f"{'start' if turn.kind is RunState.START else 'end'}/{_place(key)}"
+        if mark in self._told:
+            return
         run = self._run
         run_facets: dict[str, RunFacet] = {
             "parent": facets.parent(self._namespace, job_name(run.workflow), self._run_uuid),
@@ -184,7 +204,7 @@ class _Telling:
             inputs=self._inputs(step),
             outputs=self._outputs(step, key) if turn.kind is not RunState.START else [],
         )
-        return LineageEvent(f"{'start' if turn.kind is RunState.START else 'end'}/{_place(key)}", turn.at, event)
+        yield LineageEvent(mark, turn.at, event)
 
     def _meta_run(self) -> facets.MetaRunFacet:
         run = self._run

@@ -93,8 +93,7 @@ class LineageExporter:
             await self._store.exports.settle_claims(LINEAGE, [Settled(due, ended=True)])
             return
         definition = await self._definition(record.run.bundle_digest)
-        events = lineage_events(record, definition, namespace=self._config.namespace, over=due.over)
-        news = [one for one in events if one.mark not in due.told]
+        news = lineage_events(record, definition, namespace=self._config.namespace, over=due.over, told=due.told)
         lot = news[:_LOT]
         told: list[str] = []
         try:

@@ -150,19 +150,26 @@ class Exports:
                 row.claimed_until = until
             return [Due(row.run_id, row.revision, row.told, row.over, row.sending, until) for row in rows]
 
-    async def freeze(self, sink: str, sendings: Sequence[tuple[Due, bytes]]) -> list[Due]:
+    async def freeze(self, sink: str, dues: Sequence[Due]) -> list[Due]:
         """Write down what is about to be told, so that a repeat says the same, whatever has changed meanwhile.
 
+        Args:
+            sink: who is to be told.
+            dues: claims, with `sending`.
+
         Returns:
-            Those whose claim still stands, with what they are to send.
+            Those that still stand.
         """
-        frozen: list[Due] = []
+        if not dues:
+            return []
+        stand: list[Due] = []
         async with self._database.write() as session:
-            for due, sending in sendings:
-                if (row := await self._claimed(session, sink, due)) is not None:
-                    row.sending = sending
-                    frozen.append(Due(due.run_id, due.revision, due.told, due.over, sending, due.until))
-        return frozen
+            for due in dues:
+                row = await session.get(ExportRow, (sink, due.run_id), with_for_update=True)
+                if row is not None and row.claimed_until == due.until:
+                    row.sending = due.sending
+                    stand.append(due)
+        return stand
 
     async def settle(self, sink: str, run_id: str, revision: int, told: Sequence[str], ended: bool) -> None:
         """A sink has been told of a run up to a revision; without regard to whose claim it was.
@@ -180,7 +187,7 @@ class Exports:
                 await _settle(session, row, revision, told, ended)
 
     async def settle_claims(self, sink: str, settled: Sequence[Settled]) -> None:
-        """As `settle`, of many in one transaction, and only where the claim still stands."""
+        """As `settle`, of many in one transaction, and only where the claim still stands, or the same was told."""
         if not settled:
             return
         async with self._database.write() as session:
@@ -203,9 +210,16 @@ class Exports:
                 if (row := await self._claimed(session, sink, due)) is not None:
                     row.claimed_until = now + timedelta(seconds=wait_s) if wait_s else None
 
+    async def open(self, sink: str) -> set[str]:
+        """Ids of the runs that a sink has not been told all of; those that go on are among them."""
+        return {row[0] for row in await self._database.ask(select(ExportRow.run_id).where(ExportRow.sink == sink))}
+
     async def _claimed(self, session: AsyncSession, sink: str, due: Due) -> ExportRow | None:
         row = await session.get(ExportRow, (sink, due.run_id), with_for_update=True)
-        return row if row is not None and row.claimed_until == due.until else None
+        if row is None:
+            return None
+        same = due.sending is not None and row.sending == due.sending  # a slow one and its successor told the same
+        return row if same or row.claimed_until == due.until else None
 
     def _tell(self, _session: Session) -> None:
         self.tell()

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
+import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import cast
 
 from temporalio import activity, workflow
@@ -104,7 +103,7 @@ def setup_logs(config: LogsConfig | None = None, secrets: Iterable[str] = ()) ->
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     logging.captureWarnings(True)
-    sys.excepthook = _uncaught
+    threading.excepthook = _uncaught
     # Temporal would add these to the text of each message; the formatters take them from the record.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
@@ -123,5 +122,7 @@ def forward_core_logs() -> None:
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core_logging())), error_if_already_set=False)
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    log.critical("the process ends by what nobody foresaw", exc_info=(kind, error, traceback))
+def _uncaught(what: threading.ExceptHookArgs) -> None:
+    if what.exc_value is not None and what.exc_type is not SystemExit:
+        name = what.thread.name if what.thread is not None else "unknown"
+        log.error("thread %s died", name, exc_info=(what.exc_type, what.exc_value, what.exc_traceback))

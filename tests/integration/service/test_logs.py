@@ -27,6 +27,7 @@ from workers.engines.base import Submission
 from workers.log_interceptor import LogInterceptor
 from workers.runtime import workflow_runner
 from workflows.bundle import build_bundle
+from workflows.errors import NotFound
 from workflows.meta_run import MetaRun
 from workflows.outcome import EngineRunRef
 from workflows.trace import span_id
@@ -110,6 +111,23 @@ async def test_what_an_activity_logs_is_about_its_attempt_in_the_trace_of_the_ru
             workflow_runner=workflow_runner(),
             interceptors=interceptors,
         ).replay_workflow(history)
+
+
+async def test_what_a_call_logs_is_about_the_run_that_it_names(
+    rig: Rig, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = rig.store.runs.get
+
+    async def told_get(run_id: str) -> object:
+        logging.getLogger("tests.said").warning("reading")
+        return await get(run_id)
+
+    monkeypatch.setattr(rig.store.runs, "get", told_get)
+    async with rig.client() as client:
+        for name in ("chain-1", "chain-2"):
+            with pytest.raises(NotFound):
+                await client.get(name)
+    assert [line["run"] for line in lines.having("reading")] == ["chain-1", "chain-2"]
 
 
 async def test_a_process_writes_json_without_secrets_where_the_configuration_says_so(tmp_path: Path) -> None:

@@ -193,6 +193,12 @@ def test_the_ids_are_those_of_the_first_telling_for_ever_and_differ_between_name
     assert ids.isdisjoint(event["run"]["runId"] for event in told(made, namespace="plant").values())
 
 
+def test_what_was_told_is_left_out() -> None:
+    made = record([step("prepare")], [attempt("prepare")], state="succeeded", finished_at=at(9))
+    news = lineage_events(made, DEFINITION, namespace="lab", told=["start", "start/prepare/1"])
+    assert [one.mark for one in news] == ["end/prepare/1", "end"]
+
+
 def test_a_planned_start_is_the_nominal_time() -> None:
     cause = Cause(kind="schedule", name="nightly", at=at(-5))
     events = told(record([], [], cause=cause))

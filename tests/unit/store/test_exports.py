@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,10 +82,9 @@ async def test_what_is_claimed_is_nobody_elses_until_the_claim_has_run_out(store
         while not (found := await store.exports.claim(SINK, 10)):
             await asyncio.sleep(0.01)
     assert await store.exports.claim(SINK, 10) == []
-    assert await store.exports.freeze(SINK, [(first, b"late")]) == [], "the first one has lost it"
+    assert await store.exports.freeze(SINK, [replace(first, sending=b"late")]) == [], "the first one has lost it"
     await settle(store, first, "root", end=True)
-    [frozen] = await store.exports.freeze(SINK, [(found[0], b"this")])
-    assert frozen.sending == b"this"
+    [frozen] = await store.exports.freeze(SINK, [replace(found[0], sending=b"this")])
     await store.exports.release(SINK, [frozen])
     assert (await the_one(store)).sending == b"this", "a repeat says the same"
 
@@ -112,6 +112,16 @@ async def test_only_the_workflow_says_that_a_step_is_over(store: Store) -> None:
     failed.steps[0] = failed.steps[0].model_copy(update={"state": StepState.FAILED, "attempt": 1})
     await store.snapshot(failed)
     assert (await the_one(store)).over == ["prepare"]
+
+
+async def test_who_told_the_same_late_may_settle_it_too(store: Store) -> None:
+    await store.runs.create(snapshot("chain-1"), "i", DEFINITION)
+    [slow] = await store.exports.freeze(SINK, [replace(await the_one(store, seconds=0.05), sending=b"this")])
+    async with asyncio.timeout(10):
+        while not await store.exports.claim(SINK, 10):
+            await asyncio.sleep(0.01)
+    await settle(store, slow, "root", end=True)
+    assert await store.exports.claim(SINK, 10, 0) == []
 
 
 async def test_a_run_can_be_looked_at_again_though_it_has_not_changed(store: Store) -> None:
