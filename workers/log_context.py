@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, replace
 
+from workflows.naming import RunKey
 from workflows.trace import span_id, trace_id
 
 
@@ -23,7 +24,7 @@ class LogContext:
         attempt: of the step, from 1.
         engine: its name in the configuration.
         trace_id: 32 hex digits.
-        span_id: of the run or of the step, 16 hex digits.
+        span_id: of the run, the step or the attempt, 16 hex digits.
         activity: of Temporal, by its name in histories.
     """
 
@@ -88,6 +89,13 @@ def context_of_run(run: str, trace: Mapping[str, str] | None) -> LogContext:
     return LogContext(run=run, trace_id=trace_id(run, trace), span_id=span_id(run, "run"))
 
 
-def context_of_step(run: str, step: str, trace: Mapping[str, str], *, attempt: int = 0, engine: str = "") -> LogContext:
+def context_of_step(run: str, step: str, trace: Mapping[str, str], *, engine: str = "") -> LogContext:
     """A step of a run."""
-    return LogContext(run, step, attempt, engine, trace_id(run, trace), span_id(run, "step", step))
+    span = span_id(run, "step", step)
+    return LogContext(run, step, engine=engine, trace_id=trace_id(run, trace), span_id=span)
+
+
+def context_of_attempt(key: RunKey, trace: Mapping[str, str], *, engine: str = "") -> LogContext:
+    """An attempt of a step."""
+    span = span_id(key.meta_run, "attempt", key.step, key.index, key.attempt)
+    return LogContext(key.meta_run, key.step, key.attempt, engine, trace_id(key.meta_run, trace), span)

@@ -24,7 +24,7 @@ from temporalio.worker import (
     WorkflowOutboundInterceptor,
 )
 
-from workers.log_context import LogContext, context_of_run, context_of_step, set_log_context
+from workers.log_context import LogContext, context_of_attempt, context_of_run, context_of_step, set_log_context
 from workflows.messages import (
     AskRetry,
     ResolveStep,
@@ -36,6 +36,7 @@ from workflows.messages import (
     TerminateStep,
     WaitStep,
 )
+from workflows.naming import RunKey
 from workflows.trace import TRACEPARENT
 
 
@@ -102,18 +103,17 @@ def context_of_message(message: object, run: str, trace: Mapping[str, str]) -> L
     """
     match message:
         case SubmitStep(key=key):
-            found = context_of_step(key.meta_run, key.step, message.trace or trace, attempt=key.attempt)
+            found = context_of_attempt(key, message.trace or trace)
         case ResumeStep(key=key, ref=ref) | WaitStep(key=key, ref=ref):
-            found = context_of_step(key.meta_run, key.step, trace, attempt=key.attempt, engine=ref.engine)
+            found = context_of_attempt(key, trace, engine=ref.engine)
         case TerminateStep(engine=engine):
-            key = message.attempt or message.key
-            found = context_of_step(key.meta_run, key.step, trace, attempt=key.attempt, engine=engine)
+            found = context_of_attempt(message.attempt or message.key, trace, engine=engine)
         case StageArtifacts(step=step, engine=engine):
             found = context_of_step(run, step, trace, engine=engine)
         case ResolveStep(meta_run=meta_run, step=step):
             found = context_of_step(meta_run, step, trace, engine=_engine_of(message))
         case AskRetry(step=step, attempt=attempt):
-            found = context_of_step(run, step, trace, attempt=attempt)
+            found = context_of_attempt(RunKey(meta_run=run, step=step, attempt=attempt), trace)
         case RunSnapshot(id=meta_run):
             found = context_of_run(meta_run, message.trace or trace)
         case _:

@@ -95,7 +95,7 @@ async def test_what_an_activity_logs_is_about_its_attempt_in_the_trace_of_the_ru
             assert line["activity"] == activity
             # the wait's argument has no trace: the workflow tells it beside
             assert line["trace_id"] == CAUSE["traceparent"][3:35]
-            assert line["span_id"] == span_id(started.run_id, "step", line["step"])
+            assert line["span_id"] == span_id(started.run_id, "attempt", line["step"], 0, 1)
     [failure] = lines.having("Completing activity as failed")  # by Temporal, when the activity has ended
     assert (failure["step"], failure["attempt"], failure["activity"]) == ("prepare", 1, "submit")
     assert "503 from the engine" in str(failure["exception"])

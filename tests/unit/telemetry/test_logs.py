@@ -11,7 +11,7 @@ from meta.config import DatabaseConfig, MetaConfig, NatsConfig, TelemetryConfig
 from meta.telemetry.log_lines import as_text
 from meta.telemetry.logs import JsonFormatter, TextFormatter
 from meta.telemetry.secrets import Mask, secrets_of
-from workers.log_context import LogContext, apart, context_of_step, log_context, logged_about
+from workers.log_context import LogContext, apart, context_of_attempt, log_context, logged_about
 from workers.log_interceptor import context_of_message
 from workers.settings import ArgoSettings
 from workflows.messages import RunSnapshot, SubmitStep, TerminateStep, WaitStep
@@ -37,7 +37,7 @@ def as_json(made: logging.LogRecord, mask: Mask | None = None) -> dict[str, obje
 
 
 def test_a_json_line_says_when_who_what_and_about_which_attempt() -> None:
-    with logged_about(context_of_step("chain-1", "train", {}, attempt=2, engine="kfp")):
+    with logged_about(context_of_attempt(KEY, {}, engine="kfp")):
         found = as_json(record("retry %d\nnext line\u2028", 3))
     at = str(found.pop("time"))
     assert at.endswith("Z")
@@ -51,7 +51,7 @@ def test_a_json_line_says_when_who_what_and_about_which_attempt() -> None:
         "attempt": 2,
         "engine": "kfp",
         "trace_id": trace_id("chain-1", {}),
-        "span_id": span_id("chain-1", "step", "train"),
+        "span_id": span_id("chain-1", "attempt", "train", 0, 2),
     }
 
 
@@ -114,11 +114,11 @@ def test_what_the_viewer_of_the_stack_shows_of_a_json_line_is_text() -> None:
                 key=KEY,
                 ref=EngineRunRef(engine="kfp", kind=EngineKind.KFP, name="n", uid="u"),
             ),
-            context_of_step("chain-1", "train", CAUSE, attempt=2, engine="kfp"),
+            context_of_attempt(KEY, CAUSE, engine="kfp"),
         ),
         (
             TerminateStep(engine="argo", key=RunKey(meta_run="chain-1", step="train"), name="n", attempt=KEY),
-            context_of_step("chain-1", "train", CAUSE, attempt=2, engine="argo"),
+            context_of_attempt(KEY, CAUSE, engine="argo"),
         ),
         (
             RunSnapshot(id="chain-1", workflow="chain", bundle_digest="", state=RunState.RUNNING),
