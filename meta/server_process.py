@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from meta.config import MetaConfig, find_config, load_config
 from meta.store import Store
+from meta.telemetry.logs import forward_core_logs, setup_logs
+from meta.telemetry.secrets import secrets_of
 from meta.telemetry.sinks import sinks_of
 from workflows.errors import MetaError, ServiceUnavailable
 
@@ -33,12 +35,17 @@ def run_server(name: str, description: str, serve: Callable[[MetaConfig, asyncio
     parser = argparse.ArgumentParser(prog=f"python -m meta.{name}", description=description)
     parser.add_argument("--config", type=Path, help="meta.toml; by default looked up as the meta command does")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    setup_logs()  # until the configuration says how
     try:
-        asyncio.run(_until_signal(serve, load_config(find_config(arguments.config))))
+        config = load_config(find_config(arguments.config))
+        setup_logs(config.telemetry.logs, secrets_of(config))
+        forward_core_logs()
+        asyncio.run(_until_signal(serve, config))
     except MetaError as error:
         log.error("%s", error)
+        leave(1)
+    except Exception:
+        log.critical("the process ends by what nobody foresaw", exc_info=True)
         leave(1)
     leave(0)
 

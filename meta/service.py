@@ -83,6 +83,10 @@ class Service:
             self._background(stack, "reconciler", reconciler.run)
             if config.engines:
                 self._background(stack, "sweeper", sweeper.run)
+            if config.telemetry.lineage.url:
+                from meta.lineage.exporter import LineageExporter
+
+                self._background(stack, "lineage", LineageExporter(config.telemetry.lineage, self.store).run)
             if config.nats.url:
                 check_files(config.nats)
                 self.triggers = NatsTriggers(config.nats, starter, self.store)

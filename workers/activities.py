@@ -15,6 +15,7 @@ from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
 from workers.limits import SubmitLimits
+from workers.log_context import note_engine
 from workers.ports import BundleStore, Recorder
 from workers.staging import stage_artifacts
 from workers.submission import make_submission
@@ -98,6 +99,7 @@ class Activities:
         bundle = await self.bundles.get(message.bundle_digest)
         submission = make_submission(message, bundle, self.sampling)
         engine = get_engine(self.engines, submission.source.engine)
+        note_engine(engine.name)
         if message.previous is not None and await self._goes_on(engine, message.previous):
             await self._submitted(message.definition_name, message.key, message.previous)
             await self.recorder.noted(message.key, "retried by hand at the engine; this attempt waits for that run")

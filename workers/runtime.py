@@ -19,6 +19,7 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
+from workers.log_interceptor import LogInterceptor
 from workers.work import WorkInterceptor
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
 from workflows.meta_run import MetaRun
@@ -77,7 +78,7 @@ def workflow_runner() -> SandboxedWorkflowRunner:
 async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> AsyncGenerator[None]:
     """Run both workers; leaving the context stops them, and no engine run with them."""
     grace = timedelta(seconds=sizes.shutdown_grace_s)
-    interceptors = [ErrorInterceptor(), WorkInterceptor(activities.recorder)]  # from the outside in
+    interceptors = [LogInterceptor(), ErrorInterceptor(), WorkInterceptor(activities.recorder)]  # from the outside in
     control = Worker(
         client,
         task_queue=TASK_QUEUE,

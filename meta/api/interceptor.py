@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from meta.api.errors import DETAILS_KEY, pack
+from workers.log_context import note_run
 from workflows.errors import MetaError
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class ErrorInterceptor(aio.ServerInterceptor):
 
 def _unary(call: _Unary) -> _Unary:
     async def guarded(request: Message, context: _Context) -> Message:
+        _note(request)
         try:
             return await call(request, context)
         except (asyncio.CancelledError, aio.AbortError):
@@ -58,6 +60,7 @@ def _unary(call: _Unary) -> _Unary:
 
 def _stream(call: _Stream) -> _Stream:
     async def guarded(request: Message, context: _Context) -> AsyncIterator[Message]:
+        _note(request)
         try:
             async for message in call(request, context):
                 yield message
@@ -67,6 +70,12 @@ def _stream(call: _Stream) -> _Stream:
             await _abort(context, error)
 
     return guarded
+
+
+def _note(request: Message) -> None:
+    """Let the log say which run a call is about; each call is a task of its own."""
+    if run_id := getattr(request, "run_id", ""):
+        note_run(str(run_id))
 
 
 async def _abort(context: _Context, error: Exception) -> None:

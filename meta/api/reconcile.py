@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from meta.api.feed import RunFeed
 from meta.api.temporal import Gone, TemporalRuns
 from meta.store import Store
+from workers.log_context import note_run
 from workflows.errors import MetaError, ServiceUnavailable
 
 log = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Reconciler:
                 log.warning("run %s is not written down: %s", run_id, error)
 
     async def _settle(self, run_id: str) -> None:
+        note_run(run_id)
         async with self._slots:
             word = await self._temporal.last_word(run_id)
             if isinstance(word, Gone):

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from meta.api.temporal import RunMemo, TemporalRuns
 from meta.store import Store
 from meta.store.runs import RequestedRun
+from workers.log_context import note_run
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
 from workflows.messages import Cause, RunSnapshot, StartRun, StepSnapshot
@@ -119,6 +120,7 @@ class Starter:
             cause=cause,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
+        note_run(run_id, argument.trace)
         created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))
         if created:
             if accepted is not None:

@@ -23,6 +23,7 @@ from meta.store import Store
 from meta.store.engine_runs import AdoptedRun
 from workers.activities import MAX_OUTPUTS
 from workers.engines.base import Engine, RunPhase
+from workers.log_context import LogContext, set_log_context
 from workflows.errors import MetaError
 from workflows.manifests import definition_names
 from workflows.naming import RunKey
@@ -152,6 +153,8 @@ class Sweeper:
     async def _settle_one(self, engine: Engine | None, one: AdoptedRun, slots: asyncio.Semaphore) -> None:
         if engine is None:
             return
+        key = one.key
+        set_log_context(LogContext(run=key.meta_run, step=key.step, attempt=key.attempt, engine=one.ref.engine))
         try:
             async with slots, asyncio.timeout(_READ_S):
                 outcome = await _end_of(engine, one)

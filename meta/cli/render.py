@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from meta.cli.failures import print_failure
 from meta.client import EngineInfo, PublishedInfo, RunView
 from workflows.messages import StepSnapshot
 from workflows.outcome import RunState, StepState
@@ -118,8 +119,8 @@ def other_runs_line(run: RunView) -> str:
 def print_results(console: Console, run: RunView) -> None:
     """What a run has given: outputs, artifacts with digests, last words of what failed, and where to look further."""
     for step in run.steps:
-        if step.state.ended and any(node.log for node in step.failed_nodes):
-            print_last_lines(console, run.id, step)
+        if step.state.ended:
+            print_failure(console, run.id, step)
     if run.outputs:
         console.print(Text("outputs", style="bold"))
         for name, value in run.outputs.items():
@@ -133,17 +134,6 @@ def print_results(console: Console, run: RunView) -> None:
             console.print(Text(f"  {step}.{artifact.name} {artifact.uri}{digest}{size}"), soft_wrap=True)
     if run.temporal_url:
         console.print(Text(f"temporal {run.temporal_url}", style="dim"), soft_wrap=True)
-
-
-def print_last_lines(console: Console, run_id: str, step: StepSnapshot) -> None:
-    """The last lines of the nodes that a step failed by, and the command that shows the rest."""
-    for node in step.failed_nodes:
-        if node.log:
-            code = f" (exit code {node.exit_code})" if node.exit_code is not None else ""
-            console.print(Text(f"{step.name}: last lines of {node.name}{code}", style="bold"), soft_wrap=True)
-            for line in node.log:
-                console.print(Text(f"  | {line}"), soft_wrap=True)
-    console.print(Text(f"  all of them: meta logs {run_id} {step.name}", style="dim"), soft_wrap=True)
 
 
 def runs_table(runs: Sequence[RunView]) -> Table:

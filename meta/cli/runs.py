@@ -21,6 +21,7 @@ from meta.cli.common import (
     stderr,
     stdout,
 )
+from meta.cli.failures import kubectl_logs
 from meta.cli.given import Given
 from meta.cli.progress import follow as follow_run
 from meta.cli.render import print_results, print_run, runs_table
@@ -32,7 +33,7 @@ from meta.client.client import FILE_SUFFIXES
 from meta.client.tracing import trace_of_environment
 from workflows.bundle import build_bundle
 from workflows.errors import NotFound
-from workflows.outcome import RunState
+from workflows.outcome import EngineKind, RunState
 from workflows.suggest import did_you_mean
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
@@ -192,6 +193,8 @@ def logs(
 ) -> None:
     """Print the log of a run's steps, as their engines have it.
 
+    KFP's API has no logs of pods; of its steps the errors are printed, and the kubectl command for the rest.
+
     Example: meta logs hybrid-training-1f0c2a9b3d train --follow
     """
 
@@ -203,6 +206,8 @@ def logs(
                 else:
                     sys.stdout.write(f"{line.step} {line.node}: {line.text}\n")
                     sys.stdout.flush()
+            if output is Output.TEXT:
+                _tell_where_more_is(await client.get(run_id), step)
 
     run_async(body())
 
@@ -266,6 +271,14 @@ def _exit_by(ended: RunView) -> None:
     if ended.state is not RunState.SUCCEEDED:
         stderr().print(Text(f"run {ended.id} {ended.state.value}: {ended.message}".rstrip(": "), style="red"))
         raise typer.Exit(EXIT_FAILED)
+
+
+def _tell_where_more_is(run: RunView, only: str) -> None:
+    """What `meta logs` cannot show."""
+    for one in run.steps:
+        if one.kind is EngineKind.KFP and one.run is not None and only in ("", one.name):
+            words = f"{one.name}: KFP's API has no logs of pods; while they are there: {kubectl_logs(one.run)}"
+            stderr().print(Text(words, style="dim"), soft_wrap=True)
 
 
 def _detached(run_id: str) -> None:

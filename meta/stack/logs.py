@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from meta.telemetry.log_lines import as_text
+
 KEPT = 3  # earlier files
 LIMIT = 10 * 1024 * 1024  # bytes, of the current file
 
@@ -55,11 +57,12 @@ class Logs:
                         again.write(rest)
 
     def tail(self, name: str, lines: int = 15) -> str:
-        """The last lines, for an error message; empty when there is no log."""
+        """The last lines, for an error message; empty when there is no log. JSON is written out as text."""
         try:
             with self.file(name).open("rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - 16_384))
                 text = stream.read().decode(errors="replace")
         except FileNotFoundError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        shown = "\n".join(as_text(line) for line in text.split("\n")[-lines - 1 :])
+        return "\n".join(shown.splitlines()[-lines:])

@@ -8,7 +8,7 @@ from sqlmodel import col, select
 
 from meta.store.database import Database
 from meta.store.runs import Runs
-from meta.store.tables import EngineRunRow, NodeRow, WorkRow
+from meta.store.tables import EngineRunRow, NodeRow, RunRow, WorkRow
 from meta.trace.record import AttemptRecord, RunRecord, WorkRecord
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Node
@@ -33,10 +33,13 @@ class Traces:
             nodes = (await session.exec(select(NodeRow).where(NodeRow.run_id == run_id))).all()
             work = select(WorkRow).where(WorkRow.run_id == run_id).order_by(col(WorkRow.started_at))
             tries = (await session.exec(work)).all()
+            row = await session.get(RunRow, run_id)
         by_attempt: dict[RunKey, list[Node]] = {}
         for node in nodes:
             by_attempt.setdefault(_key(node), []).append(Node.model_validate(node.node))
-        return RunRecord(run, list(_attempts(attempts, by_attempt)), [_work(row) for row in tries])
+        return RunRecord(
+            run, list(_attempts(attempts, by_attempt)), [_work(one) for one in tries], row.created_at if row else None
+        )
 
 
 def _attempts(rows: Iterable[EngineRunRow], nodes: dict[RunKey, list[Node]]) -> Iterable[AttemptRecord]:

@@ -1,1 +1,1 @@
-"""What leaves the house: traces to a collector."""
+"""What leaves the process for observers: traces, metrics, logs, lineage."""

@@ -8,6 +8,11 @@ OTLP = "otlp"
 """Sink of traces."""
 
 
+LINEAGE = "openlineage"
+"""Sink of OpenLineage events."""
+
+
 def sinks_of(telemetry: TelemetryConfig) -> tuple[str, ...]:
     """Names of the sinks that are switched on; each is told by a job of the service."""
-    return (OTLP,) if telemetry.otlp_endpoint else ()
+    wanted = {OTLP: telemetry.otlp_endpoint, LINEAGE: telemetry.lineage.url}
+    return tuple(sink for sink, address in wanted.items() if address)

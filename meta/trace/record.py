@@ -45,8 +45,12 @@ class WorkRecord:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run with its steps, attempts by step and number, and tries of activities in the order of their starts."""
+    """A run with its steps, attempts by step and number, and tries of activities in the order of their starts.
+
+    `created_at` is when the store heard of the run first; unlike the run's start it never changes.
+    """
 
     run: RunSnapshot
     attempts: Sequence[AttemptRecord]
     work: Sequence[WorkRecord]
+    created_at: datetime | None = None

@@ -20,6 +20,7 @@ from meta.triggers.event import Event
 from meta.triggers.flight import Flight
 from meta.triggers.outage import Outage
 from meta.triggers.suspects import Suspects, Turns
+from workers.log_context import log_context, note_run
 from workflows.errors import MetaError
 from workflows.spec.subjects import TRIGGER
 from workflows.spec.trigger_models import NatsTrigger
@@ -143,6 +144,8 @@ class Handler:
         flight.started = True
         await flight.ack()
         self._count("started" if started.created else "repeated")
+        if log_context().run != started.run_id:  # it was started by another task, or before
+            note_run(started.run_id)
         if started.created and flight.deliveries == 1:
             lag = datetime.now(UTC) - flight.message.metadata.timestamp
             metrics.started_after(self._source.workflow, self._source.key, lag / timedelta(seconds=1))

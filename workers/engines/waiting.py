@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from workers import metrics
 from workers.backoff import Backoff
+from workers.log_context import apart
 from workflows.errors import EngineUnavailable
 
 T = TypeVar("T")
@@ -90,7 +91,7 @@ class Watcher(ABC):
         """Run, if it does not yet. It gives no sign of what ended before: whoever starts it has looked."""
         self._keep()
         if not self.running:
-            self._task = asyncio.create_task(self.run(), name=f"watch-{self.engine}")
+            self._task = asyncio.create_task(self.run(), name=f"watch-{self.engine}", context=apart(self.engine))
             self._task.add_done_callback(self._ended)
 
     def notify(self, run: str) -> None:

@@ -7,6 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
+from meta.cli.failures import kubectl_logs
 from meta.cli.progress import follow
 from meta.cli.render import duration_text, print_run, runs_table
 from meta.client import MetaClient, RunView
@@ -80,14 +81,37 @@ def test_a_failed_step_shows_the_last_lines_of_its_nodes_and_the_command_for_the
     screen, out = console()
     nodes = [
         FailedNode(name="fit", message="Error (exit code 1)", exit_code=1, log=["Traceback", "ValueError: [bold]no"]),
-        FailedNode(name="load", message="no log"),
+        FailedNode(name="load", phase="Error", message="pod deleted\nby somebody", exit_code=137),
     ]
-    ended = run(RunState.FAILED, StepState.FAILED)
-    print_run(screen, ended.model_copy(update={"steps": [ended.steps[0].model_copy(update={"failed_nodes": nodes})]}))
+    ref = EngineRunRef(engine="argo", kind=EngineKind.ARGO, name="chain-train-1", uid="u", url="http://argo/u")
+    print_run(screen, failed(failed_nodes=nodes, kind=EngineKind.ARGO, run=ref))
     shown = out.getvalue()
     assert "train: last lines of fit (exit code 1)\n  | Traceback\n  | ValueError: [bold]no\n" in shown
-    assert "meta logs chain-1 train" in shown
-    assert "last lines of load" not in shown
+    assert "train: load (exit code 137) Error: pod deleted\n" in shown
+    assert "  all of them: meta logs chain-1 train\n  at the engine: http://argo/u\n" in shown
+
+
+def test_a_failed_step_of_kfp_says_how_to_see_the_logs_that_its_api_has_not() -> None:
+    screen, out = console()
+    ref = EngineRunRef(engine="kfp", kind=EngineKind.KFP, name="chain-train-1", uid="u-1", namespace="team a")
+    print_run(screen, failed(failed_nodes=[FailedNode(name="fit", phase="FAILED")], run=ref))
+    shown = out.getvalue()
+    assert "train: fit FAILED\n" in shown
+    assert "what KFP says of its tasks: meta logs chain-1 train" in shown
+    assert "kubectl logs -n 'team a' -l pipeline/runid=u-1 --all-containers --prefix --tail=-1" in shown
+    assert "kubectl logs -n kubeflow " in kubectl_logs(ref.model_copy(update={"namespace": ""}))
+
+
+def test_what_no_engine_has_run_and_what_has_not_failed_points_to_no_logs() -> None:
+    screen, out = console()
+    print_run(screen, failed())
+    print_run(screen, run(RunState.SUCCEEDED, StepState.SUCCEEDED))
+    assert "logs" not in out.getvalue()
+
+
+def failed(**changes: object) -> RunView:
+    ended = run(RunState.FAILED, StepState.FAILED)
+    return ended.model_copy(update={"steps": [ended.steps[0].model_copy(update=changes)]})
 
 
 def test_a_list_of_runs_has_a_line_each() -> None:

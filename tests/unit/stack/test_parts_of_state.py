@@ -95,6 +95,15 @@ def test_logs_turn_over_at_a_start_and_old_ones_go(tmp_path: Path) -> None:
     assert (tmp_path / "nats.log.3").read_text() == f"{KEPT - 1}\n"
 
 
+def test_the_last_lines_of_a_json_log_are_shown_as_text(tmp_path: Path) -> None:
+    logs = Logs(tmp_path)
+    with logs.open("worker") as stream:
+        stream.write(b"from the interpreter\n")
+        stream.write(b'{"time": "T", "level": "error", "logger": "meta", "message": "no", "exception": "a\\nb"}\n')
+    assert logs.tail("worker").splitlines() == ["from the interpreter", "T ERROR meta no", "a", "b"]
+    assert logs.tail("worker", lines=2).splitlines() == ["a", "b"]
+
+
 def test_a_log_that_grows_too_large_keeps_its_newer_half_under_its_writers_hands(tmp_path: Path) -> None:
     logs = Logs(tmp_path)
     with logs.open("nats") as writer:

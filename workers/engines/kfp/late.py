@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 from workers.engines.kfp.adopting import KfpAdopter
 from workers.engines.kfp.client import PAGE
+from workers.log_context import apart
 from workflows.errors import EngineError
 from workflows.outcome import EngineRunRef
 
@@ -42,7 +43,7 @@ class LateLooks:
         """Have it looked beside a run, unless the context is left before."""
         self._due[ref] = asyncio.get_running_loop().time() + self._settle_delay
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run(), name="late-looks")
+            self._task = asyncio.create_task(self._run(), name="late-looks", context=apart())
         try:
             yield
         finally:

@@ -1,0 +1,1 @@
+"""Tells an OpenLineage receiver which run read and wrote what."""
