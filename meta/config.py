@@ -159,6 +159,10 @@ class MetricsConfig(_Section):
     otlp: bool = False
     interval: float = Field(default=15.0, ge=1, le=600)
 
+    def wanted(self, process: Literal["service", "worker"]) -> bool:
+        """Whether a process's metrics go anywhere."""
+        return self.otlp or bool(self.service if process == "service" else self.worker)
+
 
 class LogsConfig(_Section):
     """How the processes write their logs: `text` for people, `json` for machines, one object a line."""

@@ -1,0 +1,1 @@
+"""What leaves the process for observers: traces, metrics, logs, lineage."""
