@@ -151,7 +151,7 @@ class MetricsConfig(_Section):
         service: of the service.
         worker: of the worker.
         otlp: send them by OTLP as well.
-        interval: seconds between two sendings.
+        interval: seconds between two sendings, and between two looks at the store for its gauges.
     """
 
     service: str = ""

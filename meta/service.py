@@ -83,7 +83,7 @@ class Service:
             if config.engines:
                 self._background(stack, "sweeper", sweeper.run)
             if config.telemetry.metrics.wanted("service"):
-                self._background(stack, "gauges", Gauges(self.store, nats=bool(config.nats.url)).run)
+                self._background(stack, "gauges", self._gauges().run)
             if config.nats.url:
                 check_files(config.nats)
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
@@ -112,6 +112,9 @@ class Service:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def _gauges(self) -> Gauges:
+        return Gauges(self.store, nats=bool(self._config.nats.url), every=self._config.telemetry.metrics.interval)
 
     def _background(self, stack: AsyncExitStack, name: str, job: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(_forever(name, job), name=name)

@@ -124,6 +124,7 @@ class Runs:
         inserted = await self._database.insert_missing(session, RunRow, [_run_values(start)])
         row = await session.get(RunRow, blank.id, with_for_update=True)
         assert row is not None  # inserted above, and rows are never deleted
+        metrics.known(row.workflow)
         steps = {
             step.name: step for step in (await session.exec(select(StepRow).where(StepRow.run_id == row.id))).all()
         }

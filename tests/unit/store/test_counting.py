@@ -101,7 +101,11 @@ async def test_a_step_counts_when_its_last_attempt_has_ended(store: Store, count
     for _ in range(2):
         await store.runs.gone("chain-1", RunState.TERMINATED, "by hand", AT)
     found = counted()
-    assert (found["steps.ended/failed/failed"], found["steps.ended/skipped"], found["runs.ended/terminated"]) == (1, 1, 1)
+    assert (found["steps.ended/failed/failed"], found["steps.ended/skipped"], found["runs.ended/terminated"]) == (
+        1,
+        1,
+        1,
+    )
 
 
 @pytest.mark.parametrize("cut_first", [True, False])
