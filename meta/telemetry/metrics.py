@@ -11,11 +11,12 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import grpc
+import requests
 from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
@@ -51,10 +52,28 @@ async def measured(telemetry: TelemetryConfig, role: Role) -> AsyncGenerator[Run
         PortTaken: somebody else listens where Prometheus is to be answered.
         SettingsInvalid: an address is none, or metrics are to go by OTLP and there is no collector.
     """
-    address = telemetry.metrics.service if role == "service" else telemetry.metrics.worker
     if not telemetry.metrics.wanted(role):
         yield None
         return
+    async with providing(telemetry, role) as provider:
+        metrics.set_meter_provider(provider)
+        sdk = SdkMetrics(provider)
+        sdk.start()
+        try:
+            yield sdk.runtime
+        finally:
+            await sdk.close()
+
+
+@asynccontextmanager
+async def providing(telemetry: TelemetryConfig, role: Role) -> AsyncGenerator[MeterProvider]:
+    """A provider whose metrics go where the configuration says, until the block ends.
+
+    Raises:
+        PortTaken: see `measured`.
+        SettingsInvalid: see `measured`.
+    """
+    address = telemetry.metrics.service if role == "service" else telemetry.metrics.worker
     async with AsyncExitStack() as stack:
         readers: list[MetricReader] = []
         if address:
@@ -74,11 +93,7 @@ async def measured(telemetry: TelemetryConfig, role: Role) -> AsyncGenerator[Run
             log.info("metrics go to %s by OTLP", telemetry.otlp_endpoint)
         provider = MeterProvider(readers, metric_resource(telemetry, role), shutdown_on_exit=False)
         stack.push_async_callback(asyncio.to_thread, provider.shutdown, _GOODBYE_MS)
-        metrics.set_meter_provider(provider)
-        sdk = SdkMetrics(provider)
-        stack.push_async_callback(sdk.close)
-        sdk.start()
-        yield sdk.runtime
+        yield provider
 
 
 def metric_resource(telemetry: TelemetryConfig, role: Role) -> Resource:
@@ -103,7 +118,8 @@ def otlp_exporter(telemetry: TelemetryConfig) -> MetricExporter:
     ca_file = telemetry.otlp_ca_file
     if telemetry.otlp_protocol == "http":
         file = None if ca_file is None else str(ca_file)
-        return HttpExporter(f"{endpoint}/v1/metrics", certificate_file=file, headers=headers, timeout=_EXPORT_S)
+        url = f"{endpoint}/v1/metrics"
+        return HttpExporter(url, certificate_file=file, headers=headers, timeout=_EXPORT_S, session=_Session())
     if endpoint.startswith("http://"):
         return GrpcExporter(endpoint, insecure=True, headers=headers, timeout=_EXPORT_S)
     try:
@@ -114,6 +130,21 @@ def otlp_exporter(telemetry: TelemetryConfig) -> MetricExporter:
         ) from error
     credentials = grpc.ssl_channel_credentials(root_certificates=trusted)
     return GrpcExporter(endpoint, credentials=credentials, headers=headers, timeout=_EXPORT_S)
+
+
+class _Session(requests.Session):
+    """Trusts the file that it was told to trust; in requests the variable REQUESTS_CA_BUNDLE wins (requests 3829)."""
+
+    def merge_environment_settings(
+        self,
+        url: str | bytes | None,
+        proxies: MutableMapping[str, str] | None,
+        stream: bool | None,
+        verify: bool | str | None,
+        cert: str | tuple[str, str] | None,
+    ) -> Any:
+        settings = super().merge_environment_settings(url, proxies or {}, stream, verify, cert)
+        return {**settings, "verify": self.verify} if isinstance(self.verify, str) else dict(settings)
 
 
 class _Registry(CollectorRegistry):

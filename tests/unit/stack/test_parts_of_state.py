@@ -22,9 +22,12 @@ from meta.stack.state import ProcessMark
 from meta.stack.supervisor import exit_words
 from workflows.errors import DataDirBroken
 
+_PARTS = ("temporal", "temporal_ui", "nats", "s3", "grpc", "argo", "kfp", "kfp_metadata")
+_METRICS = ("service_metrics", "worker_metrics")
+
 
 def addresses(folder: Path, **given: str) -> Addresses:
-    empty = dict.fromkeys(("temporal", "temporal_ui", "nats", "s3", "grpc", "argo", "kfp", "kfp_metadata"), "")
+    empty = dict.fromkeys((*_PARTS, *_METRICS), "")
     return Addresses(**{**empty, **given}, data_dir=str(folder), config=str(folder / "meta.toml"))
 
 
@@ -33,12 +36,13 @@ def test_the_configuration_is_readable_by_its_owner_alone_and_understood(tmp_pat
     folder.mkdir()
     where = addresses(
         folder, temporal="h:1", temporal_ui="http://h:2", nats="nats://h:3", s3="http://h:4", grpc="h:5",
-        argo="http://h:6", kfp="http://h:7", kfp_metadata="h:8",
+        argo="http://h:6", kfp="http://h:7", kfp_metadata="h:8", service_metrics="h:9", worker_metrics="h:10",
     )  # fmt: skip
     write_config(where, Credentials.of(folder))
     config = load_config(folder / "meta.toml")
     assert config.temporal.ui_url == "http://h:2"
     assert config.grpc.address == "h:5"
+    assert (config.telemetry.metrics.service, config.telemetry.metrics.worker) == ("h:9", "h:10")
     assert config.store.url == f"sqlite+aiosqlite:///{folder}/store.db"
     assert {name: settings.url for name, settings in config.engines.items()} == {
         "argo": "http://h:6",
