@@ -106,7 +106,12 @@ async def measure(folder: Path) -> Measured:
             async def told() -> bool:
                 seen["service"], seen["worker"] = await scrape(service), await scrape(worker)
                 names = {one.name for role in seen.values() for family in role.values() for one in family.samples}
-                return _LAST <= names and _running(seen["service"]) == 1 and sink.roles == {"service", "worker"}
+                return (
+                    _LAST <= names
+                    and _value(seen["service"], "meta_runs_running") == 1
+                    and _value(seen["service"], "meta_outbox_size") == 0
+                    and sink.roles == {"service", "worker"}
+                )
 
             try:
                 await eventually(told, 30)
@@ -127,8 +132,8 @@ _LAST = {
 }
 
 
-def _running(service: Mapping[str, Metric]) -> float:
-    return sum(one.value for one in service["meta_runs_running"].samples) if "meta_runs_running" in service else 0
+def _value(families: Mapping[str, Metric], name: str) -> float | None:
+    return sum(one.value for one in families[name].samples) if name in families else None
 
 
 async def _story(folder: Path, client: MetaClient, store: Store, nats_url: str) -> None:

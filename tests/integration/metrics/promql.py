@@ -74,6 +74,11 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
+def rule_tests() -> list[dict[str, Any]]:
+    """Series and what they raise, for `promtool test rules`."""
+    return yaml.safe_load((ROOT / "deploy/prometheus/alerts.test.yml").read_text())["tests"]
+
+
 def dashboard() -> dict[str, Any]:
     return json.loads((ROOT / "deploy/grafana/dashboards/meta-workflows.json").read_text())
 

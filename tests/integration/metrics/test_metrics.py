@@ -12,7 +12,7 @@ import pytest
 from tests.docs.pages import read
 from tests.integration.metrics.instruments import described, made
 from tests.integration.metrics.processes import Measured, measure
-from tests.integration.metrics.promql import ADDED, ROOT, alerts, expressions, grouped, parse, selectors
+from tests.integration.metrics.promql import ADDED, ROOT, alerts, expressions, grouped, parse, rule_tests, selectors
 
 EXPRESSIONS = expressions()
 
@@ -142,3 +142,16 @@ def test_the_page_names_every_instrument_as_the_code_has_it(measured: Measured) 
         if instrument not in ("meta.events.failures", "meta.trigger.redeliveries"):  # nothing went wrong
             assert name in samples or f"{name}_bucket" in samples, (instrument, name)
         assert name.startswith(instrument.replace(".", "_"))
+
+
+def test_the_made_up_series_of_the_alerts_are_such_as_the_processes_tell(measured: Measured) -> None:
+    samples = told(measured)
+    named: set[str] = set()
+    for test in rule_tests():
+        for series in test["input_series"]:
+            [asked] = selectors(series["series"])
+            assert set(asked.labels) - ADDED <= set(samples[asked.name]), series
+        for one in test.get("promql_expr_test", ()):
+            assert parse(one["expr"])
+            named.update(re.findall(r'alertname="(\w+)"', str(one["exp_samples"])))
+    assert named == {rule["alert"] for rule in alerts()}, "each is raised once"
