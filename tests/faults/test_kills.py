@@ -7,6 +7,7 @@ from pathlib import Path
 
 from meta.client import MetaClient
 from tests.faults.conftest import RunningChain
+from tests.integration.metrics.processes import scrape
 from tests.support.chain import Chain, step_of
 from tests.support.processes import no_process_with, processes_with
 from tests.support.stack import StackCommand
@@ -29,6 +30,8 @@ async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_tu
         await chain.assert_one_engine_run_per_attempt(ended)
         for part in ("worker", "service", "temporal"):
             assert stack.part(part).restarts >= 1
+        for address in (stack.addresses.service_metrics, stack.addresses.worker_metrics):
+            assert "meta_engine_circuit" in await scrape(address), "at the same address as before"
 
 
 async def test_cancelling_ends_the_engine_run_its_processes_and_then_the_meta_run(running_chain: RunningChain) -> None:

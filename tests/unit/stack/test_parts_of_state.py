@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from meta.config import load_config
+from meta.config import MetaConfig, MetricsConfig, TelemetryConfig, load_config
 from meta.processes import start_mark
 from meta.stack.addresses import Addresses
+from meta.stack.checks import Verdict, metrics
 from meta.stack.config_file import render, write_config
 from meta.stack.credentials import Credentials
 from meta.stack.files import write_atomic
@@ -49,6 +50,14 @@ def test_the_configuration_is_readable_by_its_owner_alone_and_understood(tmp_pat
         "kfp": "http://h:7",
     }
     assert stat.S_IMODE((folder / "meta.toml").stat().st_mode) == 0o600
+
+
+def test_the_doctor_says_where_metrics_are() -> None:
+    assert metrics(MetaConfig()).verdict is Verdict.SKIP
+    where = MetricsConfig(service="h:9", worker="h:10", otlp=True)
+    found = metrics(MetaConfig(telemetry=TelemetryConfig(metrics=where, otlp_endpoint="http://c:4317")))
+    assert found.verdict is Verdict.OK
+    assert found.detail == "service at http://h:9/metrics, worker at http://h:10/metrics, by OTLP to http://c:4317"
 
 
 def test_parts_that_do_not_run_have_no_section(tmp_path: Path) -> None:
