@@ -151,13 +151,17 @@ class MetricsConfig(_Section):
         service: of the service.
         worker: of the worker.
         otlp: send them by OTLP as well.
-        interval: seconds between two sendings.
+        interval: seconds between two sendings, and between two looks at the store for its gauges.
     """
 
     service: str = ""
     worker: str = ""
     otlp: bool = False
     interval: float = Field(default=15.0, ge=1, le=600)
+
+    def wanted(self, process: Literal["service", "worker"]) -> bool:
+        """Whether a process's metrics go anywhere."""
+        return self.otlp or bool(self.service if process == "service" else self.worker)
 
 
 class LogsConfig(_Section):

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Self
 
+from temporalio.runtime import Runtime
+
 from meta.api.engines import Engines
 from meta.api.feed import RunFeed
 from meta.api.orphans import OrphanFinder
@@ -25,6 +27,8 @@ from meta.events.publisher import Publisher
 from meta.nats_login import check_files
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
+from meta.telemetry.gauges import Gauges
+from meta.telemetry.metrics import measured
 from meta.triggers.intake import Intake
 from meta.triggers.replay import Replayer
 from meta.triggers.runtime import NatsTriggers
@@ -40,6 +44,7 @@ class Service:
     Args:
         config: of the service.
         sweep: how often engine runs that nobody waits for are looked for.
+        runtime: of Temporal's SDK, where metrics are wanted.
 
     It starts without Temporal, NATS or engines and answers for each what is missing; only the store is waited for.
 
@@ -49,9 +54,10 @@ class Service:
         bridge: None when none is configured.
     """
 
-    def __init__(self, config: MetaConfig, *, sweep: Pace | None = None) -> None:
+    def __init__(self, config: MetaConfig, *, sweep: Pace | None = None, runtime: Runtime | None = None) -> None:
         self._config = config
         self._sweep = sweep or Pace()
+        self._runtime = runtime
         self._stack = AsyncExitStack()
         self.address = ""
         self.store: Store
@@ -63,7 +69,7 @@ class Service:
             config = self._config
             self.store = await stack.enter_async_context(await open_store(config))
             temporal = await TemporalRuns.open(
-                config.temporal.address, config.temporal.namespace, config.temporal.ui_url
+                config.temporal.address, config.temporal.namespace, config.temporal.ui_url, self._runtime
             )
             if config.telemetry.otlp_endpoint:
                 from meta.telemetry.exporter import TraceExporter  # with what it needs, where traces are exported
@@ -87,6 +93,8 @@ class Service:
                 from meta.lineage.exporter import LineageExporter
 
                 self._background(stack, "lineage", LineageExporter(config.telemetry.lineage, self.store).run)
+            if config.telemetry.metrics.wanted("service"):
+                self._background(stack, "gauges", self._gauges().run)
             if config.nats.url:
                 check_files(config.nats)
                 self.triggers = NatsTriggers(config.nats, starter, self.store)
@@ -116,6 +124,9 @@ class Service:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
+    def _gauges(self) -> Gauges:
+        return Gauges(self.store, nats=bool(self._config.nats.url), every=self._config.telemetry.metrics.interval)
+
     def _background(self, stack: AsyncExitStack, name: str, job: Callable[[], Awaitable[None]]) -> None:
         task = asyncio.create_task(_forever(name, job), name=name)
 
@@ -138,9 +149,9 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
     """Serve until `stop` is set.
 
     Raises:
-        PortTaken: of grpc.address.
+        PortTaken: of grpc.address, or of telemetry.metrics.service.
     """
-    async with Service(config) as service:
+    async with measured(config.telemetry, "service") as runtime, Service(config, runtime=runtime) as service:
         log.info("serving gRPC on %s", service.address)
         await stop.wait()
         log.info("stopping; runs go on")

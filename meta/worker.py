@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from temporalio.runtime import Runtime
+
 from meta.config import MetaConfig
 from meta.server_process import end_task, open_store, run_server
+from meta.telemetry.metrics import measured
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
 from workers.circuit_report import report_circuits, worker_name
@@ -22,8 +25,14 @@ async def serve(config: MetaConfig, stop: asyncio.Event) -> None:
 
     Raises:
         SettingsInvalid: an engine's settings are wrong.
+        PortTaken: of telemetry.metrics.worker.
     """
-    client = await connect(config.temporal.address, config.temporal.namespace)
+    async with measured(config.telemetry, "worker") as runtime:
+        await _work(config, stop, runtime)
+
+
+async def _work(config: MetaConfig, stop: asyncio.Event, runtime: Runtime | None) -> None:
+    client = await connect(config.temporal.address, config.temporal.namespace, runtime)
     await register_search_attributes(client)
     store = await open_store(config)
     objects = ArtifactStore(config.objects, config.stores, config.engines)

@@ -13,6 +13,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
@@ -39,17 +40,20 @@ class Sizes:
     shutdown_grace_s: float = 10.0
 
 
-async def connect(address: str, namespace: str) -> Client:
+async def connect(address: str, namespace: str, runtime: Runtime | None = None) -> Client:
     """Connect to Temporal, waiting for it as long as it takes.
 
     Args:
         address: host:port of the frontend.
         namespace: must exist.
+        runtime: of the SDK, where its metrics are wanted; None: the process's own.
     """
     delay = 0.2
     while True:
         try:
-            return await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter)
+            return await Client.connect(
+                address, namespace=namespace, data_converter=pydantic_data_converter, runtime=runtime
+            )
         except RuntimeError as error:  # what the SDK raises when nobody listens
             log.warning("Temporal at %s does not answer yet: %s", address, error)
         await asyncio.sleep(delay)

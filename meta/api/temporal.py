@@ -23,6 +23,7 @@ from temporalio.client import (
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
+from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from workflows.board import static_details
@@ -95,9 +96,11 @@ class TemporalRuns:
         self._namespace_id = ""
 
     @classmethod
-    async def open(cls, address: str, namespace: str, ui_url: str = "") -> TemporalRuns:
+    async def open(cls, address: str, namespace: str, ui_url: str = "", runtime: Runtime | None = None) -> TemporalRuns:
         """Prepare a client; it connects at the first call, so that the service starts before Temporal does."""
-        client = await Client.connect(address, namespace=namespace, data_converter=pydantic_data_converter, lazy=True)
+        client = await Client.connect(
+            address, namespace=namespace, data_converter=pydantic_data_converter, lazy=True, runtime=runtime
+        )
         return cls(client, ui_url)
 
     def url(self, run_id: str) -> str:

@@ -34,7 +34,7 @@ _COLOURS = {"ok": "green", "ready": "green", "done": "green", "warn": "yellow", 
 _LABELS = {
     "temporal": "Temporal", "temporal_ui": "Temporal Web UI", "nats": "NATS", "s3": "S3", "grpc": "service (gRPC)",
     "argo": "sandbox Argo", "kfp": "sandbox KFP", "kfp_metadata": "sandbox KFP metadata", "data_dir": "data",
-    "config": "configuration",
+    "config": "configuration", "service_metrics": "service (metrics)", "worker_metrics": "worker (metrics)",
 }  # fmt: skip
 
 

@@ -53,7 +53,6 @@ class Pace:
         longest_pause: the end of that.
         lease: after which another service takes over from a holder that says nothing.
         ask: between two tries to take the lease.
-        measure: between two looks at the outbox's size.
         clear: between two rounds of clearing.
         unconnected: between two tries to connect.
     """
@@ -68,7 +67,6 @@ class Pace:
     longest_pause: float = 15.0
     lease: float = 5.0
     ask: float = 1.0
-    measure: float = 10.0
     clear: float = 3600.0
     unconnected: float = 1.0
 
@@ -92,7 +90,6 @@ class Publisher:
         self._holder = f"{socket.gethostname()}/{os.getpid()}"
         self._held_until = 0.0
         self._ask_at = 0.0
-        self._measure_at = 0.0
         self._clear_at = time.monotonic() + 60.0
         self._sending: dict[str, asyncio.Task[Sent]] = {}
         self._troubles: dict[str, _Trouble] = {}
@@ -231,10 +228,6 @@ class Publisher:
 
     async def _keep_house(self) -> None:
         now = time.monotonic()
-        if now >= self._measure_at:
-            self._measure_at = now + self._pace.measure
-            size = await self._store.outbox.size()
-            metrics.outbox_measured(size.count, size.oldest)
         if now >= self._clear_at:
             self._clear_at = now + self._pace.clear
             if deleted := await self._store.outbox.clear(KEPT):

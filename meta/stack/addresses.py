@@ -18,6 +18,8 @@ class Addresses:
         argo: URL of the sandbox Argo server.
         kfp: URL of the sandbox KFP API server.
         kfp_metadata: host:port of the sandbox's ML Metadata.
+        service_metrics: host:port where Prometheus is answered for the service.
+        worker_metrics: and for the worker.
         data_dir: absolute path of the stack's folder.
         config: absolute path of the meta.toml that names all this.
     """
@@ -30,6 +32,8 @@ class Addresses:
     argo: str
     kfp: str
     kfp_metadata: str
+    service_metrics: str
+    worker_metrics: str
     data_dir: str
     config: str
 

@@ -223,6 +223,22 @@ async def collector(config: MetaConfig) -> list[Finding]:
     return [Finding("collector", Verdict.FAIL, f"{where}: {reply.reason}", reply.hint)]
 
 
+def metrics(config: MetaConfig) -> Finding:
+    """Where metrics are to be had; whether Prometheus gets there cannot be seen from here."""
+    where = config.telemetry.metrics
+    told = [
+        f"{role} at http://{address}/metrics"
+        for role, address in (("service", where.service), ("worker", where.worker))
+        if address
+    ]
+    told += [f"by OTLP to {config.telemetry.otlp_endpoint}"] if where.otlp else []
+    if not told:
+        return Finding(
+            "metrics", Verdict.SKIP, "off", "switch them on: [telemetry.metrics] in meta.toml, docs/metrics.md"
+        )
+    return Finding("metrics", Verdict.OK, ", ".join(told))
+
+
 async def circuits(config: MetaConfig) -> list[Finding]:
     """What the workers' circuit breakers do, as the service knows it: engines that a worker takes for down."""
     from meta.client import MetaClient

@@ -26,6 +26,9 @@ def render(addresses: Addresses, credentials: Credentials) -> str:
     sections.append(("store", {"url": f"sqlite+aiosqlite:///{folder / 'store.db'}"}))
     if addresses.grpc:
         sections.append(("grpc", {"address": addresses.grpc}))
+    metrics = {"service": addresses.service_metrics, "worker": addresses.worker_metrics}
+    if any(metrics.values()):
+        sections.append(("telemetry.metrics", {role: where for role, where in metrics.items() if where}))
     if addresses.s3:
         keys = {"access_key": credentials.access_key, "secret_key": credentials.secret_key}
         sections.append(("objects", {"endpoint": addresses.s3, "region": "us-east-1", **keys}))

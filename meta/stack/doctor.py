@@ -58,6 +58,8 @@ async def examine(config_file: Path | None, data_dir: Path, bucket: str = "") ->
         found.append(service := await checks.service(config))
         if service.verdict is Verdict.OK:
             found += await checks.circuits(config)
+    if started & {PartName.SERVICE, PartName.WORKER}:
+        found.append(checks.metrics(config))
     return found
 
 

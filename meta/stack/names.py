@@ -40,6 +40,8 @@ class PortName(StrEnum):
     KFP = "kfp"
     KFP_METADATA = "kfp_metadata"
     GRPC = "grpc"
+    SERVICE_METRICS = "service_metrics"
+    WORKER_METRICS = "worker_metrics"
 
 
 DEFAULT_PORTS: dict[PortName, int] = {

@@ -38,13 +38,14 @@ _PORTS: Mapping[PartName, tuple[PortName, ...]] = {
     PartName.ENVIRONMENTS: (),
     PartName.ARGO: (PortName.ARGO,),
     PartName.KFP: (PortName.KFP, PortName.KFP_METADATA),
-    PartName.WORKER: (),
-    PartName.SERVICE: (PortName.GRPC,),
+    PartName.WORKER: (PortName.WORKER_METRICS,),
+    PartName.SERVICE: (PortName.GRPC, PortName.SERVICE_METRICS),
 }
 _CATALOG_IMAGES = Path(__file__).parent.parent.parent / "workflows" / "catalog" / "images.toml"
 # What would send a part of the embedded stack to servers of somebody else's, or change how it starts.
 _NOT_HANDED_DOWN = re.compile(
-    r"META_(CONFIG$|STACK_|TEMPORAL__|NATS__|STORE__|GRPC__|OBJECTS__|ENGINES__)|AWS_|TEMPORAL_|WEED_|S3_BUCKET$"
+    r"META_(CONFIG$|STACK_|TEMPORAL__|NATS__|STORE__|GRPC__|OBJECTS__|ENGINES__)|"
+    r"META_TELEMETRY__METRICS__(SERVICE|WORKER)$|AWS_|TEMPORAL_|WEED_|S3_BUCKET$"
 )
 
 
@@ -128,6 +129,8 @@ class Plan:
             argo=at(PartName.ARGO, PortName.ARGO, "http://"),
             kfp=at(PartName.KFP, PortName.KFP, "http://"),
             kfp_metadata=at(PartName.KFP, PortName.KFP_METADATA),
+            service_metrics=at(PartName.SERVICE, PortName.SERVICE_METRICS),
+            worker_metrics=at(PartName.WORKER, PortName.WORKER_METRICS),
             data_dir=str(self.options.folder),
             config=str(self.options.folder / "meta.toml"),
         )

@@ -12,7 +12,7 @@ from datetime import datetime
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.outcome import EngineRunRef, FailureClass, Outcome, RunState, StepState
 
-_STATE_OF_FAILURE = {
+STATE_OF_FAILURE = {
     FailureClass.UNAVAILABLE: StepState.FAILED,
     FailureClass.REJECTED: StepState.FAILED,
     FailureClass.FAILED: StepState.FAILED,
@@ -87,7 +87,7 @@ def fold_ended(
     base = known or StepSnapshot(name=step, kind=ref.kind, engine=ref.engine)
     news = StepSnapshot(
         name=step, kind=ref.kind, engine=ref.engine, attempt=attempt, run=ref, message=outcome.message,
-        state=StepState.SUCCEEDED if outcome.failure is None else _STATE_OF_FAILURE[outcome.failure],
+        state=StepState.SUCCEEDED if outcome.failure is None else STATE_OF_FAILURE[outcome.failure],
         failed_nodes=outcome.failed_nodes, outputs=outcome.outputs, artifacts=outcome.artifacts,
         nodes=len(outcome.nodes), cached_nodes=outcome.cached_nodes,
         started_at=base.started_at or outcome.started_at,

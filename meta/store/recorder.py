@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlmodel import and_, col, delete, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from meta.store import metrics
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
 from meta.store.runs import Runs
-from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow, WorkRow
+from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow, RunRow, WorkRow
 from workers.ports import KEPT_TRIES, Work
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
@@ -46,6 +48,7 @@ class LineageRecorder:
             row = await self._engine_run(session, key, ref)
             if row.submitted_at is None:
                 row.submitted_at, row.asked_at, row.tries = at, asked_at, tries
+                metrics.after_commit(session, partial(metrics.submitted, ref.engine, asked_at, at))
 
     async def worked(self, work: Work) -> None:
         """A try of an activity; the first telling counts, and of late tries the last one takes the others' place."""
@@ -83,6 +86,9 @@ class LineageRecorder:
             row = await self._engine_run(session, key, ref)
             if row.ended_at is not None:
                 return  # told before; the first telling had the results at hand
+            metrics.after_commit(session, partial(metrics.engine_run_read, ref.engine, outcome, at))
+            if row.failure is None:  # else its being cut was counted
+                metrics.after_commit(session, partial(metrics.attempt_ended, workflow, ref.engine, outcome.failure))
             row.ended_at = outcome.finished_at or at
             row.engine_started_at, row.seen_at, row.own_trace = outcome.started_at, at, outcome.own_trace
             row.succeeded = outcome.succeeded
@@ -124,6 +130,10 @@ class LineageRecorder:
         async with self._database.write() as session:
             row = await session.get(EngineRunRow, (key.meta_run, key.step, key.index, key.attempt))
             if row is not None and not row.succeeded:
+                if row.failure is None and row.ended_at is None:  # else its end was counted
+                    run = await session.get(RunRow, key.meta_run)
+                    workflow = run.workflow if run is not None else ""
+                    metrics.after_commit(session, partial(metrics.attempt_ended, workflow, row.engine, failure))
                 row.failure, row.message = failure.value, message
                 session.add(row)
 

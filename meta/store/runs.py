@@ -3,27 +3,39 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
-from sqlmodel import Session, and_, col, or_, select
+from sqlmodel import Session, and_, col, func, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from meta.store import metrics
+from meta.store.counting import Transitions, failure_of, transitions
 from meta.store.database import Database
 from meta.store.event_tables import OutboxRow
 from meta.store.exports import Exports
 from meta.store.fold import fold_gone, fold_run
 from meta.store.outbox import Outbox, rows_of
 from meta.store.paging import read_token, token_of
-from meta.store.tables import ArtifactEdgeRow, DefinitionRow, ExportRow, OtherRunRow, RunRow, StepRow
+from meta.store.tables import (
+    ArtifactEdgeRow,
+    DefinitionRow,
+    EngineRunRow,
+    ExportRow,
+    OtherRunRow,
+    RunRow,
+    StepRow,
+)
 from workflows.errors import NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
-from workflows.outcome import EngineRunRef, RunState
+from workflows.outcome import EngineRunRef, RunState, StepState
 from workflows.spec.models import MetaWorkflow
 
 _ARTIFACT = re.compile(r"steps\.([a-z][a-z0-9_]*)\.artifacts\.([a-z][a-z0-9_]*)")
+_COUNTED = "counted"  # beside a snapshot's own keys: names of the steps whose end was counted
 _CHUNK = 500  # of a list of ids in one query; both databases limit the number of parameters
 
 
@@ -69,7 +81,8 @@ class Runs:
         Returns:
             False when somebody was quicker; then nothing is written.
         """
-        run = _run_values(snapshot) | {"inputs_digest": inputs_digest}
+        happened = transitions(None, snapshot, _ended(snapshot), ())
+        run = _run_values(snapshot, [step.name for step in happened.steps]) | {"inputs_digest": inputs_digest}
         steps = [_step_values(snapshot.id, step, position) for position, step in enumerate(snapshot.steps)]
         news: list[dict[str, Any]] = []
         if self._outbox is not None:
@@ -86,6 +99,8 @@ class Runs:
             return True
 
         created = await self._database.transact(write)
+        if created:
+            metrics.run_changed(snapshot, happened, {step.name: failure_of(step, {}) for step in happened.steps})
         if created and self._outbox is not None:
             self._outbox.added.set()
         if created:
@@ -125,6 +140,7 @@ class Runs:
         inserted = await self._database.insert_missing(session, RunRow, [_run_values(start)])
         row = await session.get(RunRow, blank.id, with_for_update=True)
         assert row is not None  # inserted above, and rows are never deleted
+        metrics.known(row.workflow)
         steps = {
             step.name: step for step in (await session.exec(select(StepRow).where(StepRow.run_id == row.id))).all()
         }
@@ -134,11 +150,18 @@ class Runs:
             fill(row)
         if self._outbox is not None:
             await self._outbox.add(session, None if inserted else known, news, final)
+        counted = cast("list[str]", row.snapshot.get(_COUNTED, []))
+        happened = transitions(None if inserted else known, news, final, counted)
+        if happened.any:
+            counted = [*counted, *(step.name for step in happened.steps)]
+            row.snapshot = {**row.snapshot, _COUNTED: [*counted]}
+            count = partial(metrics.run_changed, news, happened, await self._failures(session, news.id, happened))
+            metrics.after_commit(session, count)
         if news == known:
             if final:
                 await self._exports.mark(session, row.id, row.revision, late=True, over=final)
             return
-        for name, value in _run_values(news).items():
+        for name, value in _run_values(news, counted).items():
             if name not in ("id", "revision", "created_at", "inputs_digest"):
                 setattr(row, name, value)
         row.revision += 1
@@ -150,6 +173,15 @@ class Runs:
                 for name, value in values.items():
                     setattr(existing, name, value)
         await self._exports.mark(session, row.id, row.revision, late=known.state.ended, over=final or ())
+
+    async def _failures(self, session: AsyncSession, run_id: str, happened: Transitions) -> dict[str, str]:
+        """Class of failure by step; that of a failed one stands with its attempt."""
+        failed = [step.name for step in happened.steps if step.state is StepState.FAILED]
+        known: dict[tuple[str, int], str] = {}
+        if failed:
+            query = select(EngineRunRow).where(EngineRunRow.run_id == run_id, col(EngineRunRow.step).in_(failed))
+            known = {(row.step, row.attempt): row.failure or "" for row in (await session.exec(query)).all()}
+        return {step.name: failure_of(step, known) for step in happened.steps}
 
     async def touch(self, session: AsyncSession, run_id: str) -> None:
         """Let the revision rise for news that are no part of a stored snapshot."""
@@ -243,6 +275,12 @@ class Runs:
         rows = rows[:size]
         return RunPage([_snapshot(row, []) for row in rows], token_of(rows[-1].created_at, rows[-1].id) if more else "")
 
+    async def running(self) -> dict[str, int]:
+        """How many runs have not ended, as far as the store knows, by meta-workflow."""
+        query = select(RunRow.workflow, func.count()).where(RunRow.state == RunState.RUNNING.value)
+        async with self._database.read() as session:
+            return dict((await session.exec(query.group_by(col(RunRow.workflow)))).all())
+
     async def undescribed(self, limit: int = 100) -> list[str]:
         """Ids of runs that only their attempts have told of, oldest first."""
         query = select(RunRow.id).where(RunRow.state == RunState.RUNNING.value, RunRow.bundle_digest == "")
@@ -289,7 +327,7 @@ def _ended(run: RunSnapshot) -> list[str]:
     return [step.name for step in run.steps if step.state.ended]
 
 
-def _run_values(run: RunSnapshot) -> dict[str, Any]:
+def _run_values(run: RunSnapshot, counted: Iterable[str] = ()) -> dict[str, Any]:
     return {
         "id": run.id,
         "workflow": run.workflow,
@@ -298,7 +336,7 @@ def _run_values(run: RunSnapshot) -> dict[str, Any]:
         "inputs_digest": "",
         "state": run.state.value,
         "revision": 1,
-        "snapshot": run.model_dump(mode="json", exclude={"steps"}),
+        "snapshot": run.model_dump(mode="json", exclude={"steps"}) | {_COUNTED: list(counted)},
         "created_at": run.started_at or datetime.now(UTC),
         "finished_at": run.finished_at,
     }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from meta.store.database import Database
 from meta.store.event_tables import ReplyRow, TriggerEventRow
@@ -195,6 +195,13 @@ class TriggerEvents:
             query = query.where(TriggerEventRow.workflow == workflow)
         async with self._database.read() as session:
             return list((await session.exec(query)).all())
+
+    async def dead(self) -> dict[tuple[str, str], int]:
+        """How many messages are dead, and wait for somebody to try them again or give them up; by workflow, trigger."""
+        query = select(TriggerEventRow.workflow, TriggerEventRow.trigger, func.count())
+        query = query.where(TriggerEventRow.outcome == "dead")
+        rows = await self._database.ask(query.group_by(col(TriggerEventRow.workflow), col(TriggerEventRow.trigger)))
+        return {(workflow, trigger): count for workflow, trigger, count in rows}
 
     async def add_reply(self, run_id: str, subject: str, form: str, context: JsonObject) -> None:
         """Let the events of a run go to one more subject; a repeat is fine.

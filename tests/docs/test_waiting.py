@@ -6,8 +6,8 @@ import tomllib
 
 from meta.config import MetaConfig
 from meta.store.circuits import FRESH
-from tests.docs.pages import prose, read, snippets
-from workers import circuit, circuit_report, limits, metrics
+from tests.docs.pages import prose, snippets
+from workers import circuit, circuit_report, limits
 from workers.engines.kfp import watcher
 
 PAGE = "docs/waiting.md"
@@ -33,10 +33,3 @@ def test_its_settings_are_taken() -> None:
     settings = MetaConfig.model_validate(tomllib.loads(block.text)).engines["argo"]
     assert settings.max_concurrent_runs == 20
     assert settings.submit_rate == 2.0
-
-
-def test_its_metrics_are_those_that_are_counted() -> None:
-    assert metrics.__doc__ is not None
-    for line in metrics.__doc__.splitlines():
-        if line.startswith("| `"):
-            assert line.split("|")[1].strip() in read(PAGE)

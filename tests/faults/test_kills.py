@@ -11,6 +11,7 @@ import pytest
 from meta.client import MetaClient
 from meta.trace.model import Part
 from tests.faults.conftest import RunningChain
+from tests.integration.metrics.processes import scrape
 from tests.support.chain import Chain, step_of
 from tests.support.otlp import grpc_collector
 from tests.support.processes import no_process_with, processes_with
@@ -47,6 +48,8 @@ async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_tu
         check_tree(collector.trace(trace))
         assert collector.faults == []
         await chain.assert_engine_times(ended, collector.trace(trace))
+        for address in (stack.addresses.service_metrics, stack.addresses.worker_metrics):
+            assert "meta_engine_circuit" in await scrape(address), "at the same address as before"
 
 
 async def test_cancelling_ends_the_engine_run_its_processes_and_then_the_meta_run(running_chain: RunningChain) -> None:

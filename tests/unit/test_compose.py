@@ -33,8 +33,11 @@ SCHEMA: JsonObject = {
             "additionalProperties": {
                 "type": "object",
                 "additionalProperties": False,
-                "required": ["content"],
-                "properties": {"content": {"type": "string", "minLength": 1}},
+                "oneOf": [{"required": ["content"]}, {"required": ["file"]}],
+                "properties": {
+                    "content": {"type": "string", "minLength": 1},
+                    "file": {"type": "string", "pattern": "^deploy/"},
+                },
             },
         },
         "services": {
@@ -82,6 +85,7 @@ SCHEMA: JsonObject = {
                         "properties": {"source": {"type": "string"}, "target": {"type": "string", "pattern": "^/"}},
                     },
                 },
+                "profiles": {**STRINGS, "items": {"enum": ["metrics"]}},
                 "ports": {**STRINGS, "items": {"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}},
                 "volumes": {**STRINGS, "items": {"type": "string", "pattern": r"^[a-z0-9]+:/[a-z/]+$"}},
                 "healthcheck": {
@@ -168,13 +172,28 @@ def test_no_volume_or_config_is_left_over() -> None:
         for service in SERVICES.values()
         for config in cast("list[dict[str, str]]", service.get("configs", []))
     }
-    assert sources == set(cast("JsonObject", FILE["configs"]))
+    configs = cast("dict[str, dict[str, str]]", FILE["configs"])
+    assert sources == set(configs)
+    assert [
+        config["file"] for config in configs.values() if "file" in config and not (ROOT / config["file"]).is_file()
+    ] == []
+
+
+def test_prometheus_scrapes_where_our_parts_tell_their_metrics() -> None:
+    scrape = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    asked = {job["job_name"]: job["dns_sd_configs"][0] for job in scrape["scrape_configs"]}
+    for name in ("service", "worker"):
+        assert asked[f"meta-{name}"]["names"] == [name]
+        environment = cast("dict[str, str]", SERVICES[name]["environment"])
+        assert environment[f"META_TELEMETRY__METRICS__{name.upper()}"] == f"0.0.0.0:{asked[f'meta-{name}']['port']}"
+    source = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())
+    assert source["datasources"][0]["url"] == "http://prometheus:9090"
 
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_are_pinned(name: str) -> None:
     image = cast("str", SERVICES[name]["image"])
-    assert re.fullmatch(r"[a-z0-9/-]+:\d+(\.\d+)+(-[a-z]+)?", image), image
+    assert re.fullmatch(r"[a-z0-9/-]+:v?\d+(\.\d+)+(-[a-z]+)?", image), image
 
 
 @pytest.mark.parametrize("name", [name for name in SERVICES if SERVICES[name]["restart"] != "on-failure"])

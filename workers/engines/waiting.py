@@ -39,6 +39,7 @@ class Watcher(ABC):
         self._awaited: dict[str, set[asyncio.Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._stopping: asyncio.TimerHandle | None = None
+        self._known = False
 
     @abstractmethod
     async def run(self) -> None:
@@ -92,7 +93,14 @@ class Watcher(ABC):
         self._keep()
         if not self.running:
             self._task = asyncio.create_task(self.run(), name=f"watch-{self.engine}", context=apart(self.engine))
+            if not self._known:
+                self._known = True
+                metrics.watcher_heard(self.engine)
             self._task.add_done_callback(self._ended)
+
+    def heard(self) -> None:
+        """The engine has answered; an age that grows says that it does not."""
+        metrics.watcher_heard(self.engine)
 
     def notify(self, run: str) -> None:
         """Tell the waits of a run to look at it; does nothing when nobody waits."""
@@ -116,6 +124,9 @@ class Watcher(ABC):
         if self._task is not None:
             self._task.cancel()
             self._task = None
+        if self._known:
+            self._known = False
+            metrics.watcher_idle(self.engine)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         """A watcher that dies by a bug of ours is said and started again: the waits depend on it."""

@@ -14,6 +14,7 @@ from tests.integration.stack.conftest import Command, is_gone, pids_of, wait_unt
 
 KEYS = {
     "temporal", "temporal_ui", "nats", "s3", "grpc", "argo", "kfp", "kfp_metadata", "data_dir", "config",
+    "service_metrics", "worker_metrics",
 }  # fmt: skip
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from meta.config import load_config
+from meta.config import MetaConfig, MetricsConfig, TelemetryConfig, load_config
 from meta.processes import start_mark
 from meta.stack.addresses import Addresses
+from meta.stack.checks import Verdict, metrics
 from meta.stack.config_file import render, write_config
 from meta.stack.credentials import Credentials
 from meta.stack.files import write_atomic
@@ -22,9 +23,12 @@ from meta.stack.state import ProcessMark
 from meta.stack.supervisor import exit_words
 from workflows.errors import DataDirBroken
 
+_PARTS = ("temporal", "temporal_ui", "nats", "s3", "grpc", "argo", "kfp", "kfp_metadata")
+_METRICS = ("service_metrics", "worker_metrics")
+
 
 def addresses(folder: Path, **given: str) -> Addresses:
-    empty = dict.fromkeys(("temporal", "temporal_ui", "nats", "s3", "grpc", "argo", "kfp", "kfp_metadata"), "")
+    empty = dict.fromkeys((*_PARTS, *_METRICS), "")
     return Addresses(**{**empty, **given}, data_dir=str(folder), config=str(folder / "meta.toml"))
 
 
@@ -33,18 +37,27 @@ def test_the_configuration_is_readable_by_its_owner_alone_and_understood(tmp_pat
     folder.mkdir()
     where = addresses(
         folder, temporal="h:1", temporal_ui="http://h:2", nats="nats://h:3", s3="http://h:4", grpc="h:5",
-        argo="http://h:6", kfp="http://h:7", kfp_metadata="h:8",
+        argo="http://h:6", kfp="http://h:7", kfp_metadata="h:8", service_metrics="h:9", worker_metrics="h:10",
     )  # fmt: skip
     write_config(where, Credentials.of(folder))
     config = load_config(folder / "meta.toml")
     assert config.temporal.ui_url == "http://h:2"
     assert config.grpc.address == "h:5"
+    assert (config.telemetry.metrics.service, config.telemetry.metrics.worker) == ("h:9", "h:10")
     assert config.store.url == f"sqlite+aiosqlite:///{folder}/store.db"
     assert {name: settings.url for name, settings in config.engines.items()} == {
         "argo": "http://h:6",
         "kfp": "http://h:7",
     }
     assert stat.S_IMODE((folder / "meta.toml").stat().st_mode) == 0o600
+
+
+def test_the_doctor_says_where_metrics_are() -> None:
+    assert metrics(MetaConfig()).verdict is Verdict.SKIP
+    where = MetricsConfig(service="h:9", worker="h:10", otlp=True)
+    found = metrics(MetaConfig(telemetry=TelemetryConfig(metrics=where, otlp_endpoint="http://c:4317")))
+    assert found.verdict is Verdict.OK
+    assert found.detail == "service at http://h:9/metrics, worker at http://h:10/metrics, by OTLP to http://c:4317"
 
 
 def test_parts_that_do_not_run_have_no_section(tmp_path: Path) -> None:

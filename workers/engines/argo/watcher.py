@@ -78,6 +78,7 @@ class ArgoWatcher(Watcher):
                 for name in awaited:
                     self.notify(name)
             return ""
+        self.heard()
         phases = {text(item, "metadata", "name"): outcome.phase(item) for item in listed}
         for name in awaited:
             # Not listed: deleted, or the list lags behind; the wait finds out by reading it.
@@ -101,6 +102,7 @@ class ArgoWatcher(Watcher):
 
     def handle(self, event: JsonObject) -> None:
         """Take one event of the stream."""
+        self.heard()
         workflow = child(event, "result", "object")
         if text(event, "result", "type") == "DELETED" or outcome.has_ended(workflow):
             self.notify(text(workflow, "metadata", "name"))

@@ -71,6 +71,7 @@ class KfpWatcher(Watcher):
                     resynced = now
                     await self.resync()
                 await self._tick(OVERLAP if far else NEAR_OVERLAP)
+                self.heard()
                 looked_back = now if far else looked_back
                 backoff.reset()
             except EngineError as error:
