@@ -37,8 +37,8 @@ from workers.runtime import Sizes, connect, register_search_attributes, run_work
 from workers.settings import ArgoSettings, KfpSettings, StoreSettings
 from workflows.bundle import Bundle
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, StartRun
-from workflows.meta_run import search_attributes
 from workflows.naming import LABEL_MANAGED, MANAGED_BY
+from workflows.search import search_attributes
 from workflows.spec.models import MetaWorkflow
 
 STEPS = ("argo", "kfp", "argo")
@@ -166,7 +166,7 @@ async def _turns(client: Client, bundle: Bundle, runs: int, warm_up: int) -> tup
             start,
             id=f"noop-{uuid.uuid4().hex}",
             task_queue=TASK_QUEUE,
-            search_attributes=search_attributes("noop"),
+            search_attributes=search_attributes(start),
         )
 
     async def plain() -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,8 +19,10 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxR
 
 from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
-from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
+from workflows.errors import SettingsInvalid
+from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE
 from workflows.meta_run import MetaRun
+from workflows.search import KEYS
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +57,29 @@ async def connect(address: str, namespace: str) -> Client:
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make sure that our search attributes exist. Temporal Cloud registers them in its console instead."""
-    for attribute in SearchAttribute:
-        request = AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes={attribute.value: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
-        )
+    """Make sure that our search attributes exist. Temporal Cloud registers them in its console instead.
+
+    Raises:
+        SettingsInvalid: one of them exists with another type.
+        RPCError: they are missing, and this client may not register them.
+    """
+    service, namespace = client.operator_service, client.namespace
+    known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+    for key in KEYS:
+        wanted = IndexedValueType.ValueType(key.indexed_value_type)
+        there = known.custom_attributes.get(key.name, wanted)
+        if there != wanted:
+            names = {number: name.rpartition("_TYPE_")[2] for name, number in IndexedValueType.items()}
+            raise SettingsInvalid(
+                f"Temporal's search attribute {key.name} is of type {names[there]}, not {names[wanted]}",
+                hint=f"remove it: temporal operator search-attribute remove --name {key.name} -n {namespace}",
+            )
+        if key.name in known.custom_attributes:
+            continue
+        request = AddSearchAttributesRequest(namespace=namespace, search_attributes={key.name: wanted})
         try:
-            await client.operator_service.add_search_attributes(request)
-        except RPCError as error:
+            await service.add_search_attributes(request)
+        except RPCError as error:  # another worker was first
             if error.status is not RPCStatusCode.ALREADY_EXISTS:
                 raise
 

@@ -40,10 +40,12 @@ class Activity(StrEnum):
 
 
 class SearchAttribute(StrEnum):
-    """Search attributes (Keyword), registered when the worker starts."""
+    """Search attributes, registered when the worker starts; `workflows.search` has their types."""
 
     WORKFLOW = "MetaWorkflow"
     STATUS = "MetaStatus"
+    ENGINE = "MetaEngine"
+    TRIGGER = "MetaTrigger"
     FAILED_STEP = "MetaFailedStep"
 
 

@@ -185,7 +185,7 @@ class StepRun:
             self._board.waiting(self._name, f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
             self._changed()
             if decision.delay:
-                await workflow.sleep(decision.delay, summary=f"Before attempt {number + 1} of {self._name}")
+                await calls.pause(decision.delay, self._name, number + 1)
 
     async def _decide(self, failure: FailureClass, outcome: StepOutcome, number: int) -> Decision:
         """What follows an attempt. The expression of `retryOn` is evaluated outside, once: its answer is recorded."""

@@ -25,11 +25,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.board import static_details
+from workflows.details import static_details
 from workflows.errors import NotFound, ServiceUnavailable
+from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapshot, StartRun
-from workflows.meta_run import RUN_FAILED, search_attributes
+from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
+from workflows.search import search_attributes
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +126,7 @@ class TemporalRuns:
             False if a run of this id was started before, whether it has ended or not.
         """
         try:
-            await self._start(run_id, start, memo, search_attributes(start.definition.name))
+            await self._start(run_id, start, memo, search_attributes(start))
         except WorkflowAlreadyStartedError:
             return False
         return True
@@ -144,8 +146,8 @@ class TemporalRuns:
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     memo=memo.model_dump(),
                     search_attributes=attributes,
-                    static_summary=start.definition.metadata.description[:200] or None,
-                    static_details=static_details(start.definition)[:20_000],
+                    static_summary=fit(cut(start.definition.metadata.description, 200), SUMMARY_LIMIT) or None,
+                    static_details=static_details(start),
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except RPCError as error:
