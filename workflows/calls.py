@@ -74,6 +74,50 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
+async def within(timeout: timedelta, work: Coroutine[Any, Any, T], words: str) -> T:
+    """Await with a time limit, as `asyncio.wait_for` does, whose timer nobody can name.
+
+    Args:
+        timeout: for the work; it is cancelled when that is over.
+        work: may take its time to end then.
+        words: what people read of the timer.
+
+    Raises:
+        TimeoutError: the work was cancelled, and has ended.
+        asyncio.CancelledError: this was cancelled, and the work has ended.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await workflow.wait_condition(task.done, timeout=timeout, timeout_summary=words)
+    except TimeoutError:
+        if await _cancelled(task):
+            raise
+    except asyncio.CancelledError:
+        await _cancelled(task)
+        raise
+    return task.result()
+
+
+async def _cancelled(task: asyncio.Task[T]) -> bool:
+    """Cancel a task and await its end, however often this is cancelled; False when it came to a result all the same.
+
+    Raises:
+        asyncio.CancelledError: this was cancelled meanwhile; the task has ended.
+    """
+    task.cancel()
+    again: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            again = error
+    if not task.cancelled():
+        task.exception()  # seen: what cancelled it counts
+    if again is not None:
+        raise again
+    return task.cancelled()
+
+
 async def _local(work: Coroutine[Any, Any, T]) -> T:
     """Await a local activity whose failure is for the caller to take.
 

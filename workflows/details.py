@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from workflows.markdown import DETAILS_LIMIT, NBSP, block, code, cut, fit, link, plain, size
+from workflows.markdown import DETAILS_LIMIT, NBSP, SUMMARY_LIMIT, block, code, cut, fit, link, plain, size
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
 from workflows.outcome import FailedNode, RunState, StepState
 from workflows.plan import make_plan
@@ -32,7 +32,8 @@ _VERB = {
     RunState.TERMINATED: "was terminated",
 }
 _GOOD = (StepState.SUCCEEDED, StepState.SKIPPED)
-_TABLE = "| step | engine | state | attempt | time | outputs, or why | engine run |\n|---|---|---|---|---|---|---|"
+_TABLE = "| step | engine | state | attempt | time | outputs, or why |\n|:--|:--|:--|:--|:--|:--|"
+_SUMMARY = 200
 _NOTE = 80  # characters of a row's last words
 _VALUE = 40  # characters of one output
 _MESSAGE = 600
@@ -95,11 +96,17 @@ def headline(run: RunSnapshot) -> str:
     return f"{line}, {_listed(running)} {'is' if len(running) == 1 else 'are'} running"
 
 
+def static_summary(start: StartRun) -> str:
+    """What the definition says that it is for, on one line within `SUMMARY_LIMIT`; empty when it says nothing."""
+    return fit(cut(start.definition.metadata.description, _SUMMARY), SUMMARY_LIMIT)
+
+
 def static_details(start: StartRun) -> str:
     """What the run was started as, in Markdown, for Temporal's static details; within `DETAILS_LIMIT`."""
     definition = start.definition
     about = definition.metadata.description
-    lines = [f"Meta-workflow **{definition.name}**" + (f": {plain(about, _MESSAGE)}" if about else ""), ""]
+    more = f": {plain(about, _MESSAGE)}" if about != static_summary(start) else ""  # it stands above already
+    lines = [f"Meta-workflow **{definition.name}**{more}", ""]
     lines.append(f"- started by {_cause(start)}")
     if start.request_id:
         lines.append(f"- request id: {plain(start.request_id, _NOTE)}")
@@ -156,18 +163,17 @@ def _urgency(row: _Row) -> tuple[int, float]:
 
 
 def _line(step: StepSnapshot) -> str:
-    run = step.run
+    url = "" if step.run is None else step.run.url
     state = f"{_ICON[step.state]}{NBSP}{step.state.value.replace('_', NBSP)}"
     if step.cached_nodes:
         state += f", {step.cached_nodes} of {step.nodes} nodes cached"
     cells = [
         step.name,
-        step.engine,
+        link(step.engine, url),
         state,
         str(step.attempt or ""),
         _time(step),
         plain(step.message, _NOTE) if step.message else _outputs(step),
-        "" if run is None else link(plain(run.name, _NOTE), run.url),
     ]
     # The UI puts cells side by side without a gap.
     return "| " + " | ".join(f"{cell}{NBSP}{NBSP}" if cell else "" for cell in cells) + " |"

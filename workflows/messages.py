@@ -82,6 +82,10 @@ class StartRun(Message):
         default_factory=dict, description="W3C trace context of the cause: traceparent, tracestate, baggage."
     )
     cause: Cause | None = None
+    named_timers: bool = Field(
+        default=False,
+        description="Timers of time-outs have summaries. Runs begun without keep their order of commands.",
+    )
 
 
 class StepView(Message):

@@ -114,6 +114,7 @@ class Starter:
             request_id=request_id,
             trigger=trigger,
             trace=dict(trace or {}),
+            named_timers=True,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         created = await self._temporal.start(run_id, argument, memo.model_copy(update={"bundle_digest": digest}))

@@ -25,9 +25,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.details import static_details
+from workflows.details import static_details, static_summary
 from workflows.errors import NotFound, ServiceUnavailable
-from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapshot, StartRun
 from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
@@ -146,7 +145,7 @@ class TemporalRuns:
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     memo=memo.model_dump(),
                     search_attributes=attributes,
-                    static_summary=fit(cut(start.definition.metadata.description, 200), SUMMARY_LIMIT) or None,
+                    static_summary=static_summary(start) or None,
                     static_details=static_details(start),
                     rpc_timeout=RPC_TIMEOUT,
                 )

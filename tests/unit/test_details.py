@@ -59,12 +59,11 @@ def test_a_finished_step_shows_its_engine_run_its_time_and_its_outputs() -> None
     b.ended("a", StepState.SUCCEEDED, NOW + timedelta(seconds=2), "", outcome)
     assert cells(row_of("a", markdown(b.snapshot()))) == [
         "a",
-        "argo",
+        "[argo](http://ui/chain-a-1)",
         f"🟢{NBSP}succeeded, 1 of 2 nodes cached",
         "1",
         f"2.0{NBSP}s",
         "rows = 3, rate = 0.123457",
-        "[chain-a-1](http://ui/chain-a-1)",
     ]
 
 
@@ -122,7 +121,7 @@ def test_what_comes_from_outside_stays_text() -> None:
     }  # fmt: skip
     assert re.findall(r'href="([^"]*)"', page) == ["http://ui/a%20b%7Cc%29%3Cd%3E%28e"]
     assert page.count("<tr>") == 3
-    assert page.count("<td>") == 2 * 7
+    assert page.count("<td") == 2 * 6
     text = html.unescape(re.sub(r"<[^>]+>", "", page))
     assert cut(NASTY, 600) in text
     assert "\n".join(log) in text
@@ -144,7 +143,7 @@ def test_plain_text_at_the_start_of_a_line_is_a_paragraph(text: str) -> None:
 def test_an_address_that_is_none_of_the_web_is_no_link() -> None:
     b = board()
     b.adopted("a", REF.model_copy(update={"url": "javascript:alert(1)"}))
-    assert cells(row_of("a", markdown(b.snapshot())))[-1] == "chain-a-1"
+    assert cells(row_of("a", markdown(b.snapshot())))[1] == "argo"
 
 
 def test_two_hundred_steps_show_what_people_look_for_within_the_limit() -> None:
@@ -194,7 +193,7 @@ def test_only_what_has_changed_is_drawn_anew() -> None:
 
 def test_the_static_details_say_what_was_started_by_what_with_which_steps() -> None:
     start = StartRun(
-        definition=definition(STEPS, "Makes _things_"),
+        definition=definition(STEPS, "Makes _things_ of a length that no summary takes" + "!" * 170),
         bundle_digest="sha256:0123456789abcdef",
         inputs={"rate": 0.5},
         trigger="nats",
@@ -202,7 +201,7 @@ def test_the_static_details_say_what_was_started_by_what_with_which_steps() -> N
         cause=Cause(kind="nats", name="ml.datasets.*", at=NOW),
     )
     assert static_details(start).splitlines() == [
-        r"Meta-workflow **chain**: Makes \_things\_",
+        r"Meta-workflow **chain**: Makes \_things\_ of a length that no summary takes" + "!" * 170,
         "",
         r"- started by a message on NATS: ml.datasets.\*, 2026-01-01 00:00:00 UTC",
         "- request id: m-1",
