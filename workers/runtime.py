@@ -57,14 +57,23 @@ async def connect(address: str, namespace: str) -> Client:
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make sure that our search attributes exist. Temporal Cloud registers them in its console instead.
+    """Make sure that our search attributes exist.
+
+    Temporal Cloud has no operator's service: there they are registered in its console.
 
     Raises:
         SettingsInvalid: one of them exists with another type.
         RPCError: they are missing, and this client may not register them.
     """
     service, namespace = client.operator_service, client.namespace
-    known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+    try:
+        known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
+            raise
+        names = ", ".join(key.name for key in KEYS)
+        log.warning("Temporal does not say which search attributes it has; runs need these: %s", names)
+        return
     for key in KEYS:
         wanted = IndexedValueType.ValueType(key.indexed_value_type)
         there = known.custom_attributes.get(key.name, wanted)

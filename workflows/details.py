@@ -32,7 +32,9 @@ _VERB = {
     RunState.TERMINATED: "was terminated",
 }
 _GOOD = (StepState.SUCCEEDED, StepState.SKIPPED)
-_TABLE = "| step | engine | state | attempt | time | outputs, or why |\n|:--|:--|:--|:--|:--|:--|"
+_COLUMNS = ("step", "engine", "state", "attempt", "time", "outputs, or why")
+_GAP = NBSP * 2  # the UI puts cells side by side without one
+_TABLE = f"| {' | '.join(f'{name}{_GAP}' for name in _COLUMNS)} |\n{'|:--' * len(_COLUMNS)}|"
 _SUMMARY = 200
 _NOTE = 80  # characters of a row's last words
 _VALUE = 40  # characters of one output
@@ -175,8 +177,7 @@ def _line(step: StepSnapshot) -> str:
         _time(step),
         plain(step.message, _NOTE) if step.message else _outputs(step),
     ]
-    # The UI puts cells side by side without a gap.
-    return "| " + " | ".join(f"{cell}{NBSP}{NBSP}" if cell else "" for cell in cells) + " |"
+    return f"| {' | '.join(f'{cell}{_GAP}' if cell else '' for cell in cells)} |"
 
 
 def _time(step: StepSnapshot) -> str:

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import grpc
 import pytest
 from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.api.history.v1 import HistoryEvent
@@ -99,6 +100,19 @@ async def test_attributes_are_registered_with_their_types_and_another_type_is_re
         with pytest.raises(SettingsInvalid, match="MetaEngine is of type KEYWORD, not KEYWORD_LIST") as caught:
             await register_search_attributes(client)
         assert "search-attribute remove --name MetaEngine" in caught.value.hint
+
+
+async def test_a_temporal_that_has_no_operators_service_is_worked_for_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server = grpc.aio.server()  # which knows no calls at all, and says so
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        await register_search_attributes(await Client.connect(f"127.0.0.1:{port}"))
+    finally:
+        await server.stop(None)
+    assert "runs need these: MetaWorkflow, MetaStatus, MetaEngine" in caplog.text
 
 
 async def test_queries_answer_with_the_plan_and_the_trace_in_json_that_people_can_read(world: World) -> None:
