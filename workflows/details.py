@@ -203,11 +203,14 @@ def _tail(run: RunSnapshot) -> list[str]:
         lines += ["", f"Outputs: {plain(_values(run.outputs), _MESSAGE)}"]
     left = _LOGS_LIMIT
     for step in run.steps:
+        if not step.failed_nodes:
+            continue
         words = _last_lines(run.id, step)
-        if size("\n".join(words)) > left:
+        length = size("\n".join(words))
+        if length > left:
             lines += ["", f"More of what went wrong: {_command('get', run.id)}"]
             break
-        left -= size("\n".join(words))
+        left -= length
         lines += words
     return [*lines, "", f"Trace {code(trace_id(run.id, run.trace), 32)}, drawn by {_command('trace', run.id)}"]
 
