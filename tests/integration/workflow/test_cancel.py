@@ -89,9 +89,9 @@ async def test_an_attempt_over_its_time_is_timed_out_whatever_the_engine_calls_i
 async def test_a_run_that_is_cancelled_while_a_time_out_ends_its_engine_run_waits_for_that(world: World) -> None:
     world.engine.script["train"] = [None]
     world.engine.refuse_end = [EngineUnavailable("not yet"), EngineUnavailable("not yet")]
-    handle = await world.start({"train": {**ARGO, "attemptTimeout": "200ms"}})
+    handle = await world.start({"train": {**ARGO, "timeout": "200ms"}})
     async with asyncio.timeout(20):
-        while not (await handle.query("state", result_type=RunSnapshot)).steps[0].message.startswith("attempt timed"):
+        while not (await handle.query("state", result_type=RunSnapshot)).steps[0].message.startswith("cancelled: its"):
             pass
     await handle.cancel()
     with pytest.raises(WorkflowFailureError):
