@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test prove lint format generate generated bench lock clean
+.PHONY: help install demo test prove lint format generate generated screenshots bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ generate: install ## generated code: gRPC stubs, JSON Schema, compiled pipelines
 
 generated: install ## fails when generated code is not what `make generate` writes
 	$(BIN)/python .ci/generate.py --check
+
+screenshots: install ## the pictures of the docs; Debian: apt-get install chromium pngquant fonts-noto-color-emoji
+	$(BIN)/python docs/pictures/take.py
 
 bench: install ## benchmarks
 	$(BIN)/python -m benchmarks.chain

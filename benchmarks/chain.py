@@ -40,8 +40,8 @@ from workers.runtime import Sizes, connect, register_search_attributes, run_work
 from workers.settings import ArgoSettings, KfpSettings, StoreSettings
 from workflows.bundle import Bundle
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, StartRun
-from workflows.meta_run import search_attributes
 from workflows.naming import LABEL_MANAGED, MANAGED_BY
+from workflows.search import search_attributes
 from workflows.spec.models import MetaWorkflow
 
 STEPS = ("argo", "kfp", "argo")
@@ -164,12 +164,9 @@ async def measure(runs: int, warm_up: int) -> dict[str, float]:
 
 
 async def _chain(client: Client, bundle: Bundle, run_id: str) -> None:
+    start = StartRun(definition=bundle.definition, bundle_digest=bundle.digest)
     await client.execute_workflow(
-        WORKFLOW_TYPE,
-        StartRun(definition=bundle.definition, bundle_digest=bundle.digest),
-        id=run_id,
-        task_queue=TASK_QUEUE,
-        search_attributes=search_attributes("noop"),
+        WORKFLOW_TYPE, start, id=run_id, task_queue=TASK_QUEUE, search_attributes=search_attributes(start)
     )
 
 

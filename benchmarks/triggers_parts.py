@@ -26,10 +26,10 @@ from meta.api.starter import request_run_id
 from meta.api.temporal import RunMemo, TemporalRuns
 from meta.config import load_config
 from meta.service import serve
-from workflows.board import static_details
 from workflows.bundle import build_bundle
+from workflows.details import static_details
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, StartRun
-from workflows.meta_run import search_attributes
+from workflows.search import search_attributes
 
 
 def say(run_id: str) -> None:
@@ -70,9 +70,12 @@ async def consume(nats_url: str, temporal: str, file: Path, stream: str, at_once
         identity = message.headers["Nats-Msg-Id"] if message.headers else ""
         inputs = {"number": json.loads(message.data)["n"]}
         run_id = request_run_id(definition.name, identity)
+        argument = StartRun(
+            definition=definition, bundle_digest=digest, inputs=inputs, request_id=identity, trigger="nats"
+        )
         await client.start_workflow(
             WORKFLOW_TYPE,
-            StartRun(definition=definition, bundle_digest=digest, inputs=inputs, request_id=identity, trigger="nats"),
+            argument,
             id=run_id,
             task_queue=TASK_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
@@ -84,9 +87,9 @@ async def consume(nats_url: str, temporal: str, file: Path, stream: str, at_once
                 request_id=identity,
                 trigger="nats",
             ).model_dump(),
-            search_attributes=search_attributes(definition.name),
+            search_attributes=search_attributes(argument),
             static_summary=definition.metadata.description or None,
-            static_details=static_details(definition),
+            static_details=static_details(argument),
         )
         say(run_id)
         await message.ack_sync()

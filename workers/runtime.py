@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import Runtime
@@ -22,8 +22,10 @@ from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
 from workers.log_interceptor import LogInterceptor
 from workers.work import WorkInterceptor
-from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE, SearchAttribute
+from workflows.errors import SettingsInvalid
+from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE
 from workflows.meta_run import MetaRun
+from workflows.search import KEYS
 
 log = logging.getLogger(__name__)
 
@@ -61,15 +63,38 @@ async def connect(address: str, namespace: str, runtime: Runtime | None = None) 
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make sure that our search attributes exist. Temporal Cloud registers them in its console instead."""
-    for attribute in SearchAttribute:
-        request = AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes={attribute.value: IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD},
-        )
+    """Make sure that our search attributes exist.
+
+    Temporal Cloud has no operator's service: there they are registered in its console.
+
+    Raises:
+        SettingsInvalid: one of them exists with another type.
+        RPCError: they are missing, and this client may not register them.
+    """
+    service, namespace = client.operator_service, client.namespace
+    try:
+        known = await service.list_search_attributes(ListSearchAttributesRequest(namespace=namespace))
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
+            raise
+        names = ", ".join(key.name for key in KEYS)
+        log.warning("Temporal does not say which search attributes it has; runs need these: %s", names)
+        return
+    for key in KEYS:
+        wanted = IndexedValueType.ValueType(key.indexed_value_type)
+        there = known.custom_attributes.get(key.name, wanted)
+        if there != wanted:
+            names = {number: name.rpartition("_TYPE_")[2] for name, number in IndexedValueType.items()}
+            raise SettingsInvalid(
+                f"Temporal's search attribute {key.name} is of type {names[there]}, not {names[wanted]}",
+                hint=f"remove it: temporal operator search-attribute remove --name {key.name} -n {namespace}",
+            )
+        if key.name in known.custom_attributes:
+            continue
+        request = AddSearchAttributesRequest(namespace=namespace, search_attributes={key.name: wanted})
         try:
-            await client.operator_service.add_search_attributes(request)
-        except RPCError as error:
+            await service.add_search_attributes(request)
+        except RPCError as error:  # another worker was first
             if error.status is not RPCStatusCode.ALREADY_EXISTS:
                 raise
 

@@ -1,4 +1,4 @@
-"""The state of a meta-run while it runs, and how it reads: folding and drawing, no Temporal."""
+"""The state of a meta-run while it runs: folding, no Temporal. `workflows.details` draws it."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ from datetime import datetime
 
 from workflows.messages import RunSnapshot, StartRun, StepOutcome, StepSnapshot, StepView
 from workflows.outcome import EngineRunRef, RunState, StepState
-from workflows.spec.models import MetaWorkflow
-from workflows.values import JsonValue
-
-_ICON = {
-    StepState.PENDING: "⚪",
-    StepState.RUNNING: "🔵",
-    StepState.SUCCEEDED: "🟢",
-    StepState.FAILED: "🔴",
-    StepState.LOST: "❓",
-    StepState.TIMED_OUT: "⏰",
-    StepState.CANCELLED: "⛔",
-    StepState.SKIPPED: "⏭️",
-}
-_SHORT = 60
-_SHOWN_LINES = 10
-_NBSP = "\u00a0"  # the Web UI breaks lines at every ordinary space
 
 
 class Board:
@@ -107,63 +91,3 @@ class Board:
 
     def _set(self, name: str, **changes: object) -> None:
         self._steps[name] = self._steps[name].model_copy(update=changes)
-
-
-def headline(run: RunSnapshot) -> str:
-    """One line: how far the run is."""
-    done = sum(step.state.ended for step in run.steps)
-    running = ", ".join(step.name for step in run.steps if step.state is StepState.RUNNING)
-    line = f"**{run.workflow}** is {run.state.value}: {done} of {len(run.steps)} steps ended"
-    return f"{line}, running {running}" if running else line
-
-
-def markdown(run: RunSnapshot) -> str:
-    """The run as a Markdown table, for the Temporal Web UI's current details."""
-    rows = [
-        headline(run),
-        "",
-        "| step | engine | state | attempt | time | engine run | outputs |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for step in run.steps:
-        ref = step.run
-        link = "" if ref is None else f"[{ref.name}]({ref.url})" if ref.url else f"`{ref.name}`"
-        state = f"{_ICON[step.state]}{_NBSP}{step.state.value}" + (" (cached)" if step.cached_nodes else "")
-        attempt = str(step.attempt or "")
-        rows.append(f"| {step.name} | {step.engine} | {state} | {attempt} | {_time(step)} | {link} | {_notes(step)} |")
-    if run.message:
-        rows += ["", run.message]
-    for step in run.steps:
-        rows += _last_lines(step)
-    return "\n".join(rows)
-
-
-def static_details(definition: MetaWorkflow) -> str:
-    """What the run is made of, in Markdown, for the Temporal Web UI's static details."""
-    steps = [
-        f"- **{name}** on {step.engine}" + (f": {step.description}" if step.description else "")
-        for name, step in definition.steps.items()
-    ]
-    return "\n".join([f"Meta-workflow **{definition.name}**", "", *steps])
-
-
-def _last_lines(step: StepSnapshot) -> list[str]:
-    """The last words of the first node that a step failed by; indented, which Markdown shows as they are."""
-    node = next((node for node in step.failed_nodes if node.log), None)
-    if node is None:
-        return []
-    return ["", f"Last lines of {node.name} in {step.name}:", "", *(f"    {line}" for line in node.log[-_SHOWN_LINES:])]
-
-
-def _time(step: StepSnapshot) -> str:
-    return "" if step.duration is None else f"{step.duration.total_seconds():.1f}{_NBSP}s"
-
-
-def _short(value: JsonValue) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _notes(step: StepSnapshot) -> str:
-    text = step.message or ", ".join(f"{k} = {_short(v)}" for k, v in step.outputs.items())
-    flat = " ".join(text.split()).replace("|", "\\|")
-    return flat if len(flat) <= _SHORT else flat[: _SHORT - 1] + "…"

@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import (
     SUBMIT_TIMEOUT,
     WAIT_TASK_QUEUE,
@@ -32,7 +33,8 @@ from workflows.messages import (
     TerminateStep,
     WaitStep,
 )
-from workflows.outcome import EngineRunRef
+from workflows.naming import RunKey
+from workflows.outcome import EngineRunRef, RunState
 from workflows.values import JsonObject
 
 T = TypeVar("T")
@@ -44,6 +46,12 @@ _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_inter
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
 _WRAPPED = "local-activity-errors"  # id of a patch: see _local
+_END = {
+    RunState.SUCCEEDED: "succeeded",
+    RunState.FAILED: "failed",
+    RunState.CANCELED: "been cancelled",
+    RunState.TERMINATED: "been terminated",
+}
 _FOREVER = timedelta(days=3650)
 
 
@@ -64,6 +72,50 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
         task.exception()  # seen: the cancellation wins over it
         raise cancelled
     return task.result()
+
+
+async def within(timeout: timedelta, work: Coroutine[Any, Any, T], words: str) -> T:
+    """Await with a time limit, as `asyncio.wait_for` does, whose timer nobody can name.
+
+    Args:
+        timeout: for the work; it is cancelled when that is over.
+        work: may take its time to end then.
+        words: what people read of the timer.
+
+    Raises:
+        TimeoutError: the work was cancelled, and has ended.
+        asyncio.CancelledError: this was cancelled, and the work has ended.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await workflow.wait_condition(task.done, timeout=timeout, timeout_summary=words)
+    except TimeoutError:
+        if await _cancelled(task):
+            raise
+    except asyncio.CancelledError:
+        await _cancelled(task)
+        raise
+    return task.result()
+
+
+async def _cancelled(task: asyncio.Task[T]) -> bool:
+    """Cancel a task and await its end, however often this is cancelled; False when it came to a result all the same.
+
+    Raises:
+        asyncio.CancelledError: this was cancelled meanwhile; the task has ended.
+    """
+    task.cancel()
+    again: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            again = error
+    if not task.cancelled():
+        task.exception()  # seen: what cancelled it counts
+    if again is not None:
+        raise again
+    return task.cancelled()
 
 
 async def _local(work: Coroutine[Any, Any, T]) -> T:
@@ -98,7 +150,7 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         result_type=ResolvedStep,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=f"Work out what {message.step} gets",
+        summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
     )
     return await _local(activity)
 
@@ -121,13 +173,13 @@ async def record(snapshot: RunSnapshot) -> None:
         snapshot,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=f"Record that the run is {snapshot.state.value}",
+        summary=_sentence(f"Record that {_how_far(snapshot)}"),
     )
 
 
 async def stage(message: StageArtifacts) -> StagedArtifacts:
     # On the waits' queue: a copy can take hours. Cancellation waits for it, so that it has tidied up after itself.
-    names = ", ".join(message.artifacts)
+    names = ", ".join(cut(name, 63) for name in message.artifacts)
     return await workflow.execute_activity(
         Activity.STAGE,
         message,
@@ -137,7 +189,7 @@ async def stage(message: StageArtifacts) -> StagedArtifacts:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"Copy {names} to where {message.engine} reads, for {message.step}",
+        summary=_sentence(f"Copy {names} to where {message.engine} can read, for {message.step}"),
     )
 
 
@@ -150,7 +202,7 @@ async def submit(message: SubmitStep, engine: str) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"Submit {message.key.step} to {engine}, attempt {message.key.attempt}",
+        summary=_sentence(f"Submit {_attempt(message.key)} to {engine}"),
     )
 
 
@@ -162,7 +214,7 @@ async def resume(message: ResumeStep) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"Resume {message.ref.name} on {message.ref.engine}, attempt {message.key.attempt}",
+        summary=_sentence(f"Resume {message.ref.name} on {message.ref.engine} as {_attempt(message.key)}"),
     )
 
 
@@ -177,7 +229,7 @@ async def wait(message: WaitStep) -> StepOutcome:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-        summary=f"Wait for {message.ref.name} on {message.ref.engine}",
+        summary=_sentence(f"Wait until {message.ref.engine} has ended {_attempt(message.key)} ({message.ref.name})"),
     )
 
 
@@ -188,7 +240,7 @@ async def ask_retry(message: AskRetry) -> bool:
         result_type=bool,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=f"Whether {message.step} is tried again",
+        summary=_sentence(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
     )
     return await _local(activity)
 
@@ -203,5 +255,32 @@ async def terminate(message: TerminateStep) -> bool:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"End {message.name} on {message.engine}",
+        summary=_sentence(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
     )
+
+
+async def pause(delay: timedelta, step: str, attempt: int) -> None:
+    """Let the time between two attempts pass.
+
+    Args:
+        delay: how long.
+        step: its name.
+        attempt: the one that follows.
+    """
+    await workflow.sleep(delay, summary=f"Pause for {delay.total_seconds():.3g} s before attempt {attempt} of {step}")
+
+
+def _sentence(text: str) -> str:
+    """What people read of an activity, within Temporal's limit; it is no part of what a replay compares."""
+    return fit(cut(text, SUMMARY_LIMIT), SUMMARY_LIMIT)
+
+
+def _attempt(key: RunKey) -> str:
+    return key.step if key.attempt == 1 else f"attempt {key.attempt} of {key.step}"
+
+
+def _how_far(run: RunSnapshot) -> str:
+    if run.state.ended:
+        return f"the run has {_END[run.state]}"
+    ended = [f"{step.name} {step.state.value.replace('_', ' ')}" for step in run.steps if step.state.ended]
+    return f"the run goes on; so far {', '.join(ended)}"

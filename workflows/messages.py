@@ -40,10 +40,12 @@ class Activity(StrEnum):
 
 
 class SearchAttribute(StrEnum):
-    """Search attributes (Keyword), registered when the worker starts."""
+    """Search attributes, registered when the worker starts; `workflows.search` has their types."""
 
     WORKFLOW = "MetaWorkflow"
     STATUS = "MetaStatus"
+    ENGINE = "MetaEngine"
+    TRIGGER = "MetaTrigger"
     FAILED_STEP = "MetaFailedStep"
 
 
@@ -80,6 +82,10 @@ class StartRun(Message):
         default_factory=dict, description="W3C trace context of the cause: traceparent, tracestate, baggage."
     )
     cause: Cause | None = None
+    named_timers: bool = Field(
+        default=False,
+        description="Timers of time-outs have summaries. Runs begun without keep their order of commands.",
+    )
 
 
 class StepView(Message):

@@ -9,30 +9,21 @@ from __future__ import annotations
 import asyncio
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows import calls
-from workflows.board import Board, markdown
-from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, SearchAttribute, StartRun
+from workflows.board import Board
+from workflows.details import Details
+from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, StartRun
 from workflows.news import News
 from workflows.outcome import RunState
 from workflows.plan import make_plan
+from workflows.queries import PlanView, TraceView, plan_view, trace_view
+from workflows.search import FAILED_STEP_KEY, STATUS_KEY, WORKFLOW_KEY, updates
 from workflows.step_run import StepRun
 
 RUN_FAILED = "META_RUN_FAILED"
 """Type of the ApplicationError that ends a failed meta-run; its detail is an `ErrorDetail` with the snapshot."""
-
-WORKFLOW_KEY = SearchAttributeKey.for_keyword(SearchAttribute.WORKFLOW)
-STATUS_KEY = SearchAttributeKey.for_keyword(SearchAttribute.STATUS)
-FAILED_STEP_KEY = SearchAttributeKey.for_keyword(SearchAttribute.FAILED_STEP)
-
-
-def search_attributes(workflow_name: str) -> TypedSearchAttributes:
-    """What a run is started with, so that no event is needed for it."""
-    return TypedSearchAttributes(
-        [SearchAttributePair(WORKFLOW_KEY, workflow_name), SearchAttributePair(STATUS_KEY, RunState.RUNNING.value)]
-    )
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -45,6 +36,7 @@ class MetaRun:
         self._start = start
         self._board = Board(info.workflow_id, info.first_execution_run_id, start, workflow.now())
         self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in start.definition.steps}
+        self._details = Details()
         self._news = News(self._board)
 
     @workflow.run
@@ -59,9 +51,7 @@ class MetaRun:
             asyncio.CancelledError: cancelled, and every engine run has ended.
         """
         if WORKFLOW_KEY not in workflow.info().typed_search_attributes:
-            workflow.upsert_search_attributes(
-                [WORKFLOW_KEY.value_set(start.definition.name), STATUS_KEY.value_set(RunState.RUNNING.value)]
-            )
+            workflow.upsert_search_attributes(updates(start))
         self._show()
         try:
             await self._steps()
@@ -77,10 +67,20 @@ class MetaRun:
             await self._fail(cause.message if isinstance(cause, ApplicationError) else str(cause), "outputs")
         return self._board.snapshot()
 
-    @workflow.query
+    @workflow.query(description="The run as it is now: its steps, their states, outputs and engine runs")
     def state(self) -> RunSnapshot:
         """The run as it is now."""
         return self._board.snapshot()
+
+    @workflow.query(description="The steps in order: what each runs on which engine, after which others, and reads")
+    def plan(self) -> PlanView:
+        """The steps and what they depend on."""
+        return plan_view(self._start.definition)
+
+    @workflow.query(description="The run's trace: its id, and the spans of the run, its steps and their attempts")
+    def trace(self) -> TraceView:
+        """Where the run is in its trace."""
+        return trace_view(self._board.snapshot())
 
     async def _steps(self) -> None:
         plan = make_plan(self._start.definition)
@@ -145,5 +145,5 @@ class MetaRun:
             raise
 
     def _show(self) -> None:
-        workflow.set_current_details(markdown(self._board.snapshot()))
+        workflow.set_current_details(self._details.draw(self._board.snapshot()))
         self._news.look()

@@ -114,7 +114,7 @@ class StepRun:
             return
         timeout = self._step.timeout
         try:
-            await _within(timeout, self._staged_attempts(resolved))
+            await self._within(timeout, self._staged_attempts(resolved), f"Time-out of {self._name}")
         except TimeoutError:
             assert timeout is not None
             self._end(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
@@ -185,7 +185,7 @@ class StepRun:
             self._board.waiting(self._name, f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
             self._changed()
             if decision.delay:
-                await workflow.sleep(decision.delay, summary=f"Before attempt {number + 1} of {self._name}")
+                await calls.pause(decision.delay, self._name, number + 1)
 
     async def _decide(self, failure: FailureClass, outcome: StepOutcome, number: int) -> Decision:
         """What follows an attempt. The expression of `retryOn` is evaluated outside, once: its answer is recorded."""
@@ -209,7 +209,8 @@ class StepRun:
         """Run one attempt; when it is cut short, end its engine run before anything else happens."""
         timeout = self._step.attempt_timeout
         try:
-            return await _within(timeout, self._submit_and_wait(attempt, resolved, action))
+            words = f"Time-out of attempt {attempt.key.attempt} of {self._name}"
+            return await self._within(timeout, self._submit_and_wait(attempt, resolved, action), words)
         except TimeoutError:
             assert timeout is not None
             await self._terminate(attempt, "attempt timed out", FailureClass.TIMED_OUT)
@@ -300,14 +301,15 @@ class StepRun:
         self._changed()
         await calls.uninterrupted(calls.terminate(message))
 
+    async def _within(self, timeout: timedelta | None, work: Coroutine[Any, Any, T], words: str) -> T:
+        """Await, with a time limit if there is one. The work is cancelled, and has ended, when TimeoutError comes."""
+        if timeout is not None and self._start.named_timers:
+            return await calls.within(timeout, work, words)
+        return await asyncio.wait_for(work, None if timeout is None else timeout.total_seconds())
+
     def _end(self, state: StepState, message: str, outcome: StepOutcome | None = None) -> None:
         self._board.ended(self._name, state, workflow.now(), message, outcome)
         self._changed()
-
-
-async def _within(timeout: timedelta | None, work: Coroutine[Any, Any, T]) -> T:
-    """Await, with a time limit if there is one. The work is cancelled, and has ended, when TimeoutError comes."""
-    return await asyncio.wait_for(work, None if timeout is None else timeout.total_seconds())
 
 
 def _cause(error: ActivityError) -> ApplicationError | None:

@@ -89,9 +89,9 @@ class Page:
                 raise TimeoutError(f"after {timeout:.0f} s, {script}: {problem}")
             time.sleep(0.2)
 
-    def picture(self, file: Path, *, left: int, height: int) -> None:
-        """Write a part of the page as a PNG: from `left` to the right edge, from the top down to `height`."""
-        clip = {"x": left, "y": 0, "width": self._width - left, "height": height, "scale": 1}
+    def picture(self, file: Path, *, left: int, height: int, top: int = 0) -> None:
+        """Write a part of the page as a PNG: from `left` to the right edge, from `top` down to `height`."""
+        clip = {"x": left, "y": top, "width": self._width - left, "height": height - top, "scale": 1}
         data = self._call("Page.captureScreenshot", format="png", clip=clip)["data"]
         file.write_bytes(base64.b64decode(data))
 
@@ -128,7 +128,7 @@ def browser() -> Generator[Page]:
     """
     program = next((found for name in NAMES if (found := shutil.which(name))), None)
     if program is None:
-        raise RuntimeError(f"no Chromium: none of {', '.join(NAMES)} is on PATH")
+        raise RuntimeError(f"none of {', '.join(NAMES)} is on PATH; Debian: apt-get install chromium")
     from_us, commands = os.pipe()
     answers, to_us = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, open(os.devnull, "wb") as nothing:

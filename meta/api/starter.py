@@ -118,6 +118,7 @@ class Starter:
             trigger=trigger,
             trace=dict(trace or {}),
             cause=cause,
+            named_timers=True,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         note_run(run_id, argument.trace)

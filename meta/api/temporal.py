@@ -26,11 +26,12 @@ from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlr
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from workflows.board import static_details
+from workflows.details import static_details, static_summary
 from workflows.errors import NotFound, ServiceUnavailable
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapshot, StartRun
-from workflows.meta_run import RUN_FAILED, search_attributes
+from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
+from workflows.search import search_attributes
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class TemporalRuns:
             False if a run of this id was started before, whether it has ended or not.
         """
         try:
-            await self._start(run_id, start, memo, search_attributes(start.definition.name))
+            await self._start(run_id, start, memo, search_attributes(start))
         except WorkflowAlreadyStartedError:
             return False
         return True
@@ -147,8 +148,8 @@ class TemporalRuns:
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     memo=memo.model_dump(),
                     search_attributes=attributes,
-                    static_summary=start.definition.metadata.description[:200] or None,
-                    static_details=static_details(start.definition)[:20_000],
+                    static_summary=static_summary(start) or None,
+                    static_details=static_details(start),
                     rpc_timeout=RPC_TIMEOUT,
                 )
         except RPCError as error:

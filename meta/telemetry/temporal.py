@@ -18,12 +18,13 @@ from temporalio.runtime import (
     BUFFERED_METRIC_KIND_GAUGE,
     BufferedMetric,
     BufferedMetricUpdate,
-    LoggingConfig,
     MetricBuffer,
     MetricBufferDurationFormat,
     Runtime,
     TelemetryConfig,
 )
+
+from meta.telemetry.logs import core_logging
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class SdkMetrics:
         self._buffer = MetricBuffer(_SIZE, MetricBufferDurationFormat.SECONDS)
         self._into: dict[str, Callable[[float, Attributes], None]] = {}
         self._task: asyncio.Task[None] | None = None
-        self.runtime = Runtime(telemetry=TelemetryConfig(logging=LoggingConfig.default, metrics=self._buffer))
+        self.runtime = Runtime(telemetry=TelemetryConfig(logging=core_logging(), metrics=self._buffer))
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="temporal-metrics")

@@ -13,7 +13,7 @@ from tests.docs.pages import ALL, HERE, ROOT, anchors, backquoted, links, prose,
 TOP = ("workflows/", "workers/", "meta/", "tests/", "deploy/", "docs/", ".ci/")
 PICTURES = sorted((ROOT / "docs" / "pictures").glob("*.png"))
 DRAWINGS = sorted((ROOT / "docs" / "pictures").glob("*.svg"))
-LARGEST_PICTURE = 300 * 1024
+LARGEST_PICTURE = 200 * 1024
 
 
 @pytest.mark.parametrize("page", ALL)

@@ -92,6 +92,17 @@ async def step_timeout(w: World) -> WorkflowHandle[object, RunSnapshot]:
     return await w.start({"train": {**ARGO, "timeout": "300ms"}})
 
 
+async def time_outs_with_names(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script |= {"train": [None, Outcome()], "side": [None]}
+    retry = {"attempts": 2, "backoff": "10ms"}
+    return await w.start(
+        {
+            "train": {**ARGO, "attemptTimeout": "300ms", "timeout": "1h", "retry": retry},
+            "side": {**ARGO, "timeout": "300ms"},
+        }
+    )
+
+
 async def cancelled_while_waiting(w: World) -> WorkflowHandle[object, RunSnapshot]:
     w.engine.script["train"] = [None]
     handle = await w.start({"train": ARGO, "deploy": {**ARGO, "needs": ["train"]}})
@@ -163,6 +174,7 @@ SCENARIOS: dict[str, Scenario] = {
         retried_by_hand_between_attempts,
         failure_and_skip,
         step_timeout,
+        time_outs_with_names,
         cancelled_while_waiting,
         resume_refused_then_restart,
         retry_on_an_expression,

@@ -38,6 +38,8 @@ class World:
         declared: dict[str, object] | None = None,
         outputs: dict[str, str] | None = None,
         files: dict[str, str] | None = None,
+        *,
+        trigger: str = "api",
     ) -> WorkflowHandle[object, RunSnapshot]:
         parsed = MetaWorkflow.model_validate(
             {
@@ -53,7 +55,7 @@ class World:
         digest = self.store.put(Bundle(definition=parsed, files=texts))
         return await self.client.start_workflow(
             WORKFLOW_TYPE,
-            StartRun(definition=parsed, bundle_digest=digest, inputs=inputs or {}),
+            StartRun(definition=parsed, bundle_digest=digest, inputs=inputs or {}, trigger=trigger, named_timers=True),
             id=f"chain-{uuid.uuid4().hex[:8]}",
             task_queue=TASK_QUEUE,
             result_type=RunSnapshot,

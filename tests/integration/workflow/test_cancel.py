@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowHandle
 
 from tests.support.world import World
 from workflows.errors import EngineRejected, EngineUnavailable
@@ -82,3 +84,17 @@ async def test_an_attempt_over_its_time_is_timed_out_whatever_the_engine_calls_i
     assert step.state is StepState.TIMED_OUT
     assert step.message == "not done within 1s\nnot tried again, 1 left: retryOn leaves timed_out out"
     assert list(world.store.cut.values()) == [FailureClass.TIMED_OUT]
+
+
+async def test_a_run_that_is_cancelled_while_a_time_out_ends_its_engine_run_waits_for_that(world: World) -> None:
+    world.engine.script["train"] = [None]
+    world.engine.refuse_end = [EngineUnavailable("not yet"), EngineUnavailable("not yet")]
+    handle = await world.start({"train": {**ARGO, "timeout": "200ms"}})
+    async with asyncio.timeout(20):
+        while not (await handle.query("state", result_type=RunSnapshot)).steps[0].message.startswith("cancelled: its"):
+            pass
+    await handle.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert world.engine.terminated == [world.engine.submitted[0].name] * 3
+    assert (await handle.describe()).status is WorkflowExecutionStatus.CANCELED

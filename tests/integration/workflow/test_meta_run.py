@@ -10,8 +10,9 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from tests.support.world import World
 from workflows.messages import RunSnapshot
-from workflows.meta_run import FAILED_STEP_KEY, RUN_FAILED, STATUS_KEY, WORKFLOW_KEY
+from workflows.meta_run import RUN_FAILED
 from workflows.outcome import Artifact, FailureClass, Outcome, RunState, StepState
+from workflows.search import FAILED_STEP_KEY, STATUS_KEY, WORKFLOW_KEY
 
 ARGO = {"argo": {"manifest": "m.yaml"}}
 FAILED = Outcome(failure=FailureClass.FAILED, message="pod train: Error (exit code 1)")
