@@ -53,7 +53,11 @@ def install(python: str, folder: Path) -> Path:
     return ours
 
 
-@pytest.mark.parametrize("python", interpreters())
+def _newest_now_others_under_prove(pythons: list[str]) -> list[object]:
+    return [*(pytest.param(one, marks=pytest.mark.prove) for one in pythons[:-1]), *pythons[-1:]]
+
+
+@pytest.mark.parametrize("python", _newest_now_others_under_prove(interpreters()))
 def test_the_stack_serves_on_another_python(python: str, tmp_path: Path) -> None:
     ours = install(python, tmp_path)
     data = tmp_path / "stack"
@@ -76,7 +80,11 @@ def test_the_stack_serves_on_another_python(python: str, tmp_path: Path) -> None
 
 
 @pytest.mark.prove
-@pytest.mark.parametrize("python", interpreters())
+def _newest_now_others_under_prove(pythons: list[str]) -> list[object]:
+    return [*(pytest.param(one, marks=pytest.mark.prove) for one in pythons[:-1]), *pythons[-1:]]
+
+
+@pytest.mark.parametrize("python", _newest_now_others_under_prove(interpreters()))
 def test_the_demo_runs_on_another_python(python: str, tmp_path: Path) -> None:
     ours = install(python, tmp_path)
     command = [str(ours), "-m", "meta", "demo", "--data-dir", str(tmp_path / "stack"), "--output", "json"]

@@ -17,7 +17,9 @@ async def test_a_run_is_started_with_what_it_is_found_by_and_needs_no_event_for_
         run = await client.start(rig.chain(), request_id="one")
         handle = rig.temporal.get_workflow_handle(run.id)
         description = await handle.describe()
-        assert "- started by a call of the API\n- request id: one" in (await description.static_details() or "")
+        told = await description.static_details() or ""
+        assert "- started by a call of the API: meta.v1.MetaService/Start, " in told
+        assert "\n- request id: one\n" in told
         assert (await client.wait(run.id)).state is RunState.SUCCEEDED
     events = [event async for event in handle.fetch_history_events()]
     begun = events[0].workflow_execution_started_event_attributes.search_attributes.indexed_fields
