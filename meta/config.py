@@ -204,7 +204,7 @@ class TelemetryConfig(_Section):
         trace_url: page of a trace in the backend, with `{trace_id}`, for links.
     """
 
-    otlp_endpoint: str = ""
+    otlp_endpoint: str = Field(default="", pattern=r"^(https?://.+)?$")
     otlp_protocol: Literal["grpc", "http"] = "grpc"
     otlp_headers: dict[str, SecretStr] = Field(default_factory=dict)
     otlp_ca_file: Path | None = None

@@ -11,12 +11,10 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import AsyncGenerator, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Literal
+from typing import Literal
 
-import grpc
-import requests
 from opentelemetry import metrics
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
@@ -28,6 +26,15 @@ from prometheus_client import CollectorRegistry, Metric, PlatformCollector, Proc
 from temporalio.runtime import Runtime
 
 from meta.config import TelemetryConfig
+from meta.telemetry.collector import (
+    TrustingSession,
+    certificates_of,
+    credentials_of,
+    grpc_compression,
+    headers_of,
+    http_compression,
+    http_url,
+)
 from meta.telemetry.temporal import SdkMetrics
 from meta.trace.otlp import resource_of
 from workflows.errors import PortTaken, SettingsInvalid
@@ -114,37 +121,26 @@ def otlp_exporter(telemetry: TelemetryConfig) -> MetricExporter:
             "telemetry.metrics.otlp is on and there is no collector",
             hint="set otlp_endpoint in [telemetry], as http://collector:4317",
         )
-    headers = {key.lower(): value.get_secret_value() for key, value in telemetry.otlp_headers.items()}
-    ca_file = telemetry.otlp_ca_file
+    certificates_of(telemetry)  # says what is wrong with the file
+    headers = headers_of(telemetry)
     if telemetry.otlp_protocol == "http":
-        file = None if ca_file is None else str(ca_file)
-        url = f"{endpoint}/v1/metrics"
-        return HttpExporter(url, certificate_file=file, headers=headers, timeout=_EXPORT_S, session=_Session())
-    if endpoint.startswith("http://"):
-        return GrpcExporter(endpoint, insecure=True, headers=headers, timeout=_EXPORT_S)
-    try:
-        trusted = None if ca_file is None else ca_file.read_bytes()
-    except OSError as error:
-        raise SettingsInvalid(
-            f"telemetry.otlp_ca_file: {error}", hint="name a file of certificates in PEM, or leave it out"
-        ) from error
-    credentials = grpc.ssl_channel_credentials(root_certificates=trusted)
-    return GrpcExporter(endpoint, credentials=credentials, headers=headers, timeout=_EXPORT_S)
-
-
-class _Session(requests.Session):
-    """Trusts the file that it was told to trust; in requests the variable REQUESTS_CA_BUNDLE wins (requests 3829)."""
-
-    def merge_environment_settings(
-        self,
-        url: str | bytes | None,
-        proxies: MutableMapping[str, str] | None,
-        stream: bool | None,
-        verify: bool | str | None,
-        cert: str | tuple[str, str] | None,
-    ) -> Any:
-        settings = super().merge_environment_settings(url, proxies or {}, stream, verify, cert)
-        return {**settings, "verify": self.verify} if isinstance(self.verify, str) else dict(settings)
+        return HttpExporter(
+            http_url(telemetry, "/v1/metrics"),
+            certificate_file=None if telemetry.otlp_ca_file is None else str(telemetry.otlp_ca_file),
+            headers=headers,
+            timeout=_EXPORT_S,
+            compression=http_compression(telemetry),
+            session=TrustingSession(),
+        )
+    credentials = credentials_of(telemetry)
+    return GrpcExporter(
+        endpoint,
+        insecure=credentials is None,
+        credentials=credentials,
+        headers=headers,
+        timeout=_EXPORT_S,
+        compression=grpc_compression(telemetry),
+    )
 
 
 class _Registry(CollectorRegistry):

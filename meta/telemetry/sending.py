@@ -18,16 +18,23 @@ import grpc
 import requests
 from google.protobuf.message import DecodeError
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-from opentelemetry.exporter.otlp.proto.http import Compression as HttpCompression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from meta.config import TelemetryConfig
+from meta.telemetry.collector import (
+    TrustingSession,
+    certificates_of,
+    credentials_of,
+    grpc_compression,
+    headers_of,
+    http_compression,
+    http_url,
+)
 from meta.trace.model import Span
 from meta.trace.otlp import resource_of, to_readable
-from workflows.errors import SettingsInvalid
 
 log = logging.getLogger(__name__)
 
@@ -131,15 +138,14 @@ class _Grpc(GrpcExporter):
     def __init__(self, telemetry: TelemetryConfig) -> None:
         _keep_quiet("opentelemetry.exporter.otlp.proto.grpc.exporter")
         self.reply = _TAKEN
-        tls = telemetry.otlp_endpoint.startswith("https:")
-        compressed = telemetry.otlp_compression == "gzip"
+        credentials = credentials_of(telemetry)
         super().__init__(
             endpoint=telemetry.otlp_endpoint,
-            insecure=not tls,
-            credentials=grpc.ssl_channel_credentials(_certificates(telemetry)) if tls else None,
-            headers={name.lower(): value.get_secret_value() for name, value in telemetry.otlp_headers.items()},
+            insecure=credentials is None,
+            credentials=credentials,
+            headers=headers_of(telemetry),
             timeout=TIMEOUT_S,
-            compression=grpc.Compression.Gzip if compressed else grpc.Compression.NoCompression,
+            compression=grpc_compression(telemetry),
             retryable_error_codes=[grpc.StatusCode.OK],
         )
 
@@ -165,7 +171,7 @@ class _Ear:
         return response
 
 
-class _Session(requests.Session):
+class _Session(TrustingSession):
     """What the official exporter sends by, with an ear to the answer."""
 
     def __init__(self) -> None:
@@ -184,24 +190,15 @@ class _Session(requests.Session):
 
 def _http(telemetry: TelemetryConfig, session: requests.Session) -> HttpExporter:
     _keep_quiet("opentelemetry.exporter.otlp.proto.http.trace_exporter")
-    endpoint = telemetry.otlp_endpoint.rstrip("/")
-    _certificates(telemetry)
+    certificates_of(telemetry)  # says what is wrong with the file
     return HttpExporter(
-        endpoint=endpoint if endpoint.endswith(_PATH) else endpoint + _PATH,
+        endpoint=http_url(telemetry, _PATH),
         certificate_file=str(telemetry.otlp_ca_file) if telemetry.otlp_ca_file else None,
-        headers={name: value.get_secret_value() for name, value in telemetry.otlp_headers.items()},
+        headers=headers_of(telemetry),
         timeout=TIMEOUT_S,
-        compression=HttpCompression.Gzip if telemetry.otlp_compression == "gzip" else HttpCompression.NoCompression,
+        compression=http_compression(telemetry),
         session=session,
     )
-
-
-def _certificates(telemetry: TelemetryConfig) -> bytes | None:
-    file = telemetry.otlp_ca_file
-    try:
-        return None if file is None else file.read_bytes()
-    except OSError as error:
-        raise SettingsInvalid(f"telemetry.otlp_ca_file: {error}", hint="name a file of certificates in PEM") from error
 
 
 def _of_grpc(error: grpc.Call) -> Reply:

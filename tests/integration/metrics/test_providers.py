@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import gzip
 import socket
 import threading
 from pathlib import Path
@@ -98,7 +99,7 @@ async def test_over_http_and_tls_it_is_the_same(tmp_path: Path) -> None:
 
     async def take(request: Request) -> Response:
         sink.headers = dict(request.headers)
-        sink.take(messages.ExportMetricsServiceRequest.FromString(await request.body()))
+        sink.take(messages.ExportMetricsServiceRequest.FromString(gzip.decompress(await request.body())))
         answer = messages.ExportMetricsServiceResponse().SerializeToString()
         return Response(answer, media_type="application/x-protobuf")
 
