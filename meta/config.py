@@ -11,7 +11,16 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from meta.nats_login import check_login
@@ -204,7 +213,7 @@ class TelemetryConfig(_Section):
         trace_url: page of a trace in the backend, with `{trace_id}`, for links.
     """
 
-    otlp_endpoint: str = Field(default="", pattern=r"^(https?://.+)?$")
+    otlp_endpoint: str = ""
     otlp_protocol: Literal["grpc", "http"] = "grpc"
     otlp_headers: dict[str, SecretStr] = Field(default_factory=dict)
     otlp_ca_file: Path | None = None
@@ -217,6 +226,13 @@ class TelemetryConfig(_Section):
     metrics: MetricsConfig = MetricsConfig()
     logs: LogsConfig = LogsConfig()
     lineage: LineageConfig = LineageConfig()
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} is no address: write http://host:4317, or https:// for TLS")
+        return value
 
 
 class WorkerConfig(_Section):
@@ -310,9 +326,14 @@ def load_config(file: Path | None) -> MetaConfig:
             'META_TRIGGERS__BRIDGE__PIPELINES=\'{"name": "workflow"}\'',
         ) from error
     except ValidationError as error:
-        where = str(file or "environment")
         lines = [
-            ": ".join([where, *filter(None, [".".join(map(str, e["loc"]))]), e["msg"].removeprefix("Value error, ")])
+            ": ".join(
+                [
+                    _source(file, e["loc"]),
+                    *filter(None, [".".join(map(str, e["loc"]))]),
+                    e["msg"].removeprefix("Value error, "),
+                ]
+            )
             for e in error.errors()
         ]
         raise SettingsInvalid("\n".join(lines), hint="docs/configuration.md lists every key") from error
@@ -320,3 +341,13 @@ def load_config(file: Path | None) -> MetaConfig:
     for name, engine in config.engines.items():
         check_times(name, engine)
     return config
+
+
+def _source(file: Path | None, place: tuple[int | str, ...]) -> str:
+    """Where a wrong value comes from: a variable wins over the file."""
+    names = [str(part) for part in place]
+    for length in range(len(names), 0, -1):
+        variable = "META_" + "__".join(names[:length]).upper()
+        if os.environ.get(variable):
+            return f"variable {variable}"
+    return str(file or "environment")

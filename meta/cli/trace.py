@@ -46,9 +46,14 @@ def trace(  # noqa: PLR0917 -- typer makes options of them
     ] = False,
     file: Annotated[Path | None, typer.Option("--file", "-f", metavar="F", help="Write there, all or nothing.")] = None,
     output: Annotated[
-        Form,
-        typer.Option("--output", "-o", help="text: a waterfall; svg, html: a picture, a page; json: OTLP, to import."),
-    ] = Form.TEXT,
+        Form | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="text: a waterfall; svg, html: a picture, a page; json: OTLP, to import. Left out: as the file's "
+            "name ends, else text.",
+        ),
+    ] = None,
 ) -> None:
     """Show where the time of a run went: its steps, attempts and every node of its engine runs, with the critical path.
 
@@ -61,6 +66,7 @@ def trace(  # noqa: PLR0917 -- typer makes options of them
 
     run, found = run_async(body())
     options = _Options(step, everything, top)
+    output = output or _by_name(file)
     if output is Form.TEXT and file is None:
         _print_text(stdout(), run, found, options)
         return
@@ -71,6 +77,11 @@ def trace(  # noqa: PLR0917 -- typer makes options of them
         return
     _write(file, text)
     stdout().print(Text(f"wrote {file} ({len(text.encode()):,} bytes)"), soft_wrap=True)
+
+
+def _by_name(file: Path | None) -> Form:
+    suffix = file.suffix.lstrip(".").lower() if file is not None else ""
+    return Form(suffix) if suffix in [form.value for form in Form] else Form.TEXT
 
 
 class _Options:
@@ -84,7 +95,7 @@ class _Options:
 def _print_text(console: Console, run: RunView, found: TraceView, options: _Options) -> None:
     from meta.cli.waterfall import print_waterfall
 
-    print_waterfall(console, _picture(run, found, options), run_id=run.id, url=found.url)
+    print_waterfall(console, _picture(run, found, options), run_id=run.id, trace_id=found.trace_id, url=found.url)
 
 
 def _picture(run: RunView, found: TraceView, options: _Options) -> Picture:

@@ -43,7 +43,7 @@ _SHOWN_PROBLEMS = 5
 _HEADS = ("working", "queueing", "retrying", "ours")
 
 
-def print_waterfall(console: Console, picture: Picture, *, run_id: str, url: str = "") -> None:
+def print_waterfall(console: Console, picture: Picture, *, run_id: str, trace_id: str = "", url: str = "") -> None:
     """Draw it as wide as the terminal, 80 columns where there is none."""
     console.print(_headline(picture, run_id))
     if picture.goes_on:
@@ -55,8 +55,8 @@ def print_waterfall(console: Console, picture: Picture, *, run_id: str, url: str
     console.print()
     _print_problems(console, picture)
     _print_times(console, picture)
-    if url:
-        console.print(Text(f"trace {url}", style="dim"), soft_wrap=True)
+    if told := url or trace_id:
+        console.print(Text(f"trace {told}", style="dim"), soft_wrap=True)
 
 
 def _headline(picture: Picture, run_id: str) -> Text:
@@ -141,6 +141,8 @@ def _print_times(console: Console, picture: Picture) -> None:
     rows = [(step.name, step.critical, step.seconds, step.slices) for step in picture.steps]
     if not picture.alone:
         rows.append((THE_RUN, True, picture.seconds, picture.whole))
+    if not rows:  # one step that never ran
+        return
     name_width = min(max(cell_len(name) for name, *_ in rows), max(console.width - 64, 12))
     console.print(Text("where the time went", style="bold"))
     head = " " * (2 + name_width) + f"{'time':>8}" + "".join(f"{words:>13}" for words in _HEADS)

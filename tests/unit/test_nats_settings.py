@@ -135,6 +135,20 @@ def test_a_variable_that_is_no_json_is_said_with_what_it_should_be(monkeypatch: 
     assert "is JSON" in caught.value.hint
 
 
+def test_a_wrong_value_is_said_with_the_variable_that_it_comes_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "meta.toml"
+    file.write_text('[telemetry]\notlp_protocol = "smoke"\n')
+    monkeypatch.setenv("META_TELEMETRY__OTLP_ENDPOINT", "collector:4317")
+    with pytest.raises(SettingsInvalid) as caught:
+        load_config(file)
+    variable, in_file = sorted(caught.value.message.splitlines(), reverse=True)
+    assert variable.startswith("variable META_TELEMETRY__OTLP_ENDPOINT: telemetry.otlp_endpoint: 'collector:4317'")
+    assert "write http://host:4317" in variable
+    assert in_file.startswith(f"{file}: telemetry.otlp_protocol: ")
+
+
 def test_what_does_not_go_together_is_said_in_our_words_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("META_TRIGGERS__BRIDGE__PIPELINES", '{"a": "b"}')
     with pytest.raises(SettingsInvalid) as caught:

@@ -51,6 +51,12 @@ async def test_a_run_is_drawn_in_every_form(rig: Rig, trace: Trace, tmp_path: Pa
     code, out, _ = await trace(run, "--step", "train")
     assert (code, "prepare" in out) == (0, False)
 
+    code, out, _ = await trace(run, "--step", "alert")
+    assert (code, "skipped" in out, told.trace_id in out) == (0, True, True)
+    named = tmp_path / "trace.svg"
+    assert (await trace(run, "--file", str(named)))[0] == 0
+    assert ElementTree.fromstring(named.read_text()).tag == "{http://www.w3.org/2000/svg}svg"
+
     code, out, _ = await trace(run, "--output", "svg")
     assert (code, ElementTree.fromstring(out).tag) == (0, "{http://www.w3.org/2000/svg}svg")
     code, out, _ = await trace(run, "--output", "html")
