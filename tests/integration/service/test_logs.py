@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from temporalio.worker import Replayer
 
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
-from meta.client import MetaClient
-from meta.processes import spawn
 from meta.telemetry.logs import JsonFormatter
 from meta.telemetry.secrets import Mask
 from tests.integration.service.servers import Rig
-from tests.integration.service.test_process import command
+from tests.integration.service.test_process import command, serve_once
 from tests.support.ports import free_port
 from workers.engines.base import Submission
 from workers.log_interceptor import LogInterceptor
@@ -137,15 +134,7 @@ async def test_a_process_writes_json_without_secrets_where_the_configuration_say
     text = file.read_text().replace('url = "nats://127.0.0.1:1"', 'url = "nats://me:nats-secret@127.0.0.1:1"')
     file.write_text(f'{text}[telemetry.logs]\nformat = "json"\nlevel = "debug"\n')
     with (tmp_path / "out").open("wb") as out, (tmp_path / "log").open("wb") as log:
-        process = await spawn(arguments, stdout=out, stderr=log)
-    try:
-        async with MetaClient(address, patience_s=30) as client:
-            assert await client.workflows() == []
-        process.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(20):
-            assert await process.wait() == 0
-    finally:
-        await process.stop(0)
+        await serve_once(arguments, address, stdout=out, stderr=log)
     assert (tmp_path / "out").read_text() == ""
     written = (tmp_path / "log").read_text()
     assert "nats-secret" not in written

@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from meta.client import MetaClient
 from meta.processes import spawn
@@ -22,10 +23,9 @@ def command(folder: Path, grpc: str) -> list[str]:
     return [sys.executable, "-m", "meta.service", "--config", str(file)]
 
 
-async def test_it_serves_without_temporal_and_nats_and_ends_on_sigterm(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    with (tmp_path / "log").open("wb") as log:
-        process = await spawn(command(tmp_path, address), stdout=log, stderr=log)
+async def serve_once(arguments: list[str], address: str, *, stdout: BinaryIO, stderr: BinaryIO) -> None:
+    """Start a service, ask it something, and end it as systemd would."""
+    process = await spawn(arguments, stdout=stdout, stderr=stderr)
     try:
         async with MetaClient(address, patience_s=30) as client:
             assert await client.workflows() == []
@@ -34,6 +34,12 @@ async def test_it_serves_without_temporal_and_nats_and_ends_on_sigterm(tmp_path:
             assert await process.wait() == 0
     finally:
         await process.stop(0)
+
+
+async def test_it_serves_without_temporal_and_nats_and_ends_on_sigterm(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with (tmp_path / "log").open("wb") as log:
+        await serve_once(command(tmp_path, address), address, stdout=log, stderr=log)
     text = (tmp_path / "log").read_text()
     assert f"serving gRPC on {address}" in text
     assert "NATS at nats://127.0.0.1:1" in text
