@@ -426,7 +426,9 @@ async def test_of_many_runs_that_go_wrong_by_chance_each_is_adopted_once_and_rea
     assert sorted(name for one in submissions for name in ours(argo, one)) == sorted(one.name for one in submissions)
 
 
-async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp: Client, kfp_engine: KfpEngine) -> None:
+async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp: Client) -> None:
+    patient = KfpSettings(url=kfp.url, request_timeout=2.0, settle_delay=2.5, poll=0.1, metadata_address=kfp.metadata)
+    kfp_engine = KfpEngine("kfp", patient, ArtifactStore(StoreSettings()))  # a busy server creates late, too
     kfp.faults(
         "lost-response:probability=0.4", "lost-request:probability=0.2", "unavailable:verb=list,probability=0.1",
         "second-run:name=chain-many[0-3]-*,probability=0.5", "late-list:name=chain-many[4-7]-*,delay=0.1,every=2",
@@ -435,7 +437,7 @@ async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp:
     submissions = [kfp_step(f"many{number}") for number in range(8)]
 
     async def one(submission: Submission) -> EngineRunRef:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while True:
                 try:
                     return await kfp_engine.submit(submission)
@@ -451,3 +453,4 @@ async def test_of_many_kfp_runs_that_go_wrong_by_chance_one_of_each_goes_on(kfp:
     again = await asyncio.gather(*map(one, submissions))
     assert again == refs
     assert [running(kfp, one) for one in submissions] == [[ref.uid] for ref in refs]
+    await kfp_engine.close()
