@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,11 +35,19 @@ PASSED_THROUGH = ("pydantic", "pydantic_core", "workflows", "annotated_types", "
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How much one worker process does at a time. `shutdown_grace_s` is seconds."""
+    """How much one worker process does at a time, and how it stops.
+
+    Attributes:
+        wait_slots: engine runs that are waited for.
+        activity_slots: short activities.
+        shutdown_grace_s: seconds that activities may take to end by themselves.
+        shutdown_limit_s: seconds after that in which Temporal's workers must have stopped, else they are left.
+    """
 
     wait_slots: int = 2000
     activity_slots: int = 100
     shutdown_grace_s: float = 10.0
+    shutdown_limit_s: float = 30.0
 
 
 async def connect(address: str, namespace: str, runtime: Runtime | None = None) -> Client:
@@ -129,4 +137,21 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(control)
         await stack.enter_async_context(waits)
+        stack.push_async_callback(_stop, stack, (control, waits), sizes.shutdown_grace_s + sizes.shutdown_limit_s)
         yield
+
+
+async def _stop(stack: AsyncExitStack, workers: Sequence[Worker], limit_s: float) -> None:
+    """Stop workers; those that do not stop are taken from the stack, which would wait for them for ever.
+
+    That happens to the SDK now and then, and what an activity does is its own affair. Nothing is lost: the next worker
+    takes over what this one has not told.
+    """
+    stopping = [asyncio.create_task(worker.shutdown(), name="stop") for worker in workers]
+    _, hanging = await asyncio.wait(stopping, timeout=limit_s)
+    if hanging:
+        log.error("a worker does not stop within %g s; it is left, and ends with its process", limit_s)
+        for task in hanging:
+            task.cancel()
+        await asyncio.wait(hanging)
+        stack.pop_all()
