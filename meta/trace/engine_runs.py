@@ -7,7 +7,6 @@ one before it, is cut.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,8 +18,6 @@ from meta.trace.nodes import Holder, node_spans
 from meta.trace.record import AttemptRecord
 from workflows.outcome import Node
 from workflows.trace import engine_span_id
-
-_TRACE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
@@ -132,7 +129,7 @@ def engine_spans(trace: Trace, record: AttemptRecord, share: Share, parent: str,
             names.CACHED_NODES: sum(node.cached for node in share.nodes.values()),
         },
         events=[SpanEvent(phase, end, _said(record))] if phase and end is not None else (),
-        links=[Link(record.own_trace)] if _TRACE_ID.fullmatch(record.own_trace) else (),
+        links=[Link(record.own_trace)] if record.own_trace else (),
     )
     yield from node_spans(trace, Holder(record.key, ref, own, start, end, share.start), share.nodes, share.ancestors)
 

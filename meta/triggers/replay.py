@@ -166,6 +166,8 @@ class Replayer:
             log.info("event %s stays dead: %s", event_id, error)
             return _without(row, error)
         except Exception as error:  # a fault of ours with one event must not keep the others
+            if self._closed:  # cancelled in the middle of a statement, whose connection says so in its own words
+                raise asyncio.CancelledError from error
             log.exception("event %s cannot be replayed", event_id)
             text = f"{type(error).__name__}: {error}"
             return _without(row, MetaError(text, hint="the service's log has the whole of it"))

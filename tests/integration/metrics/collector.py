@@ -31,10 +31,6 @@ class Collector(services.MetricsServiceServicer):
     names: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     headers: dict[str, str] = field(default_factory=dict[str, str])
 
-    @property
-    def roles(self) -> set[str]:
-        return set(self.names)
-
     def take(self, request: messages.ExportMetricsServiceRequest) -> None:
         for one in request.resource_metrics:
             resource = {pair.key: pair.value.string_value for pair in one.resource.attributes}
