@@ -25,8 +25,8 @@ from temporalio.worker import (
 )
 
 from workers.log_context import LogContext, context_of_attempt, context_of_run, context_of_step, set_log_context
+from workers.work import key_of
 from workflows.messages import (
-    AskRetry,
     ResolveStep,
     ResumeStep,
     RunSnapshot,
@@ -36,7 +36,6 @@ from workflows.messages import (
     TerminateStep,
     WaitStep,
 )
-from workflows.naming import RunKey
 from workflows.trace import TRACEPARENT
 
 
@@ -101,26 +100,25 @@ def context_of_message(message: object, run: str, trace: Mapping[str, str]) -> L
         run: id of the workflow that wants the activity: a meta-run, or somebody's own workflow.
         trace: context of the run's cause, as far as the workflow passed it on.
     """
+    known = message.trace if isinstance(message, SubmitStep | RunSnapshot) and message.trace else trace
+    if isinstance(message, RunSnapshot):
+        return context_of_run(message.id, known)
+    key = key_of(message, run)
+    if key is None or not key.step:
+        return context_of_run(run, known)
+    if not key.attempt:
+        return context_of_step(key.meta_run, key.step, known, engine=_engine_of(message))
+    return context_of_attempt(key, known, engine=_engine_of(message))
+
+
+def _engine_of(message: object) -> str:
+    """The engine that an activity speaks to, as far as its argument tells."""
     match message:
-        case SubmitStep(key=key):
-            found = context_of_attempt(key, message.trace or trace)
-        case ResumeStep(key=key, ref=ref) | WaitStep(key=key, ref=ref):
-            found = context_of_attempt(key, trace, engine=ref.engine)
-        case TerminateStep(engine=engine):
-            found = context_of_attempt(message.attempt or message.key, trace, engine=engine)
-        case StageArtifacts(step=step, engine=engine):
-            found = context_of_step(run, step, trace, engine=engine)
-        case ResolveStep(meta_run=meta_run, step=step):
-            found = context_of_step(meta_run, step, trace, engine=_engine_of(message))
-        case AskRetry(step=step, attempt=attempt):
-            found = context_of_attempt(RunKey(meta_run=run, step=step, attempt=attempt), trace)
-        case RunSnapshot(id=meta_run):
-            found = context_of_run(meta_run, message.trace or trace)
+        case ResumeStep(ref=ref) | WaitStep(ref=ref):
+            return ref.engine
+        case TerminateStep(engine=engine) | StageArtifacts(engine=engine):
+            return engine
+        case ResolveStep(definition=definition, step=step) if step in definition.steps:
+            return definition.steps[step].engine
         case _:
-            found = context_of_run(run, trace)
-    return found
-
-
-def _engine_of(message: ResolveStep) -> str:
-    step = message.definition.steps.get(message.step)
-    return step.engine if step is not None else ""
+            return ""

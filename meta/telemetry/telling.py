@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
+from meta.store.outgoing import is_described
 from meta.trace.model import Span
 from meta.trace.otlp import from_traces_data, to_traces_data
 from workflows.messages import RunSnapshot
@@ -42,11 +43,6 @@ class Telling:
     waits: bool = False
 
 
-def is_described(run: RunSnapshot) -> bool:
-    """Whether the run has told of itself: an attempt can be written down before its run is."""
-    return bool(run.workflow and (run.bundle_digest or run.state.ended) and run.started_at)
-
-
 def ready(run: RunSnapshot, told: Collection[str], over: Collection[str]) -> set[str]:
     """What can be told of a run and has not been; of all that the snapshot knows of.
 
@@ -55,7 +51,7 @@ def ready(run: RunSnapshot, told: Collection[str], over: Collection[str]) -> set
         told: what the collector has.
         over: steps that the workflow has called ended.
     """
-    if not is_described(run):
+    if not (is_described(run) and run.started_at):
         return set()
     found = {ROOT}
     for step in run.steps:
