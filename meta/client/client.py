@@ -226,10 +226,8 @@ class MetaClient(EventsClient):
         Raises:
             NotFound: there is none of this id.
         """
-        from meta.trace.otlp import (
-            read_resource,
-            read_traces_data,
-        )  # OpenTelemetry takes a while to import; other calls need none
+        # OpenTelemetry takes a while to import; other calls need none
+        from meta.trace.otlp import read_resource, read_traces_data
 
         request = pb.TraceRequest(run_id=run_id)
         reply = await persist(lambda: self._stub.Trace(request, timeout=CALL_TIMEOUT_S), self._patience_s)
