@@ -289,7 +289,7 @@ class Database:
 
     def insert(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> int:
         """As `insert_missing`, inside `transact`."""
-        statement = self._insert(table).on_conflict_do_nothing()
+        statement = self.insert_into(table).on_conflict_do_nothing()
         session.flush()
         if len(rows) == 1:  # a statement of many values is compiled each time
             return session.connection().execute(statement, rows[0]).rowcount
@@ -297,15 +297,16 @@ class Database:
 
     def insert_ids(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> set[str]:
         """As `insert_new`, inside `transact`."""
-        statement = self._insert(table).on_conflict_do_nothing().returning(column("id", String))
+        statement = self.insert_into(table).on_conflict_do_nothing().returning(column("id", String))
         return set(session.connection().execute(statement, list(rows)).scalars().all())
 
     def insert_each(self, session: AnySession, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> None:
         """As `insert`, without a word on how many there were, with which databases are quicker."""
         if rows:
-            session.connection().execute(self._insert(table).on_conflict_do_nothing(), list(rows))
+            session.connection().execute(self.insert_into(table).on_conflict_do_nothing(), list(rows))
 
-    def _insert(self, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+    def insert_into(self, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+        """The database's own INSERT, which knows what to do about rows that are there."""
         return sqlite.insert(table) if self.engine.dialect.name == "sqlite" else postgresql.insert(table)
 
 

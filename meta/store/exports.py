@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import event
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlmodel import col, or_, select
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -102,8 +101,7 @@ class Exports:
         if not self.sinks:
             return
         if not late:
-            insert = sqlite.insert if self._database.engine.dialect.name == "sqlite" else postgresql.insert
-            statement = insert(ExportRow)
+            statement = self._database.insert_into(ExportRow)
             news = {"due": True, "revision": statement.excluded.revision}
             statement = statement.on_conflict_do_update(index_elements=["sink", "run_id"], set_=news)
             await session.flush()
