@@ -15,11 +15,13 @@ from pathlib import Path
 import nats
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+from sqlmodel import select
 from temporalio.client import Client
 
 from meta.client import MetaClient
 from meta.processes import GuardedProcess, spawn
 from meta.store import Store
+from meta.store.event_tables import OutboxRow
 from tests.integration.metrics.collector import Collector, collector
 from tests.integration.service.servers import ARGO, nats_server
 from tests.integration.triggers.support import eventually, standing
@@ -42,11 +44,15 @@ TRIGGER = "triggers:\n  - nats: {name: rows, subject: a.b, when: event.rows > 1}
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What two processes told at the end of the story, each by family, and what the collector was sent."""
+    """What two processes told at the end of the story, each by family, and what the collector was sent.
+
+    `traceparents` are those of the engine runs and of the life-cycle events.
+    """
 
     service: Mapping[str, Metric]
     worker: Mapping[str, Metric]
     collector: Collector
+    traceparents: tuple[set[str], set[str]]
 
     def value(self, role: str, sample: str, **labels: str) -> float | None:
         """A sample's value; of several with these labels, the sum."""
@@ -89,7 +95,7 @@ async def measure(folder: Path) -> Measured:
             f'[grpc]\naddress = "{grpc}"\n[store]\nurl = "{url}"\n'
             f'[temporal]\naddress = "{_address(temporal)}"\n[nats]\nurl = "{events.url}"\n'
             f'[engines.argo]\nkind = "argo"\nurl = "{argo.url}"\nresync = 1\n'
-            f'[telemetry]\notlp_endpoint = "{sink.endpoint}"\notlp_headers = {{x-token = "secret"}}\n'
+            f'[telemetry]\nsampling = 0\notlp_endpoint = "{sink.endpoint}"\notlp_headers = {{x-token = "secret"}}\n'
             f'[telemetry.metrics]\nservice = "{service}"\nworker = "{worker}"\notlp = true\ninterval = 1\n'
         )
         async with (
@@ -119,7 +125,10 @@ async def measure(folder: Path) -> Measured:
                 names = {name for role in seen.values() for name in role}
                 sent = {role: sorted(SENT[role] - sink.names.get(role, set())) for role in SENT}
                 raise AssertionError(f"not all is told: {sorted(names)}; not sent: {sent}; {_logs(folder)}") from None
-    return Measured(seen["service"], seen["worker"], sink)
+            runs = {text(one, "metadata", "annotations", _TRACEPARENT) for one in argo.workflows.values()}
+            async with store.database.read() as session:
+                told_of = {str(row.event["traceparent"]) for row in (await session.exec(select(OutboxRow))).all()}
+    return Measured(seen["service"], seen["worker"], sink, (runs, told_of))
 
 
 SENT = {
@@ -128,6 +137,7 @@ SENT = {
 }
 """Some of what the collector is sent by each process, each from another part of it."""
 
+_TRACEPARENT = "meta-workflows/traceparent"
 _LAST = {
     "meta_engine_watcher_restarts_total",
     "meta_runs_running",

@@ -94,6 +94,12 @@ def test_a_collector_is_sent_the_same(measured: Measured) -> None:
     assert len({one["service.instance.id"] for one in sink.resources}) == 2, "two processes must not write one series"
 
 
+def test_the_ratio_of_the_configuration_is_what_engine_runs_and_events_are_told(measured: Measured) -> None:
+    for traceparents in measured.traceparents:
+        assert len(traceparents) == 3, "of each run one"
+        assert {one[-3:] for one in traceparents} == {"-00"}, "by a sampling of 0 nothing is to be exported"
+
+
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_each_expression_can_be_read(where: str) -> None:
     parse(EXPRESSIONS[where])
