@@ -23,7 +23,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session as AnySession
-from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session, SQLModel
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -58,12 +58,7 @@ def sqlite_file(url: URL) -> Path | None:
     return Path(url.database)
 
 
-def make_engine(url: URL) -> AsyncEngine:
-    """Open an engine; no connection is made yet.
-
-    Raises:
-        DataDirBroken: the folder of the SQLite file cannot be made.
-    """
+def _make_engine(url: URL, drivers: _Drivers) -> AsyncEngine:
     if (file := sqlite_file(url)) is not None:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +67,7 @@ def make_engine(url: URL) -> AsyncEngine:
                 f"no folder for the store at {file}: {error}", hint="make it writable, or name another in store.url"
             ) from error
         engine = create_async_engine(
-            url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "async_creator_fn": _Driver.open}
+            url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "async_creator_fn": drivers.open}
         )
     else:
         engine = create_async_engine(url, pool_pre_ping=not url.drivername.startswith("sqlite"))
@@ -116,25 +111,26 @@ class _Driver(aiosqlite.Connection):
 
     @property
     def is_open(self) -> bool:
-        """Whether its thread has yet to close it."""
-        return self._connection is not None
+        """Whether its thread runs: until that has ended it may answer to the loop, which has to be there."""
+        return self._thread.is_alive()
 
 
 class _Drivers:
-    """The connections to a SQLite file, kept until they are closed.
+    """The connections to a SQLite file, kept until their threads have ended.
 
-    After a cancelled statement the pool lets go of a connection whose thread has yet to close it; the driver warns of
-    one that is collected before.
+    After a cancelled statement the pool lets go of a connection whose thread has yet to close it, and after a cancelled
+    connect it never hears of it. The driver warns of one that is collected before, and its thread of a loop that is.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self) -> None:
         self._open: set[_Driver] = set()
-        event.listen(engine.sync_engine, "connect", self._opened)
 
-    def _opened(self, connection: PoolProxiedConnection, _record: ConnectionPoolEntry) -> None:
+    def open(self, database: str, **options: Any) -> _Driver:
+        """As `aiosqlite.connect`."""
         self._forget()
-        if isinstance(connection.driver_connection, _Driver):
-            self._open.add(connection.driver_connection)
+        driver = _Driver.open(database, **options)
+        self._open.add(driver)
+        return driver
 
     async def closed(self) -> None:
         """Wait a moment for those that the pool has told to close, and then tell the others."""
@@ -177,13 +173,20 @@ def _transact(engine: Engine, work: Callable[[Session], _T]) -> _T:
 
 
 class Database:
-    """Transactions on one engine."""
+    """Transactions on one engine; no connection is made before the first.
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.engine = engine
+    Args:
+        url: where the database is, as `parse_url` gives it.
+
+    Raises:
+        DataDirBroken: the folder of the SQLite file cannot be made.
+    """
+
+    def __init__(self, url: URL) -> None:
+        self._drivers = _Drivers()
+        self.engine = engine = _make_engine(url, self._drivers)
         self._writer = engine.execution_options(meta_write=True)
-        self._drivers = _Drivers(engine)
-        self._direct = _make_direct(engine.url)
+        self._direct = _make_direct(url)
         # SQLite has one writer, and those who wait for it only look now and then: within a process they stand in line.
         self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else nullcontext()
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from meta.store.bundles import Bundles, Workflows
 from meta.store.circuits import EngineCircuits
-from meta.store.database import Database, make_engine, parse_url
+from meta.store.database import Database, parse_url
 from meta.store.engine_runs import EngineRuns
 from meta.store.event_log import EventLog
 from meta.store.exports import Exports
@@ -71,7 +71,7 @@ class Store:
             DataDirBroken: the file cannot be made, is damaged, or was written by a newer version.
             ServiceUnavailable: the database does not answer.
         """
-        database = Database(make_engine(parse_url(url)))
+        database = Database(parse_url(url))
         try:
             await migrate(database)
             await KeyLeases(database).clear_old()

@@ -7,14 +7,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from meta.store.database import Database, make_engine, parse_url
+from meta.store.database import Database, parse_url
 from meta.store.migrate import head, migrate, write_revision
 
 
 async def main(message: str) -> None:
     """Bring an empty store to the last migration, and write down what the models have beyond it."""
     with tempfile.TemporaryDirectory() as folder:
-        database = Database(make_engine(parse_url(f"sqlite+aiosqlite:///{folder}/store.db")))
+        database = Database(parse_url(f"sqlite+aiosqlite:///{folder}/store.db"))
         if last := head():
             await migrate(database)
         path: Path = await write_revision(database, message, f"{int(last or 0) + 1:04d}")

@@ -1,12 +1,13 @@
 """Connections to SQLite, as the pool treats them when tasks are cancelled."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from sqlalchemy import text
 
-from meta.store.database import Database, make_engine, parse_url
+from meta.store.database import Database, parse_url
 
 
 class Driver(Protocol):
@@ -16,7 +17,7 @@ class Driver(Protocol):
 
 
 async def test_a_connection_that_was_stopped_can_be_closed_too(tmp_path: Path) -> None:
-    database = Database(make_engine(parse_url(f"sqlite+aiosqlite:///{tmp_path}/store.db")))
+    database = Database(parse_url(f"sqlite+aiosqlite:///{tmp_path}/store.db"))
     async with database.engine.connect() as connection:
         await connection.execute(text("select 1"))
         raw = await connection.get_raw_connection()
@@ -27,3 +28,21 @@ async def test_a_connection_that_was_stopped_can_be_closed_too(tmp_path: Path) -
         await asyncio.wait_for(closing, 10)
         raw.detach()
     await database.close()
+
+
+async def test_a_closed_store_has_no_thread_left_that_answers_to_the_loop(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    database = Database(parse_url(f"sqlite+aiosqlite:///{tmp_path}/store.db"))
+
+    async def ask() -> None:
+        async with database.engine.connect() as connection:
+            await connection.execute(text("select 1"))
+
+    for steps in range(30):  # cancelled while it connects, asks and closes
+        asking = asyncio.create_task(ask())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.wait([asking])
+    await database.close()
+    assert not [thread for thread in set(threading.enumerate()) - before if "_connection_worker" in thread.name]

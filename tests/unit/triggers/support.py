@@ -14,7 +14,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from meta.api.starter import Started, Starter, first_snapshot
 from meta.api.temporal import RunMemo, TemporalRuns
 from meta.store import Store
-from meta.store.database import Database, make_engine, parse_url
+from meta.store.database import Database, parse_url
 from meta.triggers.event import Event
 from meta.triggers.gather import Gatherer, Pace
 from meta.triggers.intake import Intake
@@ -139,7 +139,7 @@ class CrashingDatabase(Database):
     """Passes a point before and after each transaction, and within it before its commit."""
 
     def __init__(self, url: str, crash: Crash) -> None:
-        super().__init__(make_engine(parse_url(url)))
+        super().__init__(parse_url(url))
         self._crash = crash
 
     @asynccontextmanager
