@@ -82,7 +82,7 @@ class Activities:
     @activity.defn(name=Activity.RESOLVE)
     async def resolve(self, message: ResolveStep) -> ResolvedStep:
         resolved = resolve.resolve_step(message)
-        engine = message.definition.steps[message.step].engine
+        engine = message.definition.step(message.step).engine
         copies = [name for name, one in resolved.artifacts.items() if self.objects.needs_copy(engine, one)]
         return resolved.model_copy(update={"copies": copies}) if copies else resolved
 

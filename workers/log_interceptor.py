@@ -118,7 +118,7 @@ def _engine_of(message: object) -> str:
             return ref.engine
         case TerminateStep(engine=engine) | StageArtifacts(engine=engine):
             return engine
-        case ResolveStep(definition=definition, step=step) if step in definition.steps:
-            return definition.steps[step].engine
+        case ResolveStep(definition=definition, step=step) if step in definition.everything():
+            return definition.step(step).engine
         case _:
             return ""

@@ -6,7 +6,7 @@ from workers.engines.base import Submission
 from workers.engines.trace_context import harmless
 from workflows.bundle import Bundle
 from workflows.messages import SubmitStep
-from workflows.spec.models import Step
+from workflows.spec.steps import Step
 from workflows.trace import context_of
 from workflows.values import JsonObject, canonical_json, digest_of
 
@@ -19,13 +19,15 @@ def make_submission(message: SubmitStep, bundle: Bundle, sampling: float = 1.0) 
         bundle: that the message names.
         sampling: ratio of traces that are exported; the context that goes into the engine run says it.
     """
-    step = bundle.definition.steps[message.key.step]
+    step = bundle.definition.step(message.key.step)
+    if message.choice is not None:
+        step = step.settled(message.choice.engine, message.choice.kind)
     manifest = None if step.file is None else bundle.files[step.file]
     return Submission(
         workflow=message.definition_name,
         key=message.key,
         name=message.name,
-        source=step.source,
+        source=step.engine_source,
         manifest=manifest,
         parameters=message.resolved.parameters,
         artifacts=message.resolved.artifacts,
@@ -53,5 +55,5 @@ _LATER = ("cron_workflow", "service_account", "pipeline_root")
 
 
 def _source(step: Step) -> JsonObject:
-    source: JsonObject = step.source.model_dump(mode="json")
+    source: JsonObject = step.engine_source.model_dump(mode="json")
     return {key: value for key, value in source.items() if value is not None or key not in _LATER}

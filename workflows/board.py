@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
-from workflows.messages import RunSnapshot, StartRun, StepOutcome, StepSnapshot, StepView
+from workflows.messages import Asked, ItemCounts, RunSnapshot, StartRun, StepOutcome, StepSnapshot, StepView
 from workflows.outcome import EngineRunRef, RunState, StepState
+from workflows.spec.steps import ENGINE_KINDS
 
 
 class Board:
@@ -26,6 +28,8 @@ class Board:
             inputs=start.inputs,
             trace=start.trace,
             cause=start.cause,
+            parent=start.parent,
+            retry_of=start.retry_of,
             started_at=now,
         )
 
@@ -38,10 +42,30 @@ class Board:
     def views(self) -> dict[str, StepView]:
         """What expressions may read: the steps that have ended."""
         return {
-            name: StepView(state=step.state, outputs=step.outputs, artifacts=step.artifacts)
+            name: StepView(
+                state=step.state,
+                outputs=step.outputs,
+                artifacts=step.artifacts,
+                message=step.message,
+                artifact_lists=step.artifact_lists,
+                continued=step.continued,
+                stored=step.stored,
+            )
             for name, step in self._steps.items()
             if step.state.ended
         }
+
+    def tell(
+        self,
+        name: str,
+        *,
+        items: ItemCounts | None = None,
+        asked: Asked | None = None,
+        child: str | None = None,
+    ) -> None:
+        """What only some kinds of steps have to tell; None leaves it as it is."""
+        news = {"items": items, "asked": asked, "child": child}
+        self._set(name, **{what: value for what, value in news.items() if value is not None})
 
     def attempt_started(self, name: str, attempt: int, now: datetime) -> None:
         step = self._steps[name]
@@ -65,6 +89,10 @@ class Board:
                 artifacts=outcome.artifacts,
                 nodes=outcome.nodes,
                 cached_nodes=outcome.cached_nodes,
+                artifact_lists=outcome.artifact_lists,
+                stored=outcome.stored,
+                taken_from=outcome.taken_from,
+                decision=outcome.decision,
             )
 
     def finish(self, state: RunState, now: datetime, message: str = "") -> None:
@@ -81,9 +109,12 @@ class Board:
         good = (StepState.SUCCEEDED, StepState.SKIPPED)
         return [s for s in self._steps.values() if s.state.ended and s.state not in good]
 
-    def bad_ends(self) -> set[str]:
-        """Steps that have ended other than by success: only the workflow can tell of those."""
-        return {s.name for s in self._steps.values() if s.state.ended and s.state is not StepState.SUCCEEDED}
+    def own_news(self) -> set[str]:
+        """What only the workflow can tell, a word for each thing: ends that no activity saw, and what steps wait for.
+
+        That an attempt on an engine begins or succeeds is told by its activities.
+        """
+        return {word for step in self._steps.values() for word in _own_news(step)}
 
     def runs_on(self) -> bool:
         """Whether the run has not ended, and a step is running."""
@@ -91,3 +122,15 @@ class Board:
 
     def _set(self, name: str, **changes: object) -> None:
         self._steps[name] = self._steps[name].model_copy(update=changes)
+
+
+def _own_news(step: StepSnapshot) -> Iterator[str]:
+    by_activities = step.kind in ENGINE_KINDS and step.taken_from is None and step.items is None
+    if step.state.ended and not (by_activities and step.state is StepState.SUCCEEDED):
+        yield step.name
+    elif step.state is StepState.RUNNING and step.kind not in ENGINE_KINDS:
+        yield f"{step.name}/{step.attempt}"
+    if step.asked is not None:
+        yield f"{step.name}/asked"
+    if step.child:
+        yield f"{step.name}/{step.child}"

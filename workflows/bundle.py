@@ -5,7 +5,7 @@ The client builds it; the service stores it once; a run keeps it for life.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ from workflows.outcome import EngineKind
 from workflows.spec.loading import in_order, parse_definition
 from workflows.spec.locate import NOWHERE, Locator
 from workflows.spec.locate import Path as Place
-from workflows.spec.models import MetaWorkflow, Step
+from workflows.spec.models import COMPENSATE, MetaWorkflow
 from workflows.spec.validation import MAX_DEFINITION, validate
 from workflows.values import JsonObject, canonical_json, digest_of
 
@@ -65,13 +65,13 @@ def build_bundle(file: Path) -> Bundle:
     definition, locator, problems = parsed.definition, parsed.locator, list(parsed.problems)
     readable = definition or parsed.remains
     files: dict[str, str] = {}
-    for name, step in readable.steps.items() if readable is not None else ():
-        if step.file is None or step.file in files:
+    for place, kind, path in _files(readable) if readable is not None else ():
+        if path in files:
             continue
         try:
-            files[step.file] = _content(file.parent, step.file, step.kind)
+            files[path] = _content(file.parent, path, kind)
         except BundleInvalid as error:
-            problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
+            problems.append(locator.problem(place, error.message, hint=error.hint))
     if definition is not None:
         problems.extend(_check(definition, files, locator))
     if problems or definition is None:
@@ -91,11 +91,12 @@ def validate_bundle(bundle: Bundle) -> list[Problem]:
         if parsed.definition is not None and _plain(parsed.definition) == _plain(bundle.definition):
             locator = parsed.locator
     problems: list[Problem] = []
-    named = {step.file for step in bundle.definition.steps.values()}
-    for name, step in bundle.definition.steps.items():
-        if step.file is not None and step.file not in bundle.files:
-            message, hint = f"the bundle has no file '{step.file}'", "send the files with the definition"
-            problems.append(locator.problem(_place(name, step), message, hint=hint))
+    named: set[str] = set()
+    for place, _, path in _files(bundle.definition):
+        named.add(path)
+        if path not in bundle.files:
+            message, hint = f"the bundle has no file '{path}'", "send the files with the definition"
+            problems.append(locator.problem(place, message, hint=hint))
     for path in bundle.files:
         if path not in named:
             problems.append(locator.problem((), f"no step names the bundle's file '{path}'", hint="leave it out"))
@@ -107,13 +108,15 @@ def _check(definition: MetaWorkflow, files: Mapping[str, str], locator: Locator)
     """Problems of the files that could be read, and of the definition in their light."""
     problems: list[Problem] = []
     manifests: dict[str, ManifestInfo] = {}
-    for name, step in definition.steps.items():
-        if step.file is None or step.file not in files:
+    for place, kind, path in _files(definition):
+        if path not in files:
             continue
         try:
-            manifests[name] = inspect_manifest(files[step.file], step.kind, step.file)
+            found = inspect_manifest(files[path], kind, path)
         except ManifestUnreadable as error:
-            problems.append(locator.problem(_place(name, step), error.message, hint=error.hint))
+            problems.append(locator.problem(place, error.message, hint=error.hint))
+        else:
+            manifests.setdefault(_step_at(place), found)
     total = sum(len(text.encode(errors="replace")) for text in files.values())
     if total > MAX_BUNDLE:
         message = f"the files have {total:,} bytes together, {MAX_BUNDLE:,} at most"
@@ -194,8 +197,19 @@ def _near(folder: Path, name: str) -> str:
     return "there is no file like it in the folder"
 
 
-def _place(name: str, step: Step) -> Place:
-    return ("steps", name, "argo", "manifest") if step.argo is not None else ("steps", name, "kfp", "package")
+def _files(definition: MetaWorkflow) -> Iterator[tuple[Place, EngineKind, str]]:
+    """Every file that something in a definition names: where, for which kind of engine, its path."""
+    for at, step in definition.placed():
+        for kind, path in step.files.items():
+            yield (*at, kind.value, _KEYS[kind]), kind, path
+
+
+def _step_at(place: Place) -> str:
+    """The name of what runs, as `MetaWorkflow.step` knows it, from where its file is named."""
+    return (COMPENSATE if place[2] == "compensate" else "") + str(place[1])
+
+
+_KEYS = {EngineKind.ARGO: "manifest", EngineKind.KFP: "package"}
 
 
 def _plain(definition: MetaWorkflow) -> JsonObject:

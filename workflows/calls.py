@@ -98,6 +98,23 @@ async def within(timeout: timedelta, work: Coroutine[Any, Any, T], words: str) -
     return task.result()
 
 
+async def limited(timeout: timedelta | None, work: Coroutine[Any, Any, T], words: str, *, named: bool) -> T:
+    """Await, with a time limit if there is one. The work is cancelled, and has ended, when TimeoutError comes.
+
+    Args:
+        timeout: None for none.
+        work: see `within`.
+        words: what people read of the timer.
+        named: False in runs from before timers had words.
+
+    Raises:
+        TimeoutError, asyncio.CancelledError: as `within`.
+    """
+    if timeout is not None and named:
+        return await within(timeout, work, words)
+    return await asyncio.wait_for(work, None if timeout is None else timeout.total_seconds())
+
+
 async def _cancelled(task: asyncio.Task[T]) -> bool:
     """Cancel a task and await its end, however often this is cancelled; False when it came to a result all the same.
 

@@ -10,7 +10,8 @@ from workflows.markdown import DETAILS_LIMIT, NBSP, SUMMARY_LIMIT, block, code, 
 from workflows.messages import RunSnapshot, StartRun, StepSnapshot
 from workflows.outcome import FailedNode, RunState, StepState
 from workflows.plan import make_plan
-from workflows.spec.models import ArgoSource, Step
+from workflows.spec.sources import ActivitySource, ApprovalSource, ArgoSource, KfpSource, WaitSource, WorkflowSource
+from workflows.spec.steps import Step
 from workflows.trace import trace_id
 from workflows.values import JsonValue, canonical_json
 
@@ -120,13 +121,28 @@ def static_details(start: StartRun) -> str:
         step = definition.steps[planned.name]
         after = f", after {_listed(planned.dependencies)}" if planned.dependencies else ""
         purpose = f": {plain(step.description, _NOTE)}" if step.description else ""
-        lines.append(f"- **{planned.name}**{purpose} ({plain(source_of(step), _NOTE)} on {step.engine}{after})")
+        on = f" on {step.engine}" if step.engine else ""
+        lines.append(f"- **{planned.name}**{purpose} ({plain(source_of(step), _NOTE)}{on}{after})")
     return fit("\n".join(lines), DETAILS_LIMIT)
 
 
 def source_of(step: Step) -> str:
     """What a step runs, in words: the file of the bundle, or what the engine has."""
     source = step.source
+    match source:
+        case ApprovalSource():
+            return "an approval"
+        case WaitSource():
+            return "a wait"
+        case WorkflowSource():
+            return f"meta-workflow {source.name}"
+        case ActivitySource():
+            return f"activity {source.name} of task queue {source.task_queue}"
+        case ArgoSource() | KfpSource():
+            return _engine_source(source)
+
+
+def _engine_source(source: ArgoSource | KfpSource) -> str:
     if isinstance(source, ArgoSource):
         named = {
             "WorkflowTemplate": source.template,

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workflows.naming import RunKey
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, FailureClass, RunState, StepState
+from workflows.outcome import (
+    Artifact,
+    EngineKind,
+    EngineRunRef,
+    FailedNode,
+    FailureClass,
+    RunState,
+    StepKind,
+    StepState,
+)
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, ValueType
 
@@ -69,8 +79,92 @@ class Cause(Message):
     attributes: dict[str, str] = Field(default_factory=dict)
 
 
+class Taken(Message):
+    """Whose success stands for work that was not run.
+
+    Attributes:
+        how: `cache`: the same work had succeeded; `retry`: the run that this one retries had done it.
+        at: when that success ended.
+    """
+
+    how: Literal["cache", "retry"]
+    run: str
+    step: str
+    index: int = 0
+    at: datetime | None = None
+
+
+class Asked(Message):
+    """What an approval asks, as the person who decides sees it.
+
+    Attributes:
+        digest: of prompt, parameters and artifacts (`sha256:...`); a decision names it.
+        deadline: when the time-out decides; None: never.
+        on_timeout: what it decides: fail, approve, reject.
+    """
+
+    prompt: str
+    parameters: JsonObject = Field(default_factory=dict)
+    artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    approvers: list[str] = Field(default_factory=list[str])
+    digest: str
+    deadline: datetime | None = None
+    on_timeout: str = "fail"
+
+
+class Decision(Message):
+    """Who decided an approval, when, why, and on what (`digest` of what was asked). `by` is empty for a time-out."""
+
+    approved: bool
+    by: str
+    at: datetime
+    reason: str = ""
+    digest: str = ""
+
+
+class ItemCounts(Message):
+    """How far a fan-out is. The rest of `total` has not begun; `taken` of those that succeeded were not run."""
+
+    total: int
+    running: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    taken: int = 0
+
+
+class EngineChoice(Message):
+    """The engine that a step's use case went to when the run was started."""
+
+    engine: str
+    kind: EngineKind
+
+
+class StepRole(StrEnum):
+    """Why a step is part of a run."""
+
+    STEP = "step"
+    COMPENSATION = "compensation"
+    FINALLY = "finally"
+
+
+class Reused(Message):
+    """A step's success in another run, which stands for this run's."""
+
+    taken_from: Taken
+    outcome: StepOutcome
+
+
 class StartRun(Message):
-    """Argument of the workflow. The meta-run's id is the Temporal workflow id."""
+    """Argument of the workflow. The meta-run's id is the Temporal workflow id.
+
+    Attributes:
+        definition: with its use cases settled.
+        reuse: steps that are not run, by name.
+        retry_of: id of the run that they were run in; empty when this run retries none.
+        choices: what use cases were settled to, by step.
+        parent: id of the meta-run that this one is a step of; empty when it is none's.
+        depth: how many meta-runs this one is below.
+    """
 
     schema_version: int = SCHEMA
     definition: MetaWorkflow
@@ -86,14 +180,45 @@ class StartRun(Message):
         default=False,
         description="Timers of time-outs have summaries. Runs begun without keep their order of commands.",
     )
+    reuse: dict[str, Reused] = Field(default_factory=dict)
+    choices: dict[str, EngineChoice] = Field(default_factory=dict)
+    retry_of: str = ""
+    parent: str = ""
+    depth: int = 0
+
+
+class Origin(Message):
+    """What an execution of a step needs to know of its run.
+
+    Attributes:
+        choices: what use cases were settled to, by step.
+    """
+
+    run_id: str
+    workflow: str
+    bundle_digest: str
+    trace: dict[str, str] = Field(default_factory=dict)
+    choices: dict[str, EngineChoice] = Field(default_factory=dict)
+    named_timers: bool = True
 
 
 class StepView(Message):
-    """What expressions can see of a finished step."""
+    """What expressions can see of a finished step.
+
+    Attributes:
+        message: why it did not succeed.
+        artifact_lists: of a fan-out, in the items' order; None where an item gave none.
+        continued: it did not succeed, and `continueOn` lets the run go on.
+        stored: outputs and artifacts of a fan-out are too large to travel; the store has them by item.
+    """
 
     state: StepState
     outputs: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
+    message: str = ""
+    artifact_lists: dict[str, list[Artifact | None]] = Field(default_factory=dict)
+    continued: bool = False
+    stored: bool = False
 
 
 class ResolveStep(Message):
@@ -104,6 +229,9 @@ class ResolveStep(Message):
     step: str
     inputs: JsonObject
     steps: dict[str, StepView]
+    outcome: JsonObject | None = Field(
+        default=None, description="How the run ended: state, message, failed_step; for compensations and `finally`."
+    )
 
 
 class ResolvedStep(Message):
@@ -112,12 +240,18 @@ class ResolvedStep(Message):
     Attributes:
         skip_reason: why the step does not run; empty when it does.
         copies: names of artifacts that the engine cannot read where they are; they are copied before the submit.
+        text: the rendered text of the step's kind: an approval's prompt, a wait's `until` or subject.
+        items: what a fan-out runs over; its parameters and artifacts are worked out item by item.
+        variables: values that an event's condition reads beside `event`, by qualified name.
     """
 
     skip_reason: str = ""
     parameters: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     copies: list[str] = Field(default_factory=list)
+    text: str = ""
+    items: list[JsonValue] | None = None
+    variables: JsonObject = Field(default_factory=dict)
 
 
 class ResolveOutputs(Message):
@@ -148,6 +282,7 @@ class SubmitStep(Message):
         previous: the engine run of the attempt before, which somebody may have retried by hand meanwhile; then this
             attempt waits for it instead of making a second one.
         trace: W3C trace context of the run's cause.
+        choice: what the step's use case was settled to.
     """
 
     definition_name: str
@@ -157,6 +292,7 @@ class SubmitStep(Message):
     resolved: ResolvedStep
     previous: EngineRunRef | None = None
     trace: dict[str, str] = Field(default_factory=dict)
+    choice: EngineChoice | None = None
 
 
 class ResumeStep(Message):
@@ -174,7 +310,11 @@ class WaitStep(Message):
 
 
 class StepOutcome(Message):
-    """What the workflow keeps of an outcome; nodes stay in the store, but for the few that it failed by."""
+    """What the workflow keeps of an outcome; nodes stay in the store, but for the few that it failed by.
+
+    Attributes:
+        artifact_lists, stored: of a fan-out, as `StepView` has them.
+    """
 
     failure: FailureClass | None = None
     phase: str = ""
@@ -186,6 +326,10 @@ class StepOutcome(Message):
     cached_nodes: int = 0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    artifact_lists: dict[str, list[Artifact | None]] = Field(default_factory=dict)
+    stored: bool = False
+    taken_from: Taken | None = None
+    decision: Decision | None = None
 
 
 class TerminateStep(Message):
@@ -237,8 +381,9 @@ class StepSnapshot(Message):
     """One step, as the workflow, the store, the API and the Temporal Web UI show it."""
 
     name: str
-    kind: EngineKind
+    kind: StepKind
     engine: str
+    role: StepRole = StepRole.STEP
     state: StepState = StepState.PENDING
     attempt: int = 0
     message: str = ""
@@ -254,6 +399,14 @@ class StepSnapshot(Message):
         default_factory=list[OtherRun], description="Ended beside the adopted ones; only the store knows them."
     )
     note: str = Field(default="", description="What became of the engine run after the step was done with it.")
+    artifact_lists: dict[str, list[Artifact | None]] = Field(default_factory=dict)
+    stored: bool = False
+    items: ItemCounts | None = Field(default=None, description="Of a fan-out.")
+    taken_from: Taken | None = Field(default=None, description="Whose success it is, when it was not run.")
+    asked: Asked | None = Field(default=None, description="What an approval asks.")
+    decision: Decision | None = None
+    child: str = Field(default="", description="Id of the meta-run that it runs.")
+    continued: bool = Field(default=False, description="It did not succeed, and `continueOn` lets the run go on.")
 
     @property
     def duration(self) -> timedelta | None:
@@ -283,6 +436,9 @@ class RunSnapshot(Message):
     cause: Cause | None = None
     temporal_namespace: str = Field(default="", description="Id of the Temporal namespace; written by the service.")
 
+    parent: str = Field(default="", description="Id of the meta-run that this one is a step of.")
+    retry_of: str = Field(default="", description="Id of the run whose finished steps this one took over.")
+
 
 class ErrorDetail(Message):
     """Travels as the detail of an ApplicationError, whose type is the error's code."""
@@ -291,3 +447,7 @@ class ErrorDetail(Message):
     message: str
     hint: str = ""
     value: JsonValue = None
+
+
+Reused.model_rebuild()
+StartRun.model_rebuild()

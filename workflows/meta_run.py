@@ -20,7 +20,7 @@ from workflows.outcome import RunState
 from workflows.plan import make_plan
 from workflows.queries import PlanView, TraceView, plan_view, trace_view
 from workflows.search import FAILED_STEP_KEY, STATUS_KEY, WORKFLOW_KEY, updates
-from workflows.step_run import StepRun
+from workflows.step_run import Run, StepRun
 
 RUN_FAILED = "META_RUN_FAILED"
 """Type of the ApplicationError that ends a failed meta-run; its detail is an `ErrorDetail` with the snapshot."""
@@ -38,6 +38,7 @@ class MetaRun:
         self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in start.definition.steps}
         self._details = Details()
         self._news = News(self._board)
+        self._run = Run(info.workflow_id, start, self._board, self._show, self._news.told)
 
     @workflow.run
     async def run(self, start: StartRun) -> RunSnapshot:
@@ -98,8 +99,7 @@ class MetaRun:
     async def _step(self, name: str, dependencies: tuple[str, ...]) -> None:
         for dependency in dependencies:
             await self._ended[dependency].wait()
-        run_id = workflow.info().workflow_id
-        await StepRun(name, self._start, run_id, self._board, self._show, told=self._news.told).run()
+        await StepRun(name, self._run).run()
         self._ended[name].set()
 
     async def _conclude(self) -> None:

@@ -23,7 +23,7 @@ class RunKey(BaseModel):
     Attributes:
         meta_run: id of the meta-run, which is the Temporal workflow id.
         step: the step's name.
-        index: position in a fan-out; 0 without one.
+        index: position in a fan-out, from 1; 0 without one.
         attempt: from 1. Resuming in place keeps the attempt's engine run and thus the key that made it.
     """
 

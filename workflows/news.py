@@ -14,11 +14,10 @@ _TOLD = "record-ends-of-steps"  # id of a patch: runs from before tell of such e
 
 
 class News:
-    """Records a step that ended other than by success when it ends, while other steps run.
+    """Records what only the workflow knows, as that a step failed for good, while steps run.
 
-    That an attempt succeeded is told by the activity that saw it; that a failed one was the last one, only the
-    workflow knows. Many ends together are one record: whoever comes while one is written goes with the next. A run that
-    is about to end makes none, for its last word tells all.
+    That an attempt succeeded is told by the activity that saw it. Many news together are one record: whoever comes
+    while one is written goes with the next. A run that is about to end makes none, for its last word tells all.
     """
 
     def __init__(self, board: Board) -> None:
@@ -43,7 +42,7 @@ class News:
         await calls.record(self._board.snapshot())
 
     def _untold(self) -> set[str]:
-        return self._board.bad_ends() - self._known if self._board.runs_on() else set()
+        return self._board.own_news() - self._known if self._board.runs_on() else set()
 
     async def _tell(self) -> None:
         try:

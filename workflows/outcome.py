@@ -30,6 +30,17 @@ class EngineKind(StrEnum):
     KFP = "kfp"
 
 
+class StepKind(StrEnum):
+    """What a step runs: a run of an engine of that kind, or what is no engine's job."""
+
+    ARGO = "argo"
+    KFP = "kfp"
+    APPROVAL = "approval"
+    WAIT = "wait"
+    WORKFLOW = "workflow"
+    ACTIVITY = "activity"
+
+
 class FailureClass(StrEnum):
     """Why an attempt did not succeed; decides what happens next (`workflows.retry`).
 

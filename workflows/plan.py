@@ -9,7 +9,8 @@ from heapq import heappop, heappush
 from workflows.errors import DefinitionInvalid, Problem
 from workflows.expressions.references import Reference, references
 from workflows.expressions.templates import parse_template, walk_strings
-from workflows.spec.models import MetaWorkflow, Step
+from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import Step
 
 
 @dataclass(frozen=True, slots=True)

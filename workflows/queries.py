@@ -8,10 +8,11 @@ from workflows.details import source_of
 from workflows.expressions.references import references
 from workflows.messages import Message, RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineKind
+from workflows.outcome import StepKind
 from workflows.plan import make_plan, step_expressions
 from workflows.spec.durations import format_duration
-from workflows.spec.models import MetaWorkflow, Step
+from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import Step
 from workflows.trace import TRACEPARENT, engine_span_id, span_id, trace_id
 
 
@@ -27,7 +28,7 @@ class PlannedView(Message):
     """
 
     name: str
-    kind: EngineKind
+    kind: StepKind
     engine: str
     runs: str
     after: list[str] = Field(default_factory=list[str])

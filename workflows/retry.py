@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Literal
 
 from workflows.outcome import FailureClass, StepState
-from workflows.spec.models import Step
+from workflows.spec.steps import Step
 
 MAX_BACKOFF = timedelta(minutes=10)
 

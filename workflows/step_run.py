@@ -1,99 +1,85 @@
-"""One step of a running meta-run: resolve, then attempts until one succeeds or the policy gives up."""
+"""One step of a running meta-run: whether it runs and with what, then the doing, then its end on the board."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
+from workflows.attempts import message_of
 from workflows.board import Board
-from workflows.messages import (
-    AskRetry,
-    ResolvedStep,
-    ResolveStep,
-    ResumeStep,
-    StageArtifacts,
-    StartRun,
-    StepOutcome,
-    SubmitStep,
-    TerminateStep,
-    WaitStep,
-)
-from workflows.naming import RunKey, engine_run_name
-from workflows.outcome import EngineRunRef, FailureClass, StepState
-from workflows.retry import STATE_OF, Action, Decision, History, asks, decide, policy_of
+from workflows.doing import do
+from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
+from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
-from workflows.spec.models import Step
-
-T = TypeVar("T")
-
-RETRIED_BY_HAND = "somebody has retried the engine run of the attempt before; this attempt waits for it"
-
-_CLASS_OF_CODE = {
-    "ENGINE_RUN_FAILED": FailureClass.FAILED,
-    "ENGINE_RUN_LOST": FailureClass.LOST,
-    "ENGINE_RUN_TIMED_OUT": FailureClass.TIMED_OUT,
-    "ENGINE_RUN_CANCELLED": FailureClass.CANCELLED,
-}
-_RESUME_REFUSED = ("ENGINE_REJECTED", "ENGINE_RUN_LOST")
+from workflows.work import End, Job, Progress
 
 
-@dataclass(slots=True)
-class _Attempt:
-    """What is known of the attempt in flight, so that whoever ends it can find its engine run."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the steps of a run share.
 
-    key: RunKey
-    owner: RunKey  # the key that made the engine run: an earlier attempt's when this one resumed it
-    name: str
-    ref: EngineRunRef | None = None
-    previous: _Attempt | None = None  # whose engine run may be running again, when this one is not to resume it
-
-    def take(self, ref: EngineRunRef) -> bool:
-        """Note the engine run that was submitted; True if it is the one of the attempt before."""
-        self.ref = ref
-        before = self.previous
-        if before is None or before.ref is None or before.ref.uid != ref.uid:
-            return False
-        self.owner, self.name = before.owner, before.name
-        return True
-
-
-class StepRun:
-    """Runs one step and keeps the board up to date.
-
-    Args:
-        name: the step's name.
-        start: what the meta-run was started with.
-        run_id: the meta-run's id.
+    Attributes:
+        id: of the meta-run.
+        start: what it was started with.
         board: where the state goes.
         changed: called after each change of the board.
         told: waits until the store knows what has ended before.
     """
 
-    def __init__(
-        self,
-        name: str,
-        start: StartRun,
-        run_id: str,
-        board: Board,
-        changed: Callable[[], None],
-        *,
-        told: Callable[[], Awaitable[None]],
-    ) -> None:
+    id: str
+    start: StartRun
+    board: Board
+    changed: Callable[[], None]
+    told: Callable[[], Awaitable[None]]
+
+    @property
+    def origin(self) -> Origin:
+        start = self.start
+        return Origin(
+            run_id=self.id,
+            workflow=start.definition.name,
+            bundle_digest=start.bundle_digest,
+            trace=start.trace,
+            choices=start.choices,
+            named_timers=start.named_timers,
+        )
+
+
+class OnBoard(Progress):
+    """Writes how a step goes on to the board."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self._run = run
         self._name = name
-        self._start = start
-        self._run_id = run_id
-        self._board = board
-        self._changed = changed
-        self._told = told
-        self._step: Step = start.definition.steps[name]
-        self._policy = policy_of(self._step)
+
+    def attempt_started(self, number: int) -> None:
+        self._run.board.attempt_started(self._name, number, workflow.now())
+        self._run.changed()
+
+    def adopted(self, ref: EngineRunRef) -> None:
+        self._run.board.adopted(self._name, ref)
+        self._run.changed()
+
+    def says(self, message: str) -> None:
+        self._run.board.waiting(self._name, message)
+        self._run.changed()
+
+    async def told(self) -> None:
+        await self._run.told()
+
+
+class StepRun:
+    """Runs one step and keeps the board up to date."""
+
+    def __init__(self, name: str, run: Run) -> None:
+        self._name = name
+        self._run = run
+        self._step = run.start.definition.step(name)
 
     async def run(self) -> None:
         """Bring the step to an end; its failure is a state on the board, not an exception.
@@ -105,224 +91,40 @@ class StepRun:
             resolved = await self._resolve()
         except ActivityError as error:
             if is_cancelled_exception(error):
-                self._end(StepState.CANCELLED, "cancelled before it started")
+                self._end(End(StepState.CANCELLED, "cancelled before it started"))
                 raise asyncio.CancelledError from error
-            self._end(StepState.FAILED, _message(error))
+            self._end(End(StepState.FAILED, message_of(error)))
             return
         if resolved.skip_reason:
-            self._end(StepState.SKIPPED, resolved.skip_reason)
+            self._end(End(StepState.SKIPPED, resolved.skip_reason))
             return
         timeout = self._step.timeout
+        named = self._run.start.named_timers
         try:
-            await self._within(timeout, self._staged_attempts(resolved), f"Time-out of {self._name}")
+            end = await calls.limited(timeout, self._do(resolved), f"Time-out of {self._name}", named=named)
         except TimeoutError:
             assert timeout is not None
-            self._end(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
+            end = End(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
         except asyncio.CancelledError:
-            self._end(StepState.CANCELLED, "cancelled")
+            self._end(End(StepState.CANCELLED, "cancelled"))
             raise
+        self._end(end)
+
+    async def _do(self, resolved: ResolvedStep) -> End:
+        job = Job(self._run.origin, self._name, self._step, resolved)
+        return await do(job, OnBoard(self._run, self._name))
 
     async def _resolve(self) -> ResolvedStep:
         return await calls.resolve(
             ResolveStep(
-                meta_run=self._run_id,
-                definition=self._start.definition,
+                meta_run=self._run.id,
+                definition=self._run.start.definition,
                 step=self._name,
-                inputs=self._start.inputs,
-                steps=self._board.views(),
+                inputs=self._run.start.inputs,
+                steps=self._run.board.views(),
             )
         )
 
-    async def _staged_attempts(self, resolved: ResolvedStep) -> None:
-        """Bring artifacts to where the engine reads them, once for all attempts, and run those."""
-        if resolved.copies:
-            wanted = {name: resolved.artifacts[name] for name in resolved.copies}
-            self._board.waiting(self._name, f"copying {', '.join(wanted)}")
-            self._changed()
-            try:
-                staged = await calls.stage(StageArtifacts(step=self._name, engine=self._step.engine, artifacts=wanted))
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                self._end(StepState.FAILED, _message(error))
-                return
-            resolved = resolved.model_copy(update={"artifacts": {**resolved.artifacts, **staged.artifacts}})
-        await self._attempts(resolved)
-
-    async def _attempts(self, resolved: ResolvedStep) -> None:
-        previous: _Attempt | None = None
-        action, number = Action.RESTART, 0
-        while True:
-            number += 1
-            key = RunKey(meta_run=self._run_id, step=self._name, attempt=number)
-            self._board.attempt_started(self._name, number, workflow.now())
-            self._changed()
-            await self._told()
-            attempt = _Attempt(key, key, engine_run_name(self._start.definition.name, key))
-            if action.in_place and previous is not None:
-                attempt = replace(previous, key=key, previous=None)
-            elif previous is not None:
-                attempt.previous = previous
-            outcome = await self._attempt(attempt, resolved, action)
-            if outcome.failure is None:
-                self._end(StepState.SUCCEEDED, "", outcome)
-                return
-            try:
-                decision = await self._decide(outcome.failure, outcome, number)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                message = f"{outcome.message}\nnot tried again: {_message(error)}"
-                self._end(STATE_OF[outcome.failure], message, outcome)
-                return
-            if decision.action is Action.GIVE_UP:
-                self._end(STATE_OF[outcome.failure], self._last_words(outcome, decision, number), outcome)
-                return
-            action, previous = decision.action, attempt
-            if outcome.failure is FailureClass.REJECTED and action is Action.RESTART:
-                previous = None  # its engine run may well have succeeded: it is what came out that was refused
-            left = self._step.retry.attempts - number
-            self._board.waiting(self._name, f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
-            self._changed()
-            if decision.delay:
-                await calls.pause(decision.delay, self._name, number + 1)
-
-    async def _decide(self, failure: FailureClass, outcome: StepOutcome, number: int) -> Decision:
-        """What follows an attempt. The expression of `retryOn` is evaluated outside, once: its answer is recorded."""
-        wanted = None
-        expression = self._step.retry.retry_on
-        if isinstance(expression, str) and asks(failure, self._policy, number):
-            wanted = await calls.ask_retry(
-                AskRetry(step=self._name, expression=expression, attempt=number, outcome=outcome)
-            )
-        # The workflow's own random numbers are the same in every replay.
-        return decide(failure, self._policy, History(number, wanted), workflow.random().random())
-
-    def _last_words(self, outcome: StepOutcome, decision: Decision, number: int) -> str:
-        """The outcome's message, and why attempts that are left are not used."""
-        left = self._policy.attempts - number
-        if left <= 0 or outcome.failure is FailureClass.REJECTED:
-            return outcome.message
-        return f"{outcome.message}\nnot tried again, {left} left: {decision.reason}"
-
-    async def _attempt(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
-        """Run one attempt; when it is cut short, end its engine run before anything else happens."""
-        timeout = self._step.attempt_timeout
-        try:
-            words = f"Time-out of attempt {attempt.key.attempt} of {self._name}"
-            return await self._within(timeout, self._submit_and_wait(attempt, resolved, action), words)
-        except TimeoutError:
-            assert timeout is not None
-            await self._terminate(attempt, "attempt timed out", FailureClass.TIMED_OUT)
-            return StepOutcome(failure=FailureClass.TIMED_OUT, message=f"not done within {format_duration(timeout)}")
-        except asyncio.CancelledError:
-            await self._terminate(attempt, "cancelled", FailureClass.CANCELLED)
-            raise
-        except ActivityError as error:
-            return StepOutcome(failure=_failure_of(error), message=_message(error))
-
-    async def _submit_and_wait(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
-        try:
-            return await self._calls(attempt, resolved, action)
-        except ActivityError as error:
-            if is_cancelled_exception(error):  # so that asyncio's time-outs know it for the cancellation they asked for
-                raise asyncio.CancelledError from error
-            raise
-
-    async def _calls(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
-        name = self._start.definition.name
-        ref = await self._resume(attempt) if action.in_place else None
-        if ref is None:
-            ref = await calls.submit(
-                SubmitStep(
-                    definition_name=name,
-                    bundle_digest=self._start.bundle_digest,
-                    key=attempt.key,
-                    name=attempt.name,
-                    resolved=resolved,
-                    previous=attempt.previous.ref if attempt.previous is not None else None,
-                    trace=self._start.trace,
-                ),
-                self._step.engine,
-            )
-            by_hand = attempt.take(ref)
-        else:
-            attempt.ref, by_hand = ref, False
-        self._board.adopted(self._name, ref)
-        if by_hand:
-            self._board.waiting(self._name, RETRIED_BY_HAND)
-        self._changed()
-        this = asyncio.current_task()
-        if this is not None and this.cancelling():  # a submit that completes in spite of it swallows the cancellation
-            raise asyncio.CancelledError
-        return await calls.wait(
-            WaitStep(
-                definition_name=name,
-                key=attempt.key,
-                ref=ref,
-                outputs=self._step.outputs,
-                producer=self._name,
-            )
-        )
-
-    async def _resume(self, attempt: _Attempt) -> EngineRunRef | None:
-        """Retry the engine run of the attempt before this one in place.
-
-        Returns:
-            None when it cannot be resumed and need not be (`auto`): the attempt then makes a run of its own. That is
-            one attempt, not two.
-        """
-        name = self._start.definition.name
-        if attempt.ref is not None:
-            try:
-                return await calls.resume(ResumeStep(definition_name=name, key=attempt.key, ref=attempt.ref))
-            except ActivityError as error:
-                cause = _cause(error)
-                if self._policy.strategy != "auto" or cause is None or cause.type not in _RESUME_REFUSED:
-                    raise
-                self._board.waiting(self._name, f"cannot be resumed, a new run is started: {cause.message}")
-                self._changed()
-        attempt.owner, attempt.name, attempt.ref = attempt.key, engine_run_name(name, attempt.key), None
-        return None
-
-    async def _terminate(self, attempt: _Attempt, reason: str, failure: FailureClass) -> None:
-        message = TerminateStep(
-            engine=self._step.engine,
-            key=attempt.owner,
-            name=attempt.name,
-            ref=attempt.ref,
-            reason=reason,
-            attempt=attempt.key,
-            failure=failure,
-            grace=self._step.grace,
-            asked_at=workflow.now(),
-        )
-        self._board.waiting(self._name, f"{reason}: its engine run is being ended")
-        self._changed()
-        await calls.uninterrupted(calls.terminate(message))
-
-    async def _within(self, timeout: timedelta | None, work: Coroutine[Any, Any, T], words: str) -> T:
-        """Await, with a time limit if there is one. The work is cancelled, and has ended, when TimeoutError comes."""
-        if timeout is not None and self._start.named_timers:
-            return await calls.within(timeout, work, words)
-        return await asyncio.wait_for(work, None if timeout is None else timeout.total_seconds())
-
-    def _end(self, state: StepState, message: str, outcome: StepOutcome | None = None) -> None:
-        self._board.ended(self._name, state, workflow.now(), message, outcome)
-        self._changed()
-
-
-def _cause(error: ActivityError) -> ApplicationError | None:
-    return error.cause if isinstance(error.cause, ApplicationError) else None
-
-
-def _message(error: ActivityError) -> str:
-    cause = _cause(error)
-    return cause.message if cause is not None else str(error.cause or error)
-
-
-def _failure_of(error: ActivityError) -> FailureClass:
-    """Submit's and wait's errors that no retry mends are refusals, unless their code says otherwise."""
-    cause = _cause(error)
-    code = cause.type if cause is not None else None
-    return _CLASS_OF_CODE.get(code or "", FailureClass.REJECTED)
+    def _end(self, end: End) -> None:
+        self._run.board.ended(self._name, end.state, workflow.now(), end.message, end.outcome)
+        self._run.changed()

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
-from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
+from workflows.messages import Asked, Decision, ItemCounts, OtherRun, RunSnapshot, StepRole, StepSnapshot, Taken
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepKind, StepState
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, canonical_json
 
@@ -92,6 +92,8 @@ def to_run(run: RunSnapshot, temporal_url: str = "") -> pb.Run:
         started_at=to_timestamp(run.started_at),
         finished_at=to_timestamp(run.finished_at),
         temporal_url=temporal_url,
+        parent=run.parent,
+        retry_of=run.retry_of,
     )
 
 
@@ -109,6 +111,8 @@ def from_run(run: pb.Run) -> RunSnapshot:
         steps=[from_step(step) for step in run.steps],
         started_at=from_timestamp(run.started_at if run.HasField("started_at") else None),
         finished_at=from_timestamp(run.finished_at if run.HasField("finished_at") else None),
+        parent=run.parent,
+        retry_of=run.retry_of,
     )
 
 
@@ -127,6 +131,18 @@ def to_step(step: StepSnapshot) -> pb.Step:
         started_at=to_timestamp(step.started_at),
         finished_at=to_timestamp(step.finished_at),
         note=step.note,
+        role=step.role.value,
+        child_run_id=step.child,
+        stored=step.stored,
+        continued=step.continued,
+        artifact_lists=[
+            pb.ArtifactList(name=name, artifacts=[to_artifact(a) if a is not None else pb.Artifact() for a in found])
+            for name, found in step.artifact_lists.items()
+        ],
+        items=None if step.items is None else pb.ItemCounts(**step.items.model_dump()),
+        taken_from=to_taken(step.taken_from),
+        asked=to_asked(step.asked),
+        decision=to_decision(step.decision),
         failed_nodes=[
             pb.FailedNode(name=n.name, phase=n.phase, message=n.message, exit_code=n.exit_code, log=n.log)
             for n in step.failed_nodes
@@ -144,8 +160,8 @@ def to_step(step: StepSnapshot) -> pb.Step:
 
 
 def from_step(step: pb.Step) -> StepSnapshot:
-    kind = EngineKind(step.kind)
-    run = from_engine_run(step.run, step.engine, kind) if step.HasField("run") else None
+    kind = StepKind(step.kind)
+    run = from_engine_run(step.run, step.engine, EngineKind(kind)) if step.HasField("run") else None
     return StepSnapshot(
         name=step.name,
         kind=kind,
@@ -162,7 +178,7 @@ def from_step(step: pb.Step) -> StepSnapshot:
         finished_at=from_timestamp(step.finished_at if step.HasField("finished_at") else None),
         other_runs=[
             OtherRun(
-                ref=from_engine_run(other.run, step.engine, kind),
+                ref=from_engine_run(other.run, step.engine, EngineKind(kind)),
                 attempt=other.attempt,
                 stays=other.stays_uid,
                 at=other.ended_at.ToDatetime(tzinfo=UTC),
@@ -170,7 +186,92 @@ def from_step(step: pb.Step) -> StepSnapshot:
             for other in step.other_runs
         ],
         note=step.note,
+        role=StepRole(step.role or StepRole.STEP),
+        child=step.child_run_id,
+        stored=step.stored,
+        continued=step.continued,
+        artifact_lists={
+            found.name: [from_artifact(a) if a.uri else None for a in found.artifacts] for found in step.artifact_lists
+        },
+        items=from_items(step.items) if step.HasField("items") else None,
+        taken_from=from_taken(step.taken_from) if step.HasField("taken_from") else None,
+        asked=from_asked(step.asked) if step.HasField("asked") else None,
+        decision=from_decision(step.decision) if step.HasField("decision") else None,
         failed_nodes=[from_failed_node(node) for node in step.failed_nodes],
+    )
+
+
+def from_items(items: pb.ItemCounts) -> ItemCounts:
+    return ItemCounts(
+        total=items.total,
+        running=items.running,
+        succeeded=items.succeeded,
+        failed=items.failed,
+        taken=items.taken,
+    )
+
+
+def to_taken(taken: Taken | None) -> pb.Taken | None:
+    if taken is None:
+        return None
+    return pb.Taken(how=taken.how, run_id=taken.run, step=taken.step, index=taken.index, at=to_timestamp(taken.at))
+
+
+def from_taken(taken: pb.Taken) -> Taken:
+    return Taken(
+        how="retry" if taken.how == "retry" else "cache",
+        run=taken.run_id,
+        step=taken.step,
+        index=taken.index,
+        at=from_timestamp(taken.at if taken.HasField("at") else None),
+    )
+
+
+def to_asked(asked: Asked | None) -> pb.ApprovalRequest | None:
+    if asked is None:
+        return None
+    return pb.ApprovalRequest(
+        prompt=asked.prompt,
+        parameters_json=to_json(asked.parameters),
+        artifacts=[to_artifact(artifact) for artifact in asked.artifacts.values()],
+        approvers=asked.approvers,
+        digest=asked.digest,
+        deadline=to_timestamp(asked.deadline),
+        on_timeout=asked.on_timeout,
+    )
+
+
+def from_asked(asked: pb.ApprovalRequest) -> Asked:
+    return Asked(
+        prompt=asked.prompt,
+        parameters=from_json_object(asked.parameters_json, "parameters_json"),
+        artifacts={artifact.name: from_artifact(artifact) for artifact in asked.artifacts},
+        approvers=list(asked.approvers),
+        digest=asked.digest,
+        deadline=from_timestamp(asked.deadline if asked.HasField("deadline") else None),
+        on_timeout=asked.on_timeout,
+    )
+
+
+def to_decision(decision: Decision | None) -> pb.Decision | None:
+    if decision is None:
+        return None
+    return pb.Decision(
+        approved=decision.approved,
+        by=decision.by,
+        at=to_timestamp(decision.at),
+        reason=decision.reason,
+        digest=decision.digest,
+    )
+
+
+def from_decision(decision: pb.Decision) -> Decision:
+    return Decision(
+        approved=decision.approved,
+        by=decision.by,
+        at=decision.at.ToDatetime(tzinfo=UTC),
+        reason=decision.reason,
+        digest=decision.digest,
     )
 
 

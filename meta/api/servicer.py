@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from meta.api import convert
+from meta.api.approval_calls import ApprovalCalls
+from meta.api.backfill_calls import BackfillCalls
 from meta.api.calls import call_of
 from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
@@ -17,6 +19,9 @@ from meta.api.events import DEFAULT_PAGE, MAX_PAGE, EventCalls
 from meta.api.feed import RunFeed
 from meta.api.orphan_messages import to_update
 from meta.api.orphans import OrphanFinder
+from meta.api.plan_calls import PlanCalls
+from meta.api.retry_calls import RetryCalls
+from meta.api.schedule_calls import ScheduleCalls
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
@@ -37,7 +42,7 @@ from workflows.trace import trace_id
 _Context = aio.ServicerContext[Message, Message]
 
 
-class MetaServicer(EventCalls):
+class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, BackfillCalls, EventCalls):
     """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status.
 
     `published` is told when what is published has changed.

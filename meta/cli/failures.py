@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from workflows.messages import StepSnapshot
-from workflows.outcome import EngineKind, EngineRunRef, FailedNode, StepState
+from workflows.outcome import EngineRunRef, FailedNode, StepKind, StepState
 
 FAILED = (StepState.FAILED, StepState.LOST, StepState.TIMED_OUT)
 
@@ -31,7 +31,7 @@ def where_to_look(run_id: str, step: StepSnapshot) -> Iterator[str]:
     """What to call or open for the whole logs of a step; nothing when no engine has run anything for it."""
     if step.run is None:
         return
-    if step.kind is EngineKind.KFP:
+    if step.kind is StepKind.KFP:
         yield f"what KFP says of its tasks: meta logs {run_id} {step.name}"
         yield f"their logs, which KFP's API has not: {kubectl_logs(step.run)}"
     else:

@@ -33,7 +33,7 @@ from meta.client.client import FILE_SUFFIXES
 from meta.client.tracing import trace_of_environment
 from workflows.bundle import build_bundle
 from workflows.errors import NotFound
-from workflows.outcome import EngineKind, RunState
+from workflows.outcome import RunState, StepKind
 from workflows.suggest import did_you_mean
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
@@ -276,7 +276,7 @@ def _exit_by(ended: RunView) -> None:
 def _tell_where_more_is(run: RunView, only: str) -> None:
     """What `meta logs` cannot show."""
     for one in run.steps:
-        if one.kind is EngineKind.KFP and one.run is not None and only in ("", one.name):
+        if one.kind is StepKind.KFP and one.run is not None and only in ("", one.name):
             words = f"{one.name}: KFP's API has no logs of pods; while they are there: {kubectl_logs(one.run)}"
             stderr().print(Text(words, style="dim"), soft_wrap=True)
 

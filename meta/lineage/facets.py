@@ -21,12 +21,12 @@ from openlineage.client.facet_v2 import (
 
 from meta import PACKAGE_OF, __version__
 from meta.lineage.naming import dataset_name
-from workflows.outcome import Artifact, EngineKind
+from workflows.outcome import Artifact, StepKind
 
 set_producer(f"urn:{PACKAGE_OF}:{__version__}")  # of all facets and events of this process
 
 INTEGRATION = "META"
-_ENGINES = {EngineKind.ARGO: "Argo Workflows", EngineKind.KFP: "Kubeflow Pipelines"}
+_ENGINES = {StepKind.ARGO: "Argo Workflows", StepKind.KFP: "Kubeflow Pipelines"}
 
 
 @attr.define
@@ -85,11 +85,11 @@ def parent(namespace: str, job: str, run: str) -> parent_run.ParentRunFacet:
     )
 
 
-def processing_engine(kind: EngineKind | None) -> processing_engine_run.ProcessingEngineRunFacet:
+def processing_engine(kind: StepKind | None) -> processing_engine_run.ProcessingEngineRunFacet:
     """Who does the work: an engine, whose version nobody wrote down, or for a whole meta-run this software."""
     return processing_engine_run.ProcessingEngineRunFacet(
-        version=__version__ if kind is None else "unknown",
-        name=PACKAGE_OF if kind is None else _ENGINES[kind],
+        version="unknown" if kind in _ENGINES else __version__,
+        name=PACKAGE_OF if kind is None else _ENGINES.get(kind, PACKAGE_OF),
         openlineageAdapterVersion=__version__,
     )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import EngineRunRef, FailureClass, Outcome, RunState, StepState
+from workflows.outcome import EngineRunRef, FailureClass, Outcome, RunState, StepKind, StepState
 
 STATE_OF_FAILURE = {
     FailureClass.UNAVAILABLE: StepState.FAILED,
@@ -67,9 +67,9 @@ def fold_submitted(
     known: StepSnapshot | None, step: str, ref: EngineRunRef, attempt: int, at: datetime
 ) -> StepSnapshot:
     """An attempt has its engine run: the step is running, if nothing later is known."""
-    base = known or StepSnapshot(name=step, kind=ref.kind, engine=ref.engine)
+    base = known or StepSnapshot(name=step, kind=StepKind(ref.kind), engine=ref.engine)
     news = StepSnapshot(
-        name=step, kind=ref.kind, engine=ref.engine, state=StepState.RUNNING, attempt=attempt, run=ref,
+        name=step, kind=StepKind(ref.kind), engine=ref.engine, state=StepState.RUNNING, attempt=attempt, run=ref,
         started_at=base.started_at or at,
     )  # fmt: skip
     if progress(news) > progress(base):
@@ -84,9 +84,9 @@ def fold_ended(
     known: StepSnapshot | None, step: str, ref: EngineRunRef, attempt: int, *, outcome: Outcome, at: datetime
 ) -> StepSnapshot:
     """An attempt's engine run ended. What the workflow made of it, where it is known, stays."""
-    base = known or StepSnapshot(name=step, kind=ref.kind, engine=ref.engine)
+    base = known or StepSnapshot(name=step, kind=StepKind(ref.kind), engine=ref.engine)
     news = StepSnapshot(
-        name=step, kind=ref.kind, engine=ref.engine, attempt=attempt, run=ref, message=outcome.message,
+        name=step, kind=StepKind(ref.kind), engine=ref.engine, attempt=attempt, run=ref, message=outcome.message,
         state=StepState.SUCCEEDED if outcome.failure is None else STATE_OF_FAILURE[outcome.failure],
         failed_nodes=outcome.failed_nodes, outputs=outcome.outputs, artifacts=outcome.artifacts,
         nodes=len(outcome.nodes), cached_nodes=outcome.cached_nodes,

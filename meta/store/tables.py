@@ -12,7 +12,7 @@ from sqlalchemy import JSON, BigInteger, Index, LargeBinary, Text, UniqueConstra
 from sqlmodel import Field, SQLModel
 
 from meta.store.types import UtcDateTime
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 _RUN = "meta_runs.id"
 
@@ -238,6 +238,35 @@ class EngineCircuitRow(SQLModel, table=True):
     retry_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     awaited_runs: int
     seen_at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ItemRow(SQLModel, table=True):
+    """What one item of a fan-out came to; `position` from 1, as in run keys. `item` is what it ran over."""
+
+    __tablename__: ClassVar[str] = "items"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    run_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    position: int = Field(primary_key=True)
+    state: str
+    attempt: int = 0
+    message: str = Field(default="", sa_type=Text)
+    item: JsonValue = Field(default=None, sa_type=JSON)
+    outputs: JsonObject = Field(default_factory=dict, sa_type=JSON)
+    artifacts: JsonObject = Field(default_factory=dict, sa_type=JSON)
+
+
+class CachedStepRow(SQLModel, table=True):
+    """A success that can stand for the same work: `key` is the digest of all that decides what runs."""
+
+    __tablename__: ClassVar[str] = "cached_steps"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    key: str = Field(primary_key=True)
+    run_id: str = Field(primary_key=True)
+    step: str = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    outcome: JsonObject = Field(sa_type=JSON)
+    ended_at: datetime = Field(sa_type=UtcDateTime, index=True)
 
 
 class WorkRow(SQLModel, table=True):

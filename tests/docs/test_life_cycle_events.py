@@ -22,7 +22,7 @@ from tests.integration.service.servers import nats_server
 from tests.integration.service.servers import rig as make_rig
 from tests.support.temporal import temporal_server
 from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import EngineKind, EngineRunRef, FailedNode, StepState
+from workflows.outcome import EngineKind, EngineRunRef, FailedNode, StepKind, StepState
 
 PAGE = "docs/life-cycle-events.md"
 
@@ -68,7 +68,7 @@ def test_the_example_is_an_event_with_the_data_of_a_failed_attempt() -> None:
     assert isinstance(data, dict)
     ref = EngineRunRef(engine="argo", kind=EngineKind.ARGO, name="chain-train-0c2f", uid="6f1c", namespace="argo")
     step = StepSnapshot(
-        name="train", kind=EngineKind.ARGO, engine="argo", state=StepState.FAILED, attempt=1, run=ref,
+        name="train", kind=StepKind.ARGO, engine="argo", state=StepState.FAILED, attempt=1, run=ref,
         message="Error (exit code 1)", failed_nodes=[FailedNode(name="main", phase="Failed", exit_code=1)],
     )  # fmt: skip
     run = RunSnapshot(id="chain-7ba5aa8813", workflow="chain", bundle_digest="x", steps=[step])

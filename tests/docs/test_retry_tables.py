@@ -11,7 +11,7 @@ from workflows.expressions.retry_on import NODE_FIELDS, OUTCOME
 from workflows.outcome import MAX_FAILED_NODES, MAX_LOG_CHARACTERS, MAX_LOG_LINES, FailureClass
 from workflows.retry import ASKED, Action, History, Policy, decide
 from workflows.spec.durations import format_duration
-from workflows.spec.models import CANCEL_GRACE, RETRYABLE
+from workflows.spec.steps import CANCEL_GRACE, RETRYABLE
 
 PAGE = prose("docs/retries-and-cancellation.md")
 STRATEGIES: tuple[Literal["restart", "resume", "auto"], ...] = ("restart", "resume", "auto")

@@ -33,7 +33,7 @@ from workflows.calls import _HEARTBEAT as HEARTBEAT  # pyright: ignore[reportPri
 from workflows.messages import SUBMIT_TIMEOUT
 from workflows.retry import MAX_BACKOFF, STATE_OF
 from workflows.spec import load_definition
-from workflows.spec.models import Retry
+from workflows.spec.steps import Retry
 
 LANGUAGES = {"yaml", "toml", "python", "console", "text"}
 CHAIN = Path(workflows.__file__).parent / "catalog" / "hybrid-training"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from meta.trace.attributes import ACTIVITY, ATTEMPT, NODE_CACHED, NODE_PHASE, NODE_TYPE, STEP, STEP_STATE
 from meta.trace.model import PART, Attribute, Part, Span, Status
 from workflows.messages import StepSnapshot
-from workflows.outcome import EngineKind, StepState
+from workflows.outcome import StepKind, StepState
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 TRACE = "5f" * 16
@@ -119,7 +119,7 @@ def snapshots(pending: Sequence[str] = ()) -> list[StepSnapshot]:
     states = {"alert": StepState.SKIPPED} | dict.fromkeys(pending, StepState.PENDING)
     return [
         StepSnapshot(
-            name=name, kind=EngineKind.ARGO, engine="argo",
+            name=name, kind=StepKind.ARGO, engine="argo",
             state=states.get(name, StepState.SUCCEEDED),
         )
         for name in names

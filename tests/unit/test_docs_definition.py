@@ -10,8 +10,8 @@ from workflows.expressions.cel import MAX_LENGTH
 from workflows.expressions.check import ARTIFACT_FIELDS, MAX_MACROS
 from workflows.outcome import StepState
 from workflows.spec import load_definition
-from workflows.spec.models import Step
 from workflows.spec.schema import json_schema
+from workflows.spec.steps import Step
 from workflows.spec.trigger_models import NatsTrigger
 from workflows.spec.yaml12 import Document
 

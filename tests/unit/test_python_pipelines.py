@@ -12,7 +12,9 @@ from workflows import compiling
 from workflows.bundle import Bundle, build_bundle, validate_bundle
 from workflows.compiling import PythonPipeline, compile_pipeline, python_pipeline
 from workflows.errors import BundleInvalid, DefinitionInvalid
-from workflows.spec.models import KfpSource, Metadata, MetaWorkflow, Step
+from workflows.spec.models import Metadata, MetaWorkflow
+from workflows.spec.sources import KfpSource
+from workflows.spec.steps import Step
 
 ONE = dedent("""\
     from kfp import dsl

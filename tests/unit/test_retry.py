@@ -20,7 +20,7 @@ from workflows.retry import (
     decide,
     policy_of,
 )
-from workflows.spec.models import RETRYABLE, Step
+from workflows.spec.steps import RETRYABLE, Step
 
 STRATEGIES = ("resume", "restart", "auto")
 ON_LOST = ("fail", "restart")

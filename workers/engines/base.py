@@ -11,7 +11,7 @@ from typing import Protocol
 from workers.circuit import CircuitView
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, Outcome
-from workflows.spec.models import ArgoSource, KfpSource
+from workflows.spec.sources import ArgoSource, KfpSource
 from workflows.values import JsonObject
 
 

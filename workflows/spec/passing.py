@@ -15,9 +15,9 @@ from workflows.manifests import (
     engine_name,
     kfp_artifact_parameter,
 )
-from workflows.outcome import EngineKind
+from workflows.outcome import EngineKind, StepKind
 from workflows.spec.locate import Locator, Path
-from workflows.spec.models import Step
+from workflows.spec.steps import Step
 from workflows.suggest import did_you_mean
 from workflows.trace import TRACEPARENT
 from workflows.values import JsonValue, ValueType
@@ -99,11 +99,11 @@ def _as_artifact(parameter: str) -> str:
     return f", or artifact '{definition_name(parameter).removesuffix('_uri')}' under 'artifacts'"
 
 
-def _is_refused(value: JsonValue, declared: Parameter, kind: EngineKind) -> bool:
+def _is_refused(value: JsonValue, declared: Parameter, kind: StepKind) -> bool:
     """Whether a literal is none of a parameter's choices; what expressions give is seen when the run is submitted."""
     if not declared.choices or any("${{" in text for _, text in walk_strings(value)):
         return False
-    return (argo_text(value) if kind is EngineKind.ARGO else value) not in declared.choices
+    return (argo_text(value) if kind is StepKind.ARGO else value) not in declared.choices
 
 
 def _fits(value: JsonValue, found: ExprType, wanted: ValueType) -> bool:

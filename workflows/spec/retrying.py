@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from workflows.errors import Problem
 from workflows.expressions.retry_on import check_retry_on
-from workflows.outcome import EngineKind, FailureClass
+from workflows.outcome import FailureClass, StepKind
 from workflows.spec.conditions import check_condition
 from workflows.spec.locate import Locator, Path
-from workflows.spec.models import Step
+from workflows.spec.steps import Step
 
 
 def check_retry(name: str, step: Step, locate: Locator) -> Iterator[Problem]:
@@ -33,6 +33,6 @@ def check_retry(name: str, step: Step, locate: Locator) -> Iterator[Problem]:
         and "on_lost" in step.model_fields_set
     ):
         yield locate.problem((*at, "onLost"), "onLost says fail, retryOn has lost", hint="leave one of them out")
-    if step.cancel_grace is not None and step.kind is not EngineKind.ARGO:
+    if step.cancel_grace is not None and step.kind is not StepKind.ARGO:
         hint = "leave it out: KFP's terminate ends a run at once"
         yield locate.problem((*at, "cancelGrace"), "only Argo knows a stop that runs exit handlers", hint=hint)

@@ -8,7 +8,8 @@ from workflows.expressions.check import Scope, StepScope
 from workflows.expressions.types import ExprType, of_declared
 from workflows.manifests import ManifestInfo, definition_names
 from workflows.outcome import EngineKind
-from workflows.spec.models import Input, MetaWorkflow, Step
+from workflows.spec.models import Input, MetaWorkflow
+from workflows.spec.steps import Step
 
 
 def scope_of(definition: MetaWorkflow, manifests: Mapping[str, ManifestInfo]) -> Scope:

@@ -12,14 +12,15 @@ from workflows.expressions.templates import TemplateMalformed, parse_template, w
 from workflows.expressions.types import ExprType, of_value
 from workflows.inputs import type_mismatch
 from workflows.manifests import ManifestInfo
-from workflows.outcome import EngineKind
+from workflows.outcome import StepKind
 from workflows.plan import circle_message, find_circle
 from workflows.spec.conditions import check_condition
 from workflows.spec.locate import NOWHERE, Locator, Path
-from workflows.spec.models import MetaWorkflow, Step
+from workflows.spec.models import MetaWorkflow
 from workflows.spec.passing import check_passing
 from workflows.spec.retrying import check_retry
 from workflows.spec.scopes import scope_of
+from workflows.spec.steps import Step
 from workflows.spec.triggering import check_triggers
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue, canonical_json
@@ -144,7 +145,7 @@ class _Validation:
             return ""
         for r in checked.references:
             step = self._definition.steps.get(r.name) if r.field == "outputs" else None
-            if step is not None and step.kind is EngineKind.ARGO and r.item not in step.outputs:
+            if step is not None and step.kind is StepKind.ARGO and r.item not in step.outputs:
                 return f"Argo's outputs are strings; declare the type: steps.{r.name}.outputs: {{{r.item}: number}}"
         return ""
 

@@ -627,6 +627,8 @@ class Run(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     TEMPORAL_URL_FIELD_NUMBER: _builtins.int
+    PARENT_FIELD_NUMBER: _builtins.int
+    RETRY_OF_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     workflow: _builtins.str
     bundle_digest: _builtins.str
@@ -638,6 +640,10 @@ class Run(_message.Message):
     outputs_json: _builtins.bytes
     temporal_url: _builtins.str
     """Page of the run in the Temporal Web UI; empty when none is configured."""
+    parent: _builtins.str
+    """The meta-run that this one is a step of."""
+    retry_of: _builtins.str
+    """The run whose finished steps this one took over."""
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]: ...
     @_builtins.property
@@ -660,10 +666,12 @@ class Run(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         temporal_url: _builtins.str = ...,
+        parent: _builtins.str = ...,
+        retry_of: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "finished_at", b"finished_at", "id", b"id", "inputs_json", b"inputs_json", "message", b"message", "outputs_json", b"outputs_json", "request_id", b"request_id", "started_at", b"started_at", "state", b"state", "steps", b"steps", "temporal_url", b"temporal_url", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "finished_at", b"finished_at", "id", b"id", "inputs_json", b"inputs_json", "message", b"message", "outputs_json", b"outputs_json", "parent", b"parent", "request_id", b"request_id", "retry_of", b"retry_of", "started_at", b"started_at", "state", b"state", "steps", b"steps", "temporal_url", b"temporal_url", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -687,14 +695,23 @@ class Step(_message.Message):
     STARTED_AT_FIELD_NUMBER: _builtins.int
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    TAKEN_FROM_FIELD_NUMBER: _builtins.int
+    ASKED_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    CHILD_RUN_ID_FIELD_NUMBER: _builtins.int
+    ARTIFACT_LISTS_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    CONTINUED_FIELD_NUMBER: _builtins.int
     OTHER_RUNS_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     FAILED_NODES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
-    """argo or kfp."""
+    """argo, kfp, approval, wait, workflow or activity."""
     engine: _builtins.str
-    """The engine's name in the configuration."""
+    """The engine's name in the configuration; empty when none runs it."""
     state: Global___StepState.ValueType
     attempt: _builtins.int
     message: _builtins.str
@@ -702,6 +719,14 @@ class Step(_message.Message):
     nodes: _builtins.int
     cached_nodes: _builtins.int
     """How many of them the engine served from its cache."""
+    role: _builtins.str
+    """step, compensation or finally."""
+    child_run_id: _builtins.str
+    """The meta-run that it runs."""
+    stored: _builtins.bool
+    """Outputs and artifacts of a fan-out are too large for this message."""
+    continued: _builtins.bool
+    """It did not succeed, and its continueOn lets the run go on."""
     note: _builtins.str
     """What became of the engine run after the step was done with it."""
     @_builtins.property
@@ -714,6 +739,24 @@ class Step(_message.Message):
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def items(self) -> Global___ItemCounts:
+        """Of a fan-out."""
+
+    @_builtins.property
+    def taken_from(self) -> Global___Taken:
+        """Whose success it is, when the step was not run."""
+
+    @_builtins.property
+    def asked(self) -> Global___ApprovalRequest:
+        """What an approval asks; it waits for a decision while the step is running."""
+
+    @_builtins.property
+    def decision(self) -> Global___Decision: ...
+    @_builtins.property
+    def artifact_lists(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArtifactList]:
+        """Artifacts of a fan-out, in the items' order."""
+
     @_builtins.property
     def other_runs(self) -> _containers.RepeatedCompositeFieldContainer[Global___OtherRun]:
         """Engine runs that came to be beside an adopted one of this step's attempts, and were ended."""
@@ -739,17 +782,193 @@ class Step(_message.Message):
         started_at: _timestamp_pb2.Timestamp | None = ...,
         finished_at: _timestamp_pb2.Timestamp | None = ...,
         duration: _duration_pb2.Duration | None = ...,
+        role: _builtins.str = ...,
+        items: Global___ItemCounts | None = ...,
+        taken_from: Global___Taken | None = ...,
+        asked: Global___ApprovalRequest | None = ...,
+        decision: Global___Decision | None = ...,
+        child_run_id: _builtins.str = ...,
+        artifact_lists: _abc.Iterable[Global___ArtifactList] | None = ...,
+        stored: _builtins.bool = ...,
+        continued: _builtins.bool = ...,
         other_runs: _abc.Iterable[Global___OtherRun] | None = ...,
         note: _builtins.str = ...,
         failed_nodes: _abc.Iterable[Global___FailedNode] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "finished_at", b"finished_at", "run", b"run", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["asked", b"asked", "decision", b"decision", "duration", b"duration", "finished_at", b"finished_at", "items", b"items", "run", b"run", "started_at", b"started_at", "taken_from", b"taken_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "duration", b"duration", "engine", b"engine", "failed_nodes", b"failed_nodes", "finished_at", b"finished_at", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "note", b"note", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "run", b"run", "started_at", b"started_at", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_lists", b"artifact_lists", "artifacts", b"artifacts", "asked", b"asked", "attempt", b"attempt", "cached_nodes", b"cached_nodes", "child_run_id", b"child_run_id", "continued", b"continued", "decision", b"decision", "duration", b"duration", "engine", b"engine", "failed_nodes", b"failed_nodes", "finished_at", b"finished_at", "items", b"items", "kind", b"kind", "message", b"message", "name", b"name", "nodes", b"nodes", "note", b"note", "other_runs", b"other_runs", "outputs_json", b"outputs_json", "role", b"role", "run", b"run", "started_at", b"started_at", "state", b"state", "stored", b"stored", "taken_from", b"taken_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class ItemCounts(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    SUCCEEDED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    running: _builtins.int
+    succeeded: _builtins.int
+    failed: _builtins.int
+    taken: _builtins.int
+    """Of those that succeeded: not run, but taken from an earlier success."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        running: _builtins.int = ...,
+        succeeded: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        taken: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "running", b"running", "succeeded", b"succeeded", "taken", b"taken", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ItemCounts: _TypeAlias = ItemCounts  # noqa: Y015
+
+@_typing.final
+class Taken(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOW_FIELD_NUMBER: _builtins.int
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    how: _builtins.str
+    """cache or retry."""
+    run_id: _builtins.str
+    step: _builtins.str
+    index: _builtins.int
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        how: _builtins.str = ...,
+        run_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        index: _builtins.int = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "how", b"how", "index", b"index", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Taken: _TypeAlias = Taken  # noqa: Y015
+
+@_typing.final
+class ApprovalRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROMPT_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    APPROVERS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    DEADLINE_FIELD_NUMBER: _builtins.int
+    ON_TIMEOUT_FIELD_NUMBER: _builtins.int
+    prompt: _builtins.str
+    parameters_json: _builtins.bytes
+    digest: _builtins.str
+    """Of prompt, parameters and artifacts; a decision names it."""
+    on_timeout: _builtins.str
+    """fail, approve or reject."""
+    @_builtins.property
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]: ...
+    @_builtins.property
+    def approvers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Empty: anybody may decide."""
+
+    @_builtins.property
+    def deadline(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        prompt: _builtins.str = ...,
+        parameters_json: _builtins.bytes = ...,
+        artifacts: _abc.Iterable[Global___Artifact] | None = ...,
+        approvers: _abc.Iterable[_builtins.str] | None = ...,
+        digest: _builtins.str = ...,
+        deadline: _timestamp_pb2.Timestamp | None = ...,
+        on_timeout: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approvers", b"approvers", "artifacts", b"artifacts", "deadline", b"deadline", "digest", b"digest", "on_timeout", b"on_timeout", "parameters_json", b"parameters_json", "prompt", b"prompt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalRequest: _TypeAlias = ApprovalRequest  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    APPROVED_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    approved: _builtins.bool
+    by: _builtins.str
+    """Empty when the time-out decided."""
+    reason: _builtins.str
+    digest: _builtins.str
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        approved: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approved", b"approved", "at", b"at", "by", b"by", "digest", b"digest", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ArtifactList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    @_builtins.property
+    def artifacts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Artifact]:
+        """One for each item; one without a uri where the item gave none."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        artifacts: _abc.Iterable[Global___Artifact] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArtifactList: _TypeAlias = ArtifactList  # noqa: Y015
 
 @_typing.final
 class OtherRun(_message.Message):
@@ -1735,3 +1954,602 @@ class TraceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TraceResponse: _TypeAlias = TraceResponse  # noqa: Y015
+
+@_typing.final
+class PlanRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
+    BUNDLE_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    OFFLINE_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    """One of the three: a published name, a stored bundle, a bundle that is not stored."""
+    bundle_digest: _builtins.str
+    inputs_json: _builtins.bytes
+    """A JSON object."""
+    offline: _builtins.bool
+    """Do not ask the engines."""
+    @_builtins.property
+    def bundle(self) -> Global___Bundle: ...
+    def __init__(
+        self,
+        *,
+        workflow: _builtins.str = ...,
+        bundle_digest: _builtins.str = ...,
+        bundle: Global___Bundle | None = ...,
+        inputs_json: _builtins.bytes = ...,
+        offline: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle", b"bundle", "bundle_digest", b"bundle_digest", "inputs_json", b"inputs_json", "offline", b"offline", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanRequest: _TypeAlias = PlanRequest  # noqa: Y015
+
+@_typing.final
+class PlanResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    HISTORY_EVENTS_FIELD_NUMBER: _builtins.int
+    HISTORY_BYTES_FIELD_NUMBER: _builtins.int
+    OK_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    history_events: _builtins.int
+    """How many events Temporal's history will have, about, and how many bytes; fan-outs whose size is not known yet
+    count as one item.
+    """
+    history_bytes: _builtins.int
+    ok: _builtins.bool
+    """False: a run would fail, or be refused."""
+    inputs_json: _builtins.bytes
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """What the definition or the inputs are refused for; then there are no steps."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedStep]:
+        """Each after those it depends on."""
+
+    def __init__(
+        self,
+        *,
+        workflow: _builtins.str = ...,
+        problems: _abc.Iterable[Global___Problem] | None = ...,
+        steps: _abc.Iterable[Global___PlannedStep] | None = ...,
+        history_events: _builtins.int = ...,
+        history_bytes: _builtins.int = ...,
+        ok: _builtins.bool = ...,
+        inputs_json: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["history_bytes", b"history_bytes", "history_events", b"history_events", "inputs_json", b"inputs_json", "ok", b"ok", "problems", b"problems", "steps", b"steps", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanResponse: _TypeAlias = PlanResponse  # noqa: Y015
+
+@_typing.final
+class PlannedStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class UnknownEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    RUNS_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    WHAT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    WHEN_FIELD_NUMBER: _builtins.int
+    PARAMETERS_JSON_FIELD_NUMBER: _builtins.int
+    UNKNOWN_FIELD_NUMBER: _builtins.int
+    TAKEN_FROM_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    engine: _builtins.str
+    role: _builtins.str
+    runs: _builtins.str
+    """What it runs, in words."""
+    what: _builtins.str
+    """run, skip, cached, unknown."""
+    why: _builtins.str
+    """Why it is skipped, or what it depends on."""
+    when: _builtins.str
+    parameters_json: _builtins.bytes
+    """Parameters whose values are known; the others stand in `unknown` with their expressions."""
+    items: _builtins.int
+    """Items of a fan-out; -1: not known yet; 0: none."""
+    @_builtins.property
+    def after(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def unknown(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    @_builtins.property
+    def taken_from(self) -> Global___Taken: ...
+    @_builtins.property
+    def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineCheck]:
+        """What the engine says about what the step names."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        engine: _builtins.str = ...,
+        role: _builtins.str = ...,
+        runs: _builtins.str = ...,
+        after: _abc.Iterable[_builtins.str] | None = ...,
+        what: _builtins.str = ...,
+        why: _builtins.str = ...,
+        when: _builtins.str = ...,
+        parameters_json: _builtins.bytes = ...,
+        unknown: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        taken_from: Global___Taken | None = ...,
+        items: _builtins.int = ...,
+        checks: _abc.Iterable[Global___EngineCheck] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["taken_from", b"taken_from"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "checks", b"checks", "engine", b"engine", "items", b"items", "kind", b"kind", "name", b"name", "parameters_json", b"parameters_json", "role", b"role", "runs", b"runs", "taken_from", b"taken_from", "unknown", b"unknown", "what", b"what", "when", b"when", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedStep: _TypeAlias = PlannedStep  # noqa: Y015
+
+@_typing.final
+class RetryRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    FROM_STEP_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    from_step: _builtins.str
+    """Run this step and what follows it again, whatever they came to."""
+    inputs_json: _builtins.bytes
+    """A JSON object with inputs that change."""
+    bundle_digest: _builtins.str
+    """Another bundle of the same workflow; empty: the run's own."""
+    request_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        from_step: _builtins.str = ...,
+        inputs_json: _builtins.bytes = ...,
+        bundle_digest: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "from_step", b"from_step", "inputs_json", b"inputs_json", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryRequest: _TypeAlias = RetryRequest  # noqa: Y015
+
+@_typing.final
+class RetryResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AgainEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    CREATED_FIELD_NUMBER: _builtins.int
+    TEMPORAL_URL_FIELD_NUMBER: _builtins.int
+    TAKEN_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    created: _builtins.bool
+    temporal_url: _builtins.str
+    @_builtins.property
+    def taken(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Steps that were taken over, and why each of the others runs again."""
+
+    @_builtins.property
+    def again(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        created: _builtins.bool = ...,
+        temporal_url: _builtins.str = ...,
+        taken: _abc.Iterable[_builtins.str] | None = ...,
+        again: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["again", b"again", "created", b"created", "run_id", b"run_id", "taken", b"taken", "temporal_url", b"temporal_url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryResponse: _TypeAlias = RetryResponse  # noqa: Y015
+
+@_typing.final
+class DecideRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_ID_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    APPROVE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    run_id: _builtins.str
+    step: _builtins.str
+    """May be left out when the run waits for one approval only."""
+    approve: _builtins.bool
+    by: _builtins.str
+    reason: _builtins.str
+    digest: _builtins.str
+    """Of what was seen; refused when the run asks for something else. Empty: not compared."""
+    def __init__(
+        self,
+        *,
+        run_id: _builtins.str = ...,
+        step: _builtins.str = ...,
+        approve: _builtins.bool = ...,
+        by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approve", b"approve", "by", b"by", "digest", b"digest", "reason", b"reason", "run_id", b"run_id", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideRequest: _TypeAlias = DecideRequest  # noqa: Y015
+
+@_typing.final
+class DecideResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEP_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
+    step: _builtins.str
+    decided: _builtins.bool
+    """False: the same decision had been made before."""
+    @_builtins.property
+    def decision(self) -> Global___Decision: ...
+    def __init__(
+        self,
+        *,
+        step: _builtins.str = ...,
+        decision: Global___Decision | None = ...,
+        decided: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "decision", b"decision", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DecideResponse: _TypeAlias = DecideResponse  # noqa: Y015
+
+@_typing.final
+class SchedulesRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Act:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[SchedulesRequest._Act.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACT_LIST: SchedulesRequest._Act.ValueType  # 0
+        ACT_PAUSE: SchedulesRequest._Act.ValueType  # 1
+        ACT_RESUME: SchedulesRequest._Act.ValueType  # 2
+        ACT_FIRE: SchedulesRequest._Act.ValueType  # 3
+        """Start a run now, as the schedule would."""
+
+    class Act(_Act, metaclass=_ActEnumTypeWrapper): ...
+    ACT_LIST: SchedulesRequest.Act.ValueType  # 0
+    ACT_PAUSE: SchedulesRequest.Act.ValueType  # 1
+    ACT_RESUME: SchedulesRequest.Act.ValueType  # 2
+    ACT_FIRE: SchedulesRequest.Act.ValueType  # 3
+    """Start a run now, as the schedule would."""
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    ACT_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    """Empty: of all workflows."""
+    trigger: _builtins.str
+    """Name of the trigger; empty: all of the workflow's."""
+    act: Global___SchedulesRequest.Act.ValueType
+    note: _builtins.str
+    """Why it is paused or resumed."""
+    def __init__(
+        self,
+        *,
+        workflow: _builtins.str = ...,
+        trigger: _builtins.str = ...,
+        act: Global___SchedulesRequest.Act.ValueType = ...,
+        note: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "note", b"note", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulesRequest: _TypeAlias = SchedulesRequest  # noqa: Y015
+
+@_typing.final
+class SchedulesResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def schedules(self) -> _containers.RepeatedCompositeFieldContainer[Global___Schedule]: ...
+    def __init__(
+        self,
+        *,
+        schedules: _abc.Iterable[Global___Schedule] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedules", b"schedules"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulesResponse: _TypeAlias = SchedulesResponse  # noqa: Y015
+
+@_typing.final
+class Schedule(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    PAUSED_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    LAST_RUN_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    workflow: _builtins.str
+    trigger: _builtins.str
+    times: _builtins.str
+    """The times in words, as the definition has them."""
+    paused: _builtins.bool
+    note: _builtins.str
+    last_run_id: _builtins.str
+    state: _builtins.str
+    """ok, missing, unknown."""
+    message: _builtins.str
+    @_builtins.property
+    def next(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]: ...
+    @_builtins.property
+    def last(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        workflow: _builtins.str = ...,
+        trigger: _builtins.str = ...,
+        times: _builtins.str = ...,
+        paused: _builtins.bool = ...,
+        note: _builtins.str = ...,
+        next: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+        last: _timestamp_pb2.Timestamp | None = ...,
+        last_run_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last", b"last"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "last_run_id", b"last_run_id", "message", b"message", "next", b"next", "note", b"note", "paused", b"paused", "state", b"state", "times", b"times", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class BackfillRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Act:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _ActEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[BackfillRequest._Act.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ACT_LIST: BackfillRequest._Act.ValueType  # 0
+        ACT_START: BackfillRequest._Act.ValueType  # 1
+        ACT_PAUSE: BackfillRequest._Act.ValueType  # 2
+        ACT_RESUME: BackfillRequest._Act.ValueType  # 3
+        ACT_CANCEL: BackfillRequest._Act.ValueType  # 4
+
+    class Act(_Act, metaclass=_ActEnumTypeWrapper): ...
+    ACT_LIST: BackfillRequest.Act.ValueType  # 0
+    ACT_START: BackfillRequest.Act.ValueType  # 1
+    ACT_PAUSE: BackfillRequest.Act.ValueType  # 2
+    ACT_RESUME: BackfillRequest.Act.ValueType  # 3
+    ACT_CANCEL: BackfillRequest.Act.ValueType  # 4
+
+    ACT_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    PARALLELISM_FIELD_NUMBER: _builtins.int
+    INPUTS_JSON_FIELD_NUMBER: _builtins.int
+    AGAIN_FIELD_NUMBER: _builtins.int
+    act: Global___BackfillRequest.Act.ValueType
+    id: _builtins.str
+    """Of one backfill; for pause, resume, cancel."""
+    workflow: _builtins.str
+    parallelism: _builtins.int
+    inputs_json: _builtins.bytes
+    """A JSON object; values may hold ${{ expressions }} over `event`, as a schedule's."""
+    again: _builtins.bool
+    """Run partitions again that are done."""
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp:
+        """Itself left out."""
+
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration: ...
+    def __init__(
+        self,
+        *,
+        act: Global___BackfillRequest.Act.ValueType = ...,
+        id: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+        parallelism: _builtins.int = ...,
+        inputs_json: _builtins.bytes = ...,
+        again: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["act", b"act", "again", b"again", "end", b"end", "id", b"id", "inputs_json", b"inputs_json", "parallelism", b"parallelism", "start", b"start", "step", b"step", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackfillRequest: _TypeAlias = BackfillRequest  # noqa: Y015
+
+@_typing.final
+class BackfillResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BACKFILLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def backfills(self) -> _containers.RepeatedCompositeFieldContainer[Global___BackfillStatus]: ...
+    def __init__(
+        self,
+        *,
+        backfills: _abc.Iterable[Global___BackfillStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfills", b"backfills"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackfillResponse: _TypeAlias = BackfillResponse  # noqa: Y015
+
+@_typing.final
+class BackfillStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    WORKFLOW_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    PARALLELISM_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    FAILED_RUNS_FIELD_NUMBER: _builtins.int
+    TEMPORAL_URL_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    workflow: _builtins.str
+    state: _builtins.str
+    """running, paused, succeeded, failed, canceled."""
+    parallelism: _builtins.int
+    total: _builtins.int
+    done: _builtins.int
+    skipped: _builtins.int
+    """Of those that are done: they had been before."""
+    failed: _builtins.int
+    running: _builtins.int
+    temporal_url: _builtins.str
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration: ...
+    @_builtins.property
+    def failed_runs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Runs that failed; at most 20."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        workflow: _builtins.str = ...,
+        state: _builtins.str = ...,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+        parallelism: _builtins.int = ...,
+        total: _builtins.int = ...,
+        done: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        running: _builtins.int = ...,
+        failed_runs: _abc.Iterable[_builtins.str] | None = ...,
+        temporal_url: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "step", b"step"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "end", b"end", "failed", b"failed", "failed_runs", b"failed_runs", "id", b"id", "parallelism", b"parallelism", "running", b"running", "skipped", b"skipped", "start", b"start", "state", b"state", "step", b"step", "temporal_url", b"temporal_url", "total", b"total", "workflow", b"workflow"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BackfillStatus: _TypeAlias = BackfillStatus  # noqa: Y015

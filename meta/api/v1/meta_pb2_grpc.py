@@ -89,6 +89,31 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.FromString,
                 _registered_method=True)
+        self.Plan = channel.unary_unary(
+                '/meta.v1.MetaService/Plan',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.PlanRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.PlanResponse.FromString,
+                _registered_method=True)
+        self.Retry = channel.unary_unary(
+                '/meta.v1.MetaService/Retry',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.RetryRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.RetryResponse.FromString,
+                _registered_method=True)
+        self.Decide = channel.unary_unary(
+                '/meta.v1.MetaService/Decide',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DecideRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DecideResponse.FromString,
+                _registered_method=True)
+        self.Schedules = channel.unary_unary(
+                '/meta.v1.MetaService/Schedules',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.SchedulesRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.SchedulesResponse.FromString,
+                _registered_method=True)
+        self.Backfill = channel.unary_unary(
+                '/meta.v1.MetaService/Backfill',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.BackfillRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.BackfillResponse.FromString,
+                _registered_method=True)
         self.Trace = channel.unary_unary(
                 '/meta.v1.MetaService/Trace',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.TraceRequest.SerializeToString,
@@ -210,6 +235,41 @@ class MetaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Plan(self, request, context):
+        """What a start with these inputs would run, without running anything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Retry(self, request, context):
+        """A new run that takes the finished steps of an ended one over and runs the rest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Decide(self, request, context):
+        """Decides an approval that a run waits for. Deciding the same again is fine.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Schedules(self, request, context):
+        """The schedules of published workflows, and how they stand at Temporal; pauses and resumes them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Backfill(self, request, context):
+        """Runs a workflow for partitions of time: starts, lists, pauses, resumes and cancels backfills.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Trace(self, request, context):
         """The trace of a run as far as it is known: its spans down to every node of its engine runs.
         """
@@ -324,6 +384,31 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.SerializeToString,
+            ),
+            'Plan': grpc.unary_unary_rpc_method_handler(
+                    servicer.Plan,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.PlanRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.PlanResponse.SerializeToString,
+            ),
+            'Retry': grpc.unary_unary_rpc_method_handler(
+                    servicer.Retry,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.RetryRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.RetryResponse.SerializeToString,
+            ),
+            'Decide': grpc.unary_unary_rpc_method_handler(
+                    servicer.Decide,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.DecideRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.DecideResponse.SerializeToString,
+            ),
+            'Schedules': grpc.unary_unary_rpc_method_handler(
+                    servicer.Schedules,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.SchedulesRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.SchedulesResponse.SerializeToString,
+            ),
+            'Backfill': grpc.unary_unary_rpc_method_handler(
+                    servicer.Backfill,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.BackfillRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.BackfillResponse.SerializeToString,
             ),
             'Trace': grpc.unary_unary_rpc_method_handler(
                     servicer.Trace,
@@ -646,6 +731,141 @@ class MetaService:
             '/meta.v1.MetaService/Cancel',
             meta_dot_api_dot_v1_dot_meta__pb2.CancelRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Plan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Plan',
+            meta_dot_api_dot_v1_dot_meta__pb2.PlanRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Retry(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Retry',
+            meta_dot_api_dot_v1_dot_meta__pb2.RetryRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.RetryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Decide(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Decide',
+            meta_dot_api_dot_v1_dot_meta__pb2.DecideRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.DecideResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Schedules(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Schedules',
+            meta_dot_api_dot_v1_dot_meta__pb2.SchedulesRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.SchedulesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Backfill(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Backfill',
+            meta_dot_api_dot_v1_dot_meta__pb2.BackfillRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.BackfillResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,16 @@ class MetaServiceStub:
     """The run now, then after every change, until it has ended."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+    Plan: _grpc.UnaryUnaryMultiCallable[_meta_pb2.PlanRequest, _meta_pb2.PlanResponse]
+    """What a start with these inputs would run, without running anything."""
+    Retry: _grpc.UnaryUnaryMultiCallable[_meta_pb2.RetryRequest, _meta_pb2.RetryResponse]
+    """A new run that takes the finished steps of an ended one over and runs the rest."""
+    Decide: _grpc.UnaryUnaryMultiCallable[_meta_pb2.DecideRequest, _meta_pb2.DecideResponse]
+    """Decides an approval that a run waits for. Deciding the same again is fine."""
+    Schedules: _grpc.UnaryUnaryMultiCallable[_meta_pb2.SchedulesRequest, _meta_pb2.SchedulesResponse]
+    """The schedules of published workflows, and how they stand at Temporal; pauses and resumes them."""
+    Backfill: _grpc.UnaryUnaryMultiCallable[_meta_pb2.BackfillRequest, _meta_pb2.BackfillResponse]
+    """Runs a workflow for partitions of time: starts, lists, pauses, resumes and cancels backfills."""
     Trace: _grpc.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]
     """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _grpc.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]
@@ -99,6 +109,16 @@ class MetaServiceAsyncStub(MetaServiceStub):
     """The run now, then after every change, until it has ended."""
     Cancel: _aio.UnaryUnaryMultiCallable[_meta_pb2.CancelRequest, _meta_pb2.CancelResponse]  # type: ignore[assignment]
     """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+    Plan: _aio.UnaryUnaryMultiCallable[_meta_pb2.PlanRequest, _meta_pb2.PlanResponse]  # type: ignore[assignment]
+    """What a start with these inputs would run, without running anything."""
+    Retry: _aio.UnaryUnaryMultiCallable[_meta_pb2.RetryRequest, _meta_pb2.RetryResponse]  # type: ignore[assignment]
+    """A new run that takes the finished steps of an ended one over and runs the rest."""
+    Decide: _aio.UnaryUnaryMultiCallable[_meta_pb2.DecideRequest, _meta_pb2.DecideResponse]  # type: ignore[assignment]
+    """Decides an approval that a run waits for. Deciding the same again is fine."""
+    Schedules: _aio.UnaryUnaryMultiCallable[_meta_pb2.SchedulesRequest, _meta_pb2.SchedulesResponse]  # type: ignore[assignment]
+    """The schedules of published workflows, and how they stand at Temporal; pauses and resumes them."""
+    Backfill: _aio.UnaryUnaryMultiCallable[_meta_pb2.BackfillRequest, _meta_pb2.BackfillResponse]  # type: ignore[assignment]
+    """Runs a workflow for partitions of time: starts, lists, pauses, resumes and cancels backfills."""
     Trace: _aio.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]  # type: ignore[assignment]
     """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _aio.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]  # type: ignore[assignment]
@@ -201,6 +221,46 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_meta_pb2.CancelResponse, _abc.Awaitable[_meta_pb2.CancelResponse]]:
         """Asks a run to end; its engine runs are ended first. Cancelling an ended run is fine."""
+
+    @_abc_1.abstractmethod
+    def Plan(
+        self,
+        request: _meta_pb2.PlanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.PlanResponse, _abc.Awaitable[_meta_pb2.PlanResponse]]:
+        """What a start with these inputs would run, without running anything."""
+
+    @_abc_1.abstractmethod
+    def Retry(
+        self,
+        request: _meta_pb2.RetryRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.RetryResponse, _abc.Awaitable[_meta_pb2.RetryResponse]]:
+        """A new run that takes the finished steps of an ended one over and runs the rest."""
+
+    @_abc_1.abstractmethod
+    def Decide(
+        self,
+        request: _meta_pb2.DecideRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.DecideResponse, _abc.Awaitable[_meta_pb2.DecideResponse]]:
+        """Decides an approval that a run waits for. Deciding the same again is fine."""
+
+    @_abc_1.abstractmethod
+    def Schedules(
+        self,
+        request: _meta_pb2.SchedulesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.SchedulesResponse, _abc.Awaitable[_meta_pb2.SchedulesResponse]]:
+        """The schedules of published workflows, and how they stand at Temporal; pauses and resumes them."""
+
+    @_abc_1.abstractmethod
+    def Backfill(
+        self,
+        request: _meta_pb2.BackfillRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.BackfillResponse, _abc.Awaitable[_meta_pb2.BackfillResponse]]:
+        """Runs a workflow for partitions of time: starts, lists, pauses, resumes and cancels backfills."""
 
     @_abc_1.abstractmethod
     def Trace(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from workers.engines.base import Submission
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import Artifact
-from workflows.spec.models import ArgoSource, KfpSource
+from workflows.spec.sources import ArgoSource, KfpSource
 from workflows.values import JsonObject
 
 WORKFLOW = "chain"

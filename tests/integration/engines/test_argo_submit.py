@@ -17,7 +17,7 @@ from workers.engines.json_view import child, text
 from workers.settings import ArgoSettings, StoreSettings
 from workflows.errors import EngineRejected, EngineRunForeign, EngineUnavailable
 from workflows.outcome import EngineRunRef
-from workflows.spec.models import ArgoSource
+from workflows.spec.sources import ArgoSource
 
 
 def engine_at(url: str, **settings: object) -> ArgoEngine:

@@ -18,7 +18,7 @@ from workers.engines.json_view import child, text
 from workers.engines.kfp.engine import KfpEngine
 from workers.settings import ArgoSettings, KfpSettings, StoreSettings
 from workflows.errors import EngineRejected, InputsInvalid
-from workflows.spec.models import ArgoSource, KfpSource
+from workflows.spec.sources import ArgoSource, KfpSource
 from workflows.values import JsonObject
 
 TEMPLATE: JsonObject = {

@@ -19,7 +19,7 @@ from workers.engines.kfp.engine import KfpEngine
 from workers.settings import KfpSettings, StoreSettings
 from workflows.errors import EngineRejected, EngineRunForeign, EngineUnavailable
 from workflows.outcome import Artifact
-from workflows.spec.models import KfpSource
+from workflows.spec.sources import KfpSource
 
 PACKAGE = package(pipeline_spec(parameters={"learning_rate": "NUMBER_DOUBLE", "dataset_uri": "STRING"}))
 

@@ -357,7 +357,7 @@ async def test_a_run_that_ml_metadata_does_not_know_is_lost(stub: KfpStub) -> No
 
 
 async def test_the_outputs_of_an_uploaded_pipelines_run_are_found_through_its_version(stub: KfpStub) -> None:
-    from workflows.spec.models import KfpSource
+    from workflows.spec.sources import KfpSource
 
     stub.duration = 0.0
     stub.upload("trainer", pipeline_spec(outputs={"rows": "NUMBER_INTEGER"}))

@@ -37,7 +37,7 @@ from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome, RunState
 from workflows.spec import load_definition
-from workflows.spec.models import ArgoSource, KfpSource
+from workflows.spec.sources import ArgoSource, KfpSource
 from workflows.values import JsonObject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,9 +8,9 @@ import pytest
 import urllib3
 
 from tests.integration.sweep.rig import Rig, eventually, step_of
+from workflows.attempts import RETRIED_BY_HAND
 from workflows.messages import RunSnapshot
 from workflows.outcome import EngineRunRef, RunState, StepState
-from workflows.step_run import RETRIED_BY_HAND
 
 STEPS = {"argo": "argo: {manifest: step.yaml}", "kfp": "kfp: {package: train.yaml}"}
 

@@ -11,7 +11,7 @@ from tests.support.world import World
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.messages import RunSnapshot
 from workflows.outcome import FailureClass, StepState
-from workflows.spec.models import CANCEL_GRACE
+from workflows.spec.steps import CANCEL_GRACE
 
 ARGO = {"argo": {"manifest": "m.yaml"}}
 

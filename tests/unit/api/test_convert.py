@@ -9,13 +9,13 @@ from meta.api.v1 import meta_pb2 as pb
 from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepKind, StepState
 from workflows.spec.models import MetaWorkflow
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 STEP = StepSnapshot(
     name="train",
-    kind=EngineKind.KFP,
+    kind=StepKind.KFP,
     engine="kfp-eu",
     state=StepState.TIMED_OUT,
     attempt=2,
@@ -53,7 +53,7 @@ RUN = RunSnapshot(
     message="m",
     inputs={"n": 1, "x": 1.0, "deep": {"list": [None, True]}},
     outputs={"o": "ü"},
-    steps=[STEP, StepSnapshot(name="deploy", kind=EngineKind.ARGO, engine="argo")],
+    steps=[STEP, StepSnapshot(name="deploy", kind=StepKind.ARGO, engine="argo")],
     started_at=AT,
 )
 

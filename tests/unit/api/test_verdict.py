@@ -12,7 +12,7 @@ from meta.api.verdict import SLACK, SWEPT, Owner, Reason, judge
 from workers.engines.base import OurRun
 from workflows.messages import StepSnapshot
 from workflows.naming import RunKey, engine_run_name
-from workflows.outcome import EngineKind, EngineRunRef, RunState, StepState
+from workflows.outcome import EngineKind, EngineRunRef, RunState, StepKind, StepState
 
 BEGAN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ENDED = BEGAN + timedelta(hours=1)
@@ -31,7 +31,7 @@ def run(attempt: int = 1, uid: str = "", created_at: datetime | None = BEGAN + t
 
 
 def step(current: EngineRunRef | None, attempt: int = 1, state: StepState = StepState.RUNNING) -> StepSnapshot:
-    return StepSnapshot(name="train", kind=EngineKind.ARGO, engine="argo", state=state, attempt=attempt, run=current)
+    return StepSnapshot(name="train", kind=StepKind.ARGO, engine="argo", state=state, attempt=attempt, run=current)
 
 
 DONE = StepState.SUCCEEDED

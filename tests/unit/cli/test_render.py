@@ -12,7 +12,7 @@ from meta.cli.progress import follow
 from meta.cli.render import duration_text, print_run, runs_table
 from meta.client import MetaClient, RunView
 from workflows.messages import OtherRun, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepKind, StepState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ AT = datetime(2026, 1, 2, tzinfo=UTC)
 def run(state: RunState, train: StepState, **changes: object) -> RunView:
     step = StepSnapshot(
         name="train",
-        kind=EngineKind.KFP,
+        kind=StepKind.KFP,
         engine="kfp",
         state=train,
         attempt=2,

@@ -12,7 +12,7 @@ from workers.engines.json_view import child, children, text
 from workers.settings import ArgoSettings, StoreSettings
 from workflows.errors import InputsInvalid
 from workflows.outcome import Artifact
-from workflows.spec.models import ArgoSource
+from workflows.spec.sources import ArgoSource
 from workflows.values import JsonObject
 
 DECLARED: JsonObject = {

@@ -12,7 +12,7 @@ from workers.engines.json_view import child, children
 from workers.settings import ArgoSettings, NamedStore, StoreSettings
 from workflows.errors import ArtifactError, BundleInvalid
 from workflows.outcome import Artifact
-from workflows.spec.models import ArgoSource
+from workflows.spec.sources import ArgoSource
 from workflows.values import JsonObject, JsonValue
 
 SETTINGS = ArgoSettings(url="http://argo")

@@ -23,7 +23,8 @@ from workers.settings import ArgoSettings, StoreSettings
 from workers.submission import make_submission
 from workflows.bundle import Bundle
 from workflows.messages import ResolvedStep, SubmitStep
-from workflows.spec.models import ArgoSource, MetaWorkflow
+from workflows.spec.models import MetaWorkflow
+from workflows.spec.sources import ArgoSource
 from workflows.trace import engine_span_id, trace_id
 from workflows.values import JsonObject, JsonValue
 

@@ -6,7 +6,7 @@ import pytest
 
 from workflows.errors import DefinitionInvalid, Problem
 from workflows.spec import load_definition
-from workflows.spec.models import CANCEL_GRACE
+from workflows.spec.steps import CANCEL_GRACE
 
 HEAD = "apiVersion: meta/v1\nkind: MetaWorkflow\nmetadata: {name: chain}\n"
 STEPS = """\

@@ -7,7 +7,7 @@ import pytest
 from meta.store import Store
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Node, Outcome, RunState, StepState
+from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Node, Outcome, RunState, StepKind, StepState
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 FAILED = Outcome(
@@ -60,7 +60,7 @@ async def test_an_open_run_that_nobody_waits_for_is_unsettled_until_its_end_is_w
         await store.runs.gone("chain-1", RunState.TERMINATED, "by hand", AT)
     elif way == "the step is over":
         ended = StepSnapshot(
-            name="train", kind=EngineKind.ARGO, engine="argo", state=StepState.TIMED_OUT, attempt=1, run=ref()
+            name="train", kind=StepKind.ARGO, engine="argo", state=StepState.TIMED_OUT, attempt=1, run=ref()
         )
         await store.snapshot(RunSnapshot(id="chain-1", workflow="chain", bundle_digest="", steps=[ended]))
     else:
@@ -94,7 +94,7 @@ async def test_a_run_that_runs_again_is_open_until_its_new_end(store: Store) -> 
 async def test_a_note_stays_when_the_workflow_says_its_last_word(store: Store) -> None:
     await submit(store)
     await store.noted(key(), "look here")
-    ended = StepSnapshot(name="train", kind=EngineKind.ARGO, engine="argo", state=StepState.FAILED, attempt=1)
+    ended = StepSnapshot(name="train", kind=StepKind.ARGO, engine="argo", state=StepState.FAILED, attempt=1)
     last = RunSnapshot(id="chain-1", workflow="chain", bundle_digest="", state=RunState.FAILED, steps=[ended])
     await store.snapshot(last)
     assert (await step_of(store)).note == "look here"

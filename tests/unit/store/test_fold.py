@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 
 from meta.store.fold import fold_ended, fold_gone, fold_run, fold_step, fold_submitted, progress
 from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Node, Outcome, RunState, StepState
+from workflows.outcome import (
+    Artifact,
+    EngineKind,
+    EngineRunRef,
+    FailureClass,
+    Node,
+    Outcome,
+    RunState,
+    StepKind,
+    StepState,
+)
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 REF = EngineRunRef(engine="kfp", kind=EngineKind.KFP, name="chain-train-1", uid="u1")
@@ -21,7 +31,7 @@ DONE = Outcome(
 
 
 def step(state: StepState, attempt: int, message: str = "") -> StepSnapshot:
-    return StepSnapshot(name="train", kind=EngineKind.KFP, engine="kfp", state=state, attempt=attempt, message=message)
+    return StepSnapshot(name="train", kind=StepKind.KFP, engine="kfp", state=state, attempt=attempt, message=message)
 
 
 def run(*steps: StepSnapshot, state: RunState = RunState.RUNNING) -> RunSnapshot:

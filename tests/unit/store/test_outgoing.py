@@ -16,7 +16,7 @@ from meta.store.outgoing import MAX_VALUES, Happening, Kind, happenings
 from meta.trace.record import RunRecord
 from meta.trace.spans import run_spans
 from workflows.messages import RunSnapshot, StepSnapshot
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome, RunState, StepState
+from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome, RunState, StepKind, StepState
 from workflows.spec.subjects import covers, subject_fault
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -26,7 +26,7 @@ MODEL = Artifact(name="model", uri="s3://meta/model", sha256="ab", size=2, produ
 
 
 def step(name: str, state: StepState = StepState.PENDING, attempt: int = 0, **more: object) -> StepSnapshot:
-    base = StepSnapshot(name=name, kind=EngineKind.ARGO, engine="argo", state=state, attempt=attempt)
+    base = StepSnapshot(name=name, kind=StepKind.ARGO, engine="argo", state=state, attempt=attempt)
     return base.model_copy(update=more)
 
 

@@ -17,7 +17,17 @@ from workflows.bundle import Bundle
 from workflows.errors import DataDirBroken, InvalidInput, NotFound, SettingsInvalid
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Node, Outcome, RunState, StepState
+from workflows.outcome import (
+    Artifact,
+    EngineKind,
+    EngineRunRef,
+    FailureClass,
+    Node,
+    Outcome,
+    RunState,
+    StepKind,
+    StepState,
+)
 from workflows.spec.models import MetaWorkflow
 
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -48,8 +58,8 @@ def snapshot(run_id: str, *, at: datetime = AT, **changes: object) -> RunSnapsho
         inputs={"rate": 1},
         started_at=at,
         steps=[
-            StepSnapshot(name="prepare", kind=EngineKind.ARGO, engine="argo"),
-            StepSnapshot(name="train", kind=EngineKind.KFP, engine="kfp"),
+            StepSnapshot(name="prepare", kind=StepKind.ARGO, engine="argo"),
+            StepSnapshot(name="train", kind=StepKind.KFP, engine="kfp"),
         ],
     )
     return run.model_copy(update=changes)
@@ -279,7 +289,7 @@ async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 async def test_a_new_run_is_written_at_once_as_it_is_written_step_by_step(tmp_path: Path) -> None:
     """What `create` writes of a run that nobody has told of is what folding it into nothing gives."""
-    steps = [StepSnapshot(name=name, kind=EngineKind.ARGO, engine="argo") for name in ("a", "b")]
+    steps = [StepSnapshot(name=name, kind=StepKind.ARGO, engine="argo") for name in ("a", "b")]
     for state in (RunState.RUNNING, RunState.FAILED):
         run = RunSnapshot(
             id="chain-1", workflow="chain", bundle_digest=BUNDLE.digest, request_id="r", state=state, steps=steps,

@@ -11,7 +11,7 @@ from meta.trace.model import Part, Span
 from meta.trace.record import AttemptRecord, RunRecord, WorkRecord
 from workflows.messages import Activity, Cause, RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Node, RunState, StepState
+from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Node, RunState, StepKind, StepState
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 RUN = "chain-1"
@@ -90,7 +90,7 @@ def step(
     message: str = "",
 ) -> StepSnapshot:
     return StepSnapshot(
-        name=name, kind=EngineKind.ARGO, engine="argo", state=state, attempt=attempts, message=message,
+        name=name, kind=StepKind.ARGO, engine="argo", state=state, attempt=attempts, message=message,
         started_at=maybe(start), finished_at=maybe(end),
     )  # fmt: skip
 

@@ -32,7 +32,7 @@ from workers.settings import ArgoSettings
 from workflows.errors import EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome
-from workflows.spec.models import ArgoSource
+from workflows.spec.sources import ArgoSource
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)

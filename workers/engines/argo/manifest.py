@@ -17,7 +17,7 @@ from workflows.errors import ArtifactError, BundleInvalid
 from workflows.manifests import argo_text, engine_name
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
 from workflows.outcome import Artifact
-from workflows.spec.models import ArgoSource
+from workflows.spec.sources import ArgoSource
 from workflows.trace import TRACEPARENT
 from workflows.values import JsonObject
 

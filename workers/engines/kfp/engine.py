@@ -35,7 +35,7 @@ from workers.settings import KfpSettings
 from workflows.errors import EngineRejected, EngineRunLost
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
-from workflows.spec.models import KfpSource
+from workflows.spec.sources import KfpSource
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)

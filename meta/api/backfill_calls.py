@@ -1,0 +1,16 @@
+"""gRPC's Backfill."""
+
+from __future__ import annotations
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from meta.api.v1 import meta_pb2 as pb
+from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
+
+
+class BackfillCalls(MetaServiceServicer):
+    async def Backfill(
+        self, request: pb.BackfillRequest, context: aio.ServicerContext[Message, Message]
+    ) -> pb.BackfillResponse:
+        raise NotImplementedError

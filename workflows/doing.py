@@ -1,0 +1,15 @@
+"""From a job to its end, whatever kind of step it is of."""
+
+from __future__ import annotations
+
+from workflows.attempts import EngineRuns
+from workflows.work import End, Job, Progress
+
+
+async def do(job: Job, progress: Progress) -> End:
+    """Bring a job to its end.
+
+    Raises:
+        asyncio.CancelledError: cancelled, and what the job had begun has ended.
+    """
+    return await EngineRuns(job, progress).run()
