@@ -26,11 +26,13 @@ class Share:
 
     Attributes:
         start: of its part; None where that is the engine run's own start, or unknown.
+        resumed: it went on with what the attempt before had begun.
         nodes: those that ran in it.
         ancestors: all that the engine told of, by id: where a node hangs when its parent is in another's part.
     """
 
     start: datetime | None = None
+    resumed: bool = False
     nodes: dict[str, Node] = field(default_factory=dict[str, Node])
     ancestors: dict[str, Node] = field(default_factory=dict[str, Node])
 
@@ -57,7 +59,7 @@ def share_out(records: Sequence[AttemptRecord | None]) -> list[Share | None]:
             share.nodes = dict(share.ancestors)
         else:
             new = [node for node in share.ancestors.values() if _telling(node) not in told]
-            share.start = _resumed_at(record, before, new)
+            share.start, share.resumed = _resumed_at(record, before, new), True
             earlier = next((one for one in reversed(shares) if one is not None), None)
             for node in new:
                 if earlier is not None and _ran_before(node, share.start):
@@ -131,7 +133,8 @@ def engine_spans(trace: Trace, record: AttemptRecord, share: Share, parent: str,
         events=[SpanEvent(phase, end, _said(record))] if phase and end is not None else (),
         links=[Link(record.own_trace)] if record.own_trace else (),
     )
-    yield from node_spans(trace, Holder(record.key, ref, own, start, end, share.start), share.nodes, share.ancestors)
+    holder = Holder(record.key, ref, own, start, end, start if share.resumed else None)
+    yield from node_spans(trace, holder, share.nodes, share.ancestors)
 
 
 def _phase(record: AttemptRecord) -> str:

@@ -134,6 +134,15 @@ def test_a_resumed_engine_run_shows_each_node_in_the_attempt_that_ran_it() -> No
     assert [s.attributes.get("meta.attempt.resumed") for s in of(spans, Part.ATTEMPT)] == [None, True]
 
 
+def test_a_node_of_a_resumed_run_starts_with_it_where_nobody_knows_the_times() -> None:
+    first = attempt(key=key())
+    late = attempt(key=key(attempt=2), nodes=[node("a", None, -1)])
+    spans = run_spans(record(step(attempts=2), attempts=[first, late]))
+    resumed = of(spans, Part.ENGINE)[1]
+    (found,) = of(spans, Part.NODE)
+    assert (found.parent_id, found.start) == (resumed.span_id, resumed.start)
+
+
 def test_a_node_of_a_run_that_nobody_saw_fail_goes_to_the_attempt_in_which_it_ran() -> None:
     lost = attempt(key=key(), asked=1, submitted=2, engine=(None, 4), seen=4, failure=FailureClass.LOST)
     again = attempt(
