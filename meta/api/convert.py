@@ -14,6 +14,7 @@ from workflows.bundle import Bundle
 from workflows.errors import BundleInvalid, InputsInvalid
 from workflows.messages import Asked, Decision, ItemCounts, OtherRun, RunSnapshot, StepRole, StepSnapshot, Taken
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepKind, StepState
+from workflows.spec import load_definition
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue, canonical_json
 
@@ -31,6 +32,18 @@ def from_bundle(bundle: pb.Bundle) -> Bundle:
         BundleInvalid: the definition is no JSON of `apiVersion: meta/v1`.
     """
     return Bundle(definition=from_definition(bundle.definition_json), files=dict(bundle.files), source=bundle.source)
+
+
+def checked_bundle(bundle: pb.Bundle) -> Bundle:
+    """Read a bundle of which somebody wants to know what is wrong.
+
+    Raises:
+        DefinitionInvalid: the text of the definition does not fit the models; with every place.
+        BundleInvalid: see `from_bundle`.
+    """
+    if bundle.source:
+        load_definition(bundle.source)
+    return from_bundle(bundle)
 
 
 def from_definition(data: bytes) -> MetaWorkflow:

@@ -20,6 +20,7 @@ from meta.api.feed import RunFeed
 from meta.api.orphan_messages import to_update
 from meta.api.orphans import OrphanFinder
 from meta.api.plan_calls import PlanCalls
+from meta.api.planner import Planner
 from meta.api.retry_calls import RetryCalls
 from meta.api.schedule_calls import ScheduleCalls
 from meta.api.starter import Starter
@@ -33,7 +34,7 @@ from meta.trace.otlp import resource_of, to_traces_data
 from meta.trace.record import RunRecord
 from meta.trace.spans import run_spans
 from meta.triggers.replay import Replayer
-from workflows.bundle import Bundle, validate_bundle
+from workflows.bundle import validate_bundle
 from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
 from workflows.messages import RunSnapshot
 from workflows.spec import load_definition
@@ -73,6 +74,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         self._feed = feed
         self._engines = engines
         self._logs = LogReader(store, engines, feed)
+        self._planner = Planner(store, engines)
 
     # Bundles and workflows
 
@@ -100,7 +102,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
             raise InvalidInput("give either a bundle or a source", hint="exactly one of the two")
         try:
             if request.HasField("bundle"):
-                problems = validate_bundle(_bundle_or_problems(request.bundle))
+                problems = validate_bundle(convert.checked_bundle(request.bundle))
             else:
                 load_definition(request.source, request.file)
                 problems = []
@@ -209,13 +211,6 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         except NotFound:
             await self._starter.adopt(run_id)
             return await self._store.runs.get(run_id)
-
-
-def _bundle_or_problems(bundle: pb.Bundle) -> Bundle:
-    """For Validate, a definition that does not even fit the models is one more answer, not an error of the call."""
-    if bundle.source:
-        load_definition(bundle.source)
-    return convert.from_bundle(bundle)
 
 
 def _workflow(workflow: PublishedWorkflow) -> pb.Workflow:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, events, importing, orphans, runs, sandbox, send, stack, trace, triggers
+from meta.cli import definitions, demo, events, importing, orphans, plan, runs, sandbox, send, stack, trace, triggers
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -39,6 +39,7 @@ def options(
 
 
 runs.register(app)
+plan.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)

@@ -26,15 +26,11 @@ from meta.cli.given import Given
 from meta.cli.progress import follow as follow_run
 from meta.cli.render import print_results, print_run, runs_table
 from meta.cli.results import Results, ResultsOption
-from meta.cli.shipped import catalog, shipped_file
 from meta.cli.stopping import OnStop, Stop
+from meta.cli.targets import find_target
 from meta.client import MetaClient, RunView, StartedRun
-from meta.client.client import FILE_SUFFIXES
 from meta.client.tracing import trace_of_environment
-from workflows.bundle import build_bundle
-from workflows.errors import NotFound
 from workflows.outcome import RunState, StepKind
-from workflows.suggest import did_you_mean
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 
@@ -227,19 +223,9 @@ async def _start(client: MetaClient, target: str, given: Given, request_id: str)
 
     The run continues the trace that the command was given in its environment.
     """
+    found = await find_target(client, target)
     trace = trace_of_environment(os.environ)
-    if target.endswith(FILE_SUFFIXES):
-        bundle = build_bundle(Path(target))
-        return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
-    published = {one.name: one.definition for one in await client.workflows()}
-    if target in published:
-        return await client.start(target, given.inputs(published[target]), request_id=request_id, trace=trace)
-    file = shipped_file(target)
-    if file is None:
-        known = [*published, *(chain.name for chain in catalog())]
-        raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
-    bundle = build_bundle(file)
-    return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
+    return await client.start(found.what, given.inputs(found.definition), request_id=request_id, trace=trace)
 
 
 async def _show(client: MetaClient, started: StartedRun) -> RunView:

@@ -9,6 +9,7 @@ async with MetaClient("127.0.0.1:7400") as client:
 
 from meta.client.client import MetaClient
 from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
+from meta.client.plans import PlanInfo, PlannedStepInfo
 from meta.client.views import (
     CircuitInfo,
     EndedOrphan,
@@ -38,6 +39,8 @@ __all__ = [
     "MetaClient",
     "MissingInfo",
     "OrphanInfo",
+    "PlanInfo",
+    "PlannedStepInfo",
     "PublishedInfo",
     "ReplayedInfo",
     "RunFailed",

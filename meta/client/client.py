@@ -15,6 +15,7 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
 from meta.client.orphans import news_of
+from meta.client.plans import PlanInfo, plan_of
 from meta.client.retry import Patience, error_of, persist
 from meta.client.tracing import current_trace
 from meta.client.views import (
@@ -132,6 +133,27 @@ class MetaClient(EventsClient):
             lambda: self._stub.Start(request, timeout=CALL_TIMEOUT_S, metadata=metadata), self._patience_s
         )
         return StartedRun(id=reply.run_id, created=reply.created, temporal_url=reply.temporal_url)
+
+    async def plan(
+        self, target: str | Path | Bundle, inputs: Mapping[str, JsonValue] | None = None, *, offline: bool = False
+    ) -> PlanInfo:
+        """What a start would run, without running or storing anything.
+
+        Args:
+            target: as for `start`.
+            inputs: as for `start`; wrong ones are problems of the plan.
+            offline: do not ask the engines.
+
+        Raises:
+            NotFound: nothing is published under the name.
+            DefinitionInvalid: the file, with every problem.
+        """
+        request = pb.PlanRequest(inputs_json=convert.to_json(dict(inputs or {})), offline=offline)
+        if isinstance(target, str) and not target.endswith(FILE_SUFFIXES):
+            request.workflow = target
+        else:
+            request.bundle.CopyFrom(convert.to_bundle(await _bundle(target)))
+        return plan_of(await persist(lambda: self._stub.Plan(request, timeout=CALL_TIMEOUT_S), self._patience_s))
 
     async def get(self, run_id: str) -> RunView:
         """A run as it is now.

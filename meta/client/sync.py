@@ -96,6 +96,7 @@ class MetaClient:
     workflows = _call(AsyncMetaClient.workflows)
     validate = _call(AsyncMetaClient.validate)
     start = _call(AsyncMetaClient.start)
+    plan = _call(AsyncMetaClient.plan)
     get = _call(AsyncMetaClient.get)
     list = _call(AsyncMetaClient.list)
     watch = _stream(AsyncMetaClient.watch)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from workers.circuit import CircuitState, CircuitView
-from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
+from workers.engines.base import EngineCheck, EngineHealth, LogLine, OurRun, RunPhase, Submission, Unknown, Verdict
 from workflows.errors import EngineError, EngineRejected, EngineUnavailable
 from workflows.naming import RunKey
 from workflows.outcome import EngineKind, EngineRunRef, FailureClass, Outcome
@@ -117,6 +117,12 @@ class ScriptedEngine:
 
     async def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
         yield LogLine(node=ref.name, text="a line")
+
+    async def rehearse(self, submission: Submission, unknown: Unknown) -> list[EngineCheck]:
+        refused = self.rejected.get(submission.key.step)
+        if refused is not None:
+            return [EngineCheck("create", Verdict.FAIL, refused)]
+        return [EngineCheck("create", Verdict.OK, f"{len(unknown.parameters)} values come in the run")]
 
     async def health(self) -> EngineHealth:
         return EngineHealth(ok=True, version="test")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -40,6 +40,14 @@ class Submission:
     artifacts: Mapping[str, Artifact]
     spec_digest: str
     trace: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Names of parameters and artifacts whose values only a run knows."""
+
+    parameters: Collection[str] = ()
+    artifacts: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,19 @@ class Engine(Protocol):
 
     def logs(self, ref: EngineRunRef, *, follow: bool = False) -> AsyncIterator[LogLine]:
         """Lines of all nodes. KFP's API has none beyond the run's own errors; then it yields those."""
+        ...
+
+    async def rehearse(self, submission: Submission, unknown: Unknown) -> list[EngineCheck]:
+        """Ask whether a run could be submitted; nothing is made, and nothing is raised for an engine that is down.
+
+        Args:
+            submission: as it would be sent, with a name and key that belong to nobody.
+            unknown: something fitting stands for these.
+
+        Returns:
+            The answers, in order: what the source names exists; it takes what is passed; we may run it. What cannot be
+            asked after a failure is not there.
+        """
         ...
 
     async def health(self) -> EngineHealth:

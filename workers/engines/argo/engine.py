@@ -17,8 +17,9 @@ from workers.engines.argo.client import ArgoClient
 from workers.engines.argo.last_lines import with_last_lines
 from workers.engines.argo.logs import read_logs
 from workers.engines.argo.manifest import build_workflow, run_identity, template_reference
+from workers.engines.argo.rehearsing import rehearse_argo
 from workers.engines.argo.watcher import ArgoWatcher
-from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
+from workers.engines.base import EngineCheck, EngineHealth, LogLine, OurRun, RunPhase, Submission, Unknown
 from workers.engines.ending import Going, Told, end_runs
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
@@ -135,6 +136,14 @@ class ArgoEngine:
             async for line in lines:
                 yield line
 
+    async def rehearse(self, submission: Submission, unknown: Unknown) -> list[EngineCheck]:
+        """See `Engine.rehearse`."""
+
+        def build(full: Submission, template: JsonObject | None, cron: JsonObject | None) -> JsonObject:
+            return build_workflow(full, self._settings, self._objects, template, cron)
+
+        return await rehearse_argo(self._client, submission, unknown, self._read, build)
+
     async def health(self) -> EngineHealth:
         """See `Engine.health`."""
         return await check_argo(self.name, self._client, self._settings)
@@ -146,9 +155,13 @@ class ArgoEngine:
 
     async def _workflow(self, submission: Submission) -> JsonObject:
         """The Workflow of a submission, checked against what the templates on the server declare."""
-        cron = await self._cron_workflow(submission.source)
-        template = await self._template(template_reference(submission, cron))
+        cron, template = await self._read(submission)
         return build_workflow(submission, self._settings, self._objects, template, cron)
+
+    async def _read(self, submission: Submission) -> tuple[JsonObject | None, JsonObject | None]:
+        """What the server has of what a submission names: the CronWorkflow, the template."""
+        cron = await self._cron_workflow(submission.source)
+        return cron, await self._template(template_reference(submission, cron))
 
     async def _cron_workflow(self, source: object) -> JsonObject | None:
         """The CronWorkflow that a source names; the Workflow is made of it, so it must be readable."""

@@ -14,9 +14,9 @@ from workers.engines.base import Submission
 from workers.engines.json_view import child, children, text
 from workers.settings import ArgoSettings, NamedStore, StoreSettings, StoreType
 from workflows.errors import ArtifactError, BundleInvalid
-from workflows.manifests import argo_text, engine_name
+from workflows.manifests import ManifestInfo, argo_text, engine_name, inspect_argo
 from workflows.naming import ANNOTATION_DIGEST, ANNOTATION_KEY, LABEL_MANAGED, LABEL_RUN, MANAGED_BY
-from workflows.outcome import Artifact
+from workflows.outcome import Artifact, EngineKind
 from workflows.spec.sources import ArgoSource
 from workflows.trace import TRACEPARENT
 from workflows.values import JsonObject
@@ -76,6 +76,18 @@ def template_reference(submission: Submission, cron: JsonObject | None = None) -
     """
     reference = child(_base(submission, cron), "spec", "workflowTemplateRef")
     return (text(reference, "name"), reference.get("clusterScope") is True) if reference else None
+
+
+def declared_by(submission: Submission, template: JsonObject | None, cron: JsonObject | None) -> ManifestInfo:
+    """What the Workflow of a submission takes, as far as that can be known; arguments as for `build_workflow`.
+
+    Raises:
+        BundleInvalid: the manifest holds no Workflow.
+    """
+    declared = declared_arguments(child(_base(submission, cron), "spec"), template)
+    if declared is None:
+        return ManifestInfo(EngineKind.ARGO, parameters=None, artifacts=None)
+    return inspect_argo({"spec": {"arguments": declared}})
 
 
 def build_workflow(

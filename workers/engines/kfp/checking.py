@@ -49,7 +49,7 @@ async def check_kfp(
         return f"runs {where}"
 
     await probe.ask("list", list_runs, hint=rights)
-    await _create(probe, client, where, rights)
+    await ask_create(probe, client, where, rights)
 
     async def outputs() -> str:
         assert metadata is not None  # asked only then
@@ -72,8 +72,8 @@ async def check_kfp(
     return probe.health(version, f"outputs from {source}")
 
 
-async def _create(probe: Probe, client: KfpClient, where: str, rights: str) -> None:
-    """Whether runs may be created, asked with a pipeline version that does not exist.
+async def ask_create(probe: Probe, client: KfpClient, where: str, rights: str) -> None:
+    """Add to a probe whether runs may be created, asked with a pipeline version that does not exist.
 
     The server looks at the caller's rights first and at the version afterwards (`createRun` in run_server.go), so the
     second refusal says that the first did not come. It needs an experiment: without one it would make "Default".

@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from workers.artifacts import ArtifactStore
 from workers.circuit import CircuitView
-from workers.engines.base import EngineHealth, LogLine, OurRun, RunPhase, Submission
+from workers.engines.base import EngineCheck, EngineHealth, LogLine, OurRun, RunPhase, Submission, Unknown
 from workers.engines.ending import Going, Told, end_runs
 from workers.engines.fencing import Fence
 from workers.engines.json_view import child, text
@@ -23,6 +23,7 @@ from workers.engines.kfp.identity import describe, identity_of
 from workers.engines.kfp.ir import Pipeline, check_complete, parse_package, pipeline_of_api, runtime_parameters
 from workers.engines.kfp.late import LateLooks
 from workers.engines.kfp.metadata import MetadataReader
+from workers.engines.kfp.rehearsing import rehearse_kfp
 from workers.engines.kfp.results import ResultReader
 from workers.engines.kfp.watcher import KfpWatcher
 from workers.engines.local_keeper import LocalKeeper
@@ -158,6 +159,10 @@ class KfpEngine:
             for line in message.splitlines():
                 yield LogLine(node=name, text=line)
 
+    async def rehearse(self, submission: Submission, unknown: Unknown) -> list[EngineCheck]:
+        """See `Engine.rehearse`."""
+        return await rehearse_kfp(self._client, submission, unknown, self._pipeline)
+
     async def health(self) -> EngineHealth:
         """See `Engine.health`."""
         return await check_kfp(self.name, self._client, self._metadata, self._settings)
@@ -178,7 +183,7 @@ class KfpEngine:
             "description": describe(submission.key, submission.spec_digest, self._settings.labels),
         }
         if source.package is not None:
-            pipeline = parse_package(submission.manifest or "", source.package)
+            pipeline = await self._pipeline(submission)
             sent = pipeline if source.cache else pipeline.without_cache()
             body["pipeline_spec"] = sent.with_variables(submission.trace).for_api()
         else:
@@ -197,6 +202,14 @@ class KfpEngine:
             body["service_account"] = account
         body["experiment_id"] = await self._experiment(source.experiment or submission.workflow)  # made at need: last
         return body
+
+    async def _pipeline(self, submission: Submission) -> Pipeline:
+        """What a submission runs: the bundle's, or an uploaded one."""
+        source = submission.source
+        assert isinstance(source, KfpSource)  # the registry routes by kind
+        if source.package is not None:
+            return parse_package(submission.manifest or "", source.package)
+        return (await self._uploaded(source))[0]
 
     async def _uploaded(self, source: KfpSource) -> tuple[Pipeline, JsonObject]:
         """An uploaded pipeline by the names of itself and its version."""
