@@ -62,7 +62,8 @@ async def engines(rig: Rig) -> AsyncIterator[tuple[ArgoStub, KfpStub]]:
 
 
 @pytest.fixture
-def meta(rig: Rig) -> Meta:
+def meta(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Meta:
+    monkeypatch.setenv("COLUMNS", "160")
     file = rig.chain(DEFINITION)
     (file.parent / "train.yaml").write_text(package({**TRAIN, "deploymentSpec": {}}))
     step = file.parent / "step.yaml"
