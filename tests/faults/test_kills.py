@@ -52,6 +52,7 @@ async def test_the_chain_survives_the_death_of_worker_service_and_temporal_in_tu
             assert "meta_engine_circuit" in await scrape(address), "at the same address as before"
 
 
+@pytest.mark.prove
 async def test_cancelling_ends_the_engine_run_its_processes_and_then_the_meta_run(running_chain: RunningChain) -> None:
     async with running_chain() as (stack, chain):
         # a SIGTERM to the worker cancels nothing

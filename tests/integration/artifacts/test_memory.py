@@ -102,6 +102,7 @@ async def test_a_worker_that_is_killed_in_the_middle_of_a_copy_leaves_its_parts_
     uploads.close()
 
 
+@pytest.mark.prove
 async def test_ten_thousand_objects_go_from_store_to_store_in_bounded_memory(lake: Lake, tmp_path: Path) -> None:
     folder = tmp_path / "many"
     digest, size = hashlib.sha256(), 0
