@@ -8,7 +8,14 @@ from dataclasses import dataclass, field, replace
 
 from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, compile_checked
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import RUN_FIELDS, Found, Reference, ReferenceMalformed, find_references
+from workflows.expressions.references import (
+    RUN_FIELDS,
+    WHOLE_FIELDS,
+    Found,
+    Reference,
+    ReferenceMalformed,
+    find_references,
+)
 from workflows.expressions.tokens import macro_nesting, tokenize
 from workflows.expressions.types import ExprType
 from workflows.outcome import Artifact, StepState
@@ -93,7 +100,7 @@ def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> C
 
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
-    if reference.root == "run" or reference.field == "state":
+    if reference.root == "run" or reference.field in WHOLE_FIELDS:
         return ExprType.STRING
     if reference.root == "inputs":
         return scope.inputs.get(reference.name, ExprType.ANY)

@@ -1,4 +1,7 @@
-"""What an expression reads: `inputs.x`, `run.id`, and `state`, `outputs.y`, `artifacts.z` of `steps.train`.
+"""What an expression reads: `inputs.x`, `run.id`, and `state`, `message`, `outputs.y`, `artifacts.z` of `steps.train`.
+
+`item`, `index`, `outcome` and `event` are no references: they are plain variables, which stand for no other step, and
+which a macro may hide (`inputs.rows.map(item, item + 1)`).
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).
@@ -14,7 +17,9 @@ from workflows.suggest import did_you_mean
 
 ROOTS = ("inputs", "steps", "run")
 RUN_FIELDS = ("id", "workflow")
-STEP_FIELDS = ("state", "outputs", "artifacts")
+STEP_FIELDS = ("state", "message", "outputs", "artifacts")
+WHOLE_FIELDS = ("state", "message")
+"""Fields of a step that are values themselves, with no names below."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -24,7 +29,7 @@ class Reference:
     Attributes:
         root: `inputs`, `steps` or `run`.
         name: of the input, the step, or the field of the run.
-        field: of a step: `state`, `outputs` or `artifacts`; else empty.
+        field: of a step: one of `STEP_FIELDS`; else empty.
         item: name of the output or artifact; else empty.
     """
 
@@ -121,7 +126,7 @@ def _length(names: list[str]) -> int:
     """How many words the reference that begins so has."""
     if names[0] != "steps":
         return 2
-    return 3 if len(names) >= 3 and names[2] == "state" else 4
+    return 3 if len(names) >= 3 and names[2] in WHOLE_FIELDS else 4
 
 
 def _is_call(tokens: list[Token], at: int) -> bool:
@@ -152,5 +157,5 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     if len(names) < _length(names):
         step = names[1] if len(names) > 1 else "<step>"
         what = {"outputs": ".outputs.<name>", "artifacts": ".artifacts.<name>"}.get(names[-1] if len(names) > 2 else "")
-        what = what or ".state, .outputs.<name> or .artifacts.<name>"
+        what = what or ".state, .message, .outputs.<name> or .artifacts.<name>"
         raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=f"write steps.{step}{what}")
