@@ -12,7 +12,7 @@ from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import Reference, find_references
 from workflows.expressions.templates import render_value
-from workflows.expressions.types import ExprType, of_declared, of_value
+from workflows.expressions.types import ExprType, of_declared, of_items, of_value
 from workflows.inputs import as_declared, show, size_of, type_mismatch
 from workflows.manifests.names import definition_names, engine_name
 from workflows.messages import ResolvedStep, ResolveOutputs, ResolveStep, StepView
@@ -240,8 +240,14 @@ class _Values:
         if reference.field == "outputs" and value is None and reference.name in self._definition.steps:
             declared = self._definition.steps[reference.name].outputs.get(reference.item)
             return of_declared(declared) if declared is not None else ExprType.ANY
+        if reference.field == "outputs" and isinstance(value, list) and self._fans_out(reference.name):
+            return of_items(value)
         found = of_value(value)
         return ExprType.ANY if found is ExprType.NULL else found
+
+    def _fans_out(self, name: str) -> bool:
+        step = self._definition.everything().get(name)
+        return step is not None and step.foreach is not None
 
     def _value(self, reference: Reference) -> JsonValue:
         if reference.root == "run":

@@ -17,7 +17,7 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_math
 
 from workflows.errors import ExpressionFailed
-from workflows.expressions.types import ExprType, of_word
+from workflows.expressions.types import ExprType, list_of, of_word
 from workflows.expressions.words import in_words, runtime_words
 from workflows.values import JsonValue
 
@@ -126,7 +126,7 @@ class Program:
         )
 
 
-_TYPES = {
+_PLAIN = {
     ExprType.NUMBER: cel.Type.DOUBLE,
     ExprType.INTEGER: cel.Type.INT,
     ExprType.STRING: cel.Type.STRING,
@@ -134,6 +134,7 @@ _TYPES = {
     ExprType.LIST: cel.Type.List(cel.Type.DYN),
     ExprType.OBJECT: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
 }
+_TYPES = _PLAIN | {list_of(element): cel.Type.List(type_) for element, type_ in _PLAIN.items()}
 
 
 @lru_cache(maxsize=256)
