@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, compile_checked
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import (
+    ITEM_ROOTS,
     RUN_FIELDS,
     WHOLE_FIELDS,
     Found,
@@ -18,7 +19,7 @@ from workflows.expressions.references import (
 )
 from workflows.expressions.tokens import macro_nesting, tokenize
 from workflows.expressions.types import ExprType
-from workflows.expressions.variables import misread_variables, where_it_can_be_read
+from workflows.expressions.variables import EVENT, misread_variables, missing_variable, where_event_is
 from workflows.outcome import Artifact, StepState
 from workflows.suggest import did_you_mean
 
@@ -92,10 +93,10 @@ def check_expression(text: str, scope: Scope) -> Checked:
             return Checked(ExprType.ANY, distinct, (*issues, *misread))
         fields = {i.offset - 1 for i in issues}  # named already, with the step that makes it a list
         rest = (i for i in failure.issues if not ("select operation" in i.raw and i.offset in fields))
-        named = (where_it_can_be_read(issue, scope.variables) or issue for issue in rest)
+        named = (where_event_is(issue, scope.variables) for issue in rest)
         return Checked(ExprType.ANY, distinct, (*issues, *named))
     issues.extend(misread)
-    issues.extend(_disagreements(text, found, scope.variables))
+    issues.extend(_disagreements(text, found, {n: t for n, t in scope.variables.items() if n in EVENT}))
     return Checked(ExprType.ANY if issues else returns, distinct, tuple(issues))
 
 
@@ -116,19 +117,24 @@ def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> C
 
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
-    if reference.root == "run" or reference.field in WHOLE_FIELDS:
+    if reference.root in ITEM_ROOTS:
+        return scope.variables.get(reference.root, ExprType.ANY)
+    if reference.root in ("run", "outcome") or reference.field in WHOLE_FIELDS:
         return ExprType.STRING
     if reference.root == "inputs":
         return scope.inputs.get(reference.name, ExprType.ANY)
     step = scope.steps.get(reference.name)
+    return ExprType.ANY if step is None else _of_step(reference, step)
+
+
+def _of_step(reference: Reference, step: StepScope) -> ExprType:
     if reference.field == "artifacts":
-        if step is None or not step.fans_out:
-            return ExprType.OBJECT
-        return ExprType.LIST if step.has_gaps else ExprType.OBJECTS
-    outputs = step.outputs if step is not None else None
-    if outputs is None and step is not None and step.fans_out:
-        return ExprType.LIST
-    return (outputs or {}).get(reference.item, ExprType.ANY)
+        once = ExprType.OBJECT
+        gathered = ExprType.LIST if step.has_gaps else ExprType.OBJECTS
+    else:
+        once = (step.outputs or {}).get(reference.item, ExprType.ANY)
+        gathered = once if step.outputs else ExprType.LIST
+    return gathered if step.fans_out else once
 
 
 def check_limits(text: str) -> list[Issue]:
@@ -152,6 +158,8 @@ _IN_A_STEP = "work on large lists in a step"
 def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PLR0911 - one for each kind of name
     """The issue of a reference that reads what does not exist."""
     reference, at = found.reference, found.start
+    if reference.root in (*ITEM_ROOTS, "outcome"):
+        return missing_variable(reference, at, scope.variables)
     if reference.root == "run":
         if reference.name in RUN_FIELDS:
             return None

@@ -1,22 +1,23 @@
-"""Plain variables: `item` and `index` of a fan-out, `outcome` of a run that is ending, `event` of a message.
+"""What only some expressions can read: `item` and `index` of a fan-out, `outcome` of a run that ends, `event`.
 
-They stand for no other step, so the plan does not look for them, and a macro may give its own variable such a name.
 Those with known fields are declared field by field (`outcome.state`, `item.rate`), so that the checker knows types.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from workflows.expressions.cel import Issue
-from workflows.expressions.tokens import MACROS, Kind, tokenize
-from workflows.expressions.types import ExprType, common, of_value
+from workflows.expressions.references import ITEM, OUTCOME_FIELDS, Reference, find_references
+from workflows.expressions.tokens import Kind, tokenize
+from workflows.expressions.types import ExprType, common
 from workflows.outcome import RunState
 from workflows.suggest import did_you_mean
 from workflows.values import JsonObject, JsonValue
 
-OUTCOME = {"outcome.state": ExprType.STRING, "outcome.message": ExprType.STRING, "outcome.failed_step": ExprType.STRING}
+OUTCOME = {f"outcome.{name}": ExprType.STRING for name in OUTCOME_FIELDS}
 """How the steps of a run came out, as compensations and `finally` read it."""
 
 OUTCOME_STATES = tuple(str(s) for s in RunState if s.ended and s is not RunState.TERMINATED)
@@ -32,7 +33,6 @@ _WHERE = {
 }
 _WHERE["index"] = _WHERE["item"]
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_UNDECLARED = re.compile(r"undeclared reference to '([^'.]+)(?:\.([^']+))?'")
 
 
 def item_types(elements: Sequence[ExprType], fields: Mapping[str, ExprType] | None = None) -> dict[str, ExprType]:
@@ -48,69 +48,53 @@ def item_types(elements: Sequence[ExprType], fields: Mapping[str, ExprType] | No
     return {"item": ExprType.OBJECT, "index": ExprType.INTEGER, **named}
 
 
-def item_values(item: JsonValue, index: int) -> tuple[dict[str, ExprType], JsonObject]:
-    """Types and values of what the expressions of one item read.
+def fields_of_item(item: JsonValue) -> JsonObject:
+    """The fields of an item by qualified name.
 
-    The fields of an object are declared beside it, as at validation: only so can an integer beside a number become one.
-
-    Args:
-        item: one of `foreach`.
-        index: its place, from 0.
+    They are declared beside the item, as at validation: only so can an integer beside a number become one.
     """
-    values: JsonObject = {"item": item, "index": index}
-    if isinstance(item, dict):
-        values |= {f"item.{name}": value for name, value in item.items() if _NAME.fullmatch(name)}
-    types = {name: of_value(value) for name, value in values.items()}
-    return {name: ExprType.ANY if t is ExprType.NULL else t for name, t in types.items()}, values
+    if not isinstance(item, dict):
+        return {}
+    return {f"{ITEM}.{name}": value for name, value in item.items() if _NAME.fullmatch(name)}
 
 
 def misread_variables(text: str, declared: Mapping[str, ExprType]) -> list[Issue]:
-    """Fields that a variable with known fields does not have, and states that no outcome has."""
+    """Fields that no item of a matrix has, and states that no outcome has."""
     tokens = tokenize(text)
-    words = [t.text for t in tokens]
+    words = [token.text for token in tokens]
     issues: list[Issue] = []
-    for root in ("item", "outcome"):
-        fields = _fields(root, declared)
-        if not fields or _is_bound(root, words):
-            continue
-        for i, token in enumerate(tokens):
-            if token.kind is not Kind.NAME or token.text != root or words[i - 1 : i] == ["."]:
-                continue
-            field = tokens[i + 2] if words[i + 1 : i + 2] == ["."] and i + 2 < len(tokens) else None
-            if field is None or words[i + 3 : i + 4] == ["("]:
-                if root == "outcome":
-                    hint = f"write {' or '.join(OUTCOME)}"
-                    issues.append(Issue("'outcome' cannot be read as a whole", token.start, hint))
-            elif field.text not in fields:
-                message = f"{_A[root]} has no '{field.text}'"
-                issues.append(Issue(message, field.start, did_you_mean(field.text, fields, what="it has")))
-            elif root == "outcome" and field.text == "state" and words[i + 3 : i + 4] in (["=="], ["!="]):
-                word = words[i + 4].strip("'\"") if i + 4 < len(tokens) else ""
-                if i + 4 < len(tokens) and tokens[i + 4].kind is Kind.STRING and word not in OUTCOME_STATES:
-                    hint = did_you_mean(word, OUTCOME_STATES, what="states")
-                    issues.append(Issue(f"a run that ends has no state '{word}'", tokens[i + 4].start, hint))
+    fields = [name.removeprefix(f"{ITEM}.") for name in declared if name.startswith(f"{ITEM}.")]
+    for found in find_references(text):
+        i = next(at for at, token in enumerate(tokens) if token.start == found.start)
+        if found.reference.root == ITEM and fields and words[i + 1 : i + 2] == ["."] and words[i + 3 : i + 4] != ["("]:
+            field = tokens[i + 2]
+            if field.text not in fields:
+                hint = did_you_mean(field.text, fields, what="it has")
+                issues.append(Issue(f"an item of this matrix has no '{field.text}'", field.start, hint))
+        elif str(found.reference) == "outcome.state" and words[i + 3 : i + 4] in (["=="], ["!="]):
+            against = tokens[i + 4] if i + 4 < len(tokens) else None
+            if against is not None and against.kind is Kind.STRING and against.text[1:-1] not in OUTCOME_STATES:
+                word = against.text[1:-1]
+                hint = did_you_mean(word, OUTCOME_STATES, what="states")
+                issues.append(Issue(f"a run that ends has no state '{word}'", against.start, hint))
     return issues
 
 
-def where_it_can_be_read(issue: Issue, declared: Mapping[str, ExprType]) -> Issue | None:
-    """A better issue for a variable that there is in other places only; None for everything else."""
-    match = _UNDECLARED.search(issue.raw)
-    name = match.group(1) if match is not None else ""
-    if name not in _WHERE or any(v.split(".")[0] == name for v in declared):
-        return None
-    return Issue(f"there is no '{name}' here", issue.offset, _WHERE[name], issue.raw)
+def missing_variable(reference: Reference, at: int, declared: Mapping[str, ExprType]) -> Issue | None:
+    """The issue of an `item`, `index` or `outcome` that is not here, or of a field that the outcome has not."""
+    if not any(name.split(".")[0] == reference.root for name in declared):
+        return Issue(f"there is no '{reference.root}' here", at, _WHERE[reference.root])
+    if reference.root == "outcome" and reference.name not in OUTCOME_FIELDS:
+        hint = did_you_mean(reference.name, OUTCOME_FIELDS, what="it has")
+        return Issue(f"an outcome has no '{reference.name}'", at, hint)
+    return None
 
 
-_A = {"item": "an item of this matrix", "outcome": "an outcome"}
+def where_event_is(issue: Issue, declared: Mapping[str, ExprType]) -> Issue:
+    """A better issue for an `event` where there is none; the same for everything else."""
+    if "event" in declared or not _NO_EVENT.search(issue.raw):
+        return issue
+    return replace(issue, message="there is no 'event' here", hint=_WHERE["event"])
 
 
-def _fields(root: str, declared: Mapping[str, ExprType]) -> Collection[str]:
-    return [name.removeprefix(f"{root}.") for name in declared if name.startswith(f"{root}.")]
-
-
-def _is_bound(root: str, words: list[str]) -> bool:
-    """Whether a macro gives its own variable this name; then the checker alone tells which is meant."""
-    return any(
-        words[i] in MACROS and words[i + 1 : i + 4] == ["(", root, ","] and words[i - 1 : i] == ["."]
-        for i in range(len(words) - 3)
-    )
+_NO_EVENT = re.compile(r"undeclared reference to 'event[.']")

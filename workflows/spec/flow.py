@@ -41,17 +41,12 @@ def check_names(definition: MetaWorkflow, locate: Locator) -> Iterator[Problem]:
 def check_needs(at: Path, step: Step, definition: MetaWorkflow, locate: Locator) -> Iterator[Problem]:
     """Problems of `needs` of a step, or of a step of `finally`."""
     is_finally = at[0] == "finally"
-    known, others = definition.steps, definition.finally_
-    if is_finally:
-        known, others = others, known
+    known = {**definition.steps, **definition.finally_} if is_finally else definition.steps
     for i, needed in enumerate(step.needs):
         path = (*at, "needs", i)
         if needed in known:
             continue
-        if needed in others and is_finally:
-            message = f"'{needed}' has ended before 'finally' begins"
-            yield locate.problem(path, message, hint="leave it out; steps of 'finally' need one another only")
-        elif needed in others:
+        if needed in definition.finally_:
             message = f"'{needed}' is a step of 'finally', which begins when all steps have ended"
             yield locate.problem(path, message, hint="move it to 'steps'")
         else:

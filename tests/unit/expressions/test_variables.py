@@ -10,8 +10,8 @@ from workflows.expressions.check import Checked, Scope, StepScope, check_express
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import references
 from workflows.expressions.types import ExprType, element_of, is_list, list_of, of_items, of_value, of_word
-from workflows.expressions.variables import EVENT, OUTCOME, item_types, item_values
-from workflows.values import JsonValue
+from workflows.expressions.variables import EVENT, OUTCOME, fields_of_item, item_types
+from workflows.values import JsonObject, JsonValue
 
 MATRIX = item_types([], {"rate": ExprType.NUMBER, "model": ExprType.STRING})
 FAN_OUT = StepScope({"score": ExprType.NUMBERS, "any": ExprType.LIST}, {"model"}, fans_out=True)
@@ -53,7 +53,7 @@ def test_what_is_right_has_a_type(expression: str, returns: ExprType) -> None:
         ("item.rat", 5, "an item of this matrix has no 'rat'", "did you mean 'rate'?"),
         ("item.model * 2", 11, "'*' cannot be applied to a string and an integer", ""),
         ("1 + index * 'x'", 10, "'*' cannot be applied to an integer and a string", ""),
-        ("outcome.stat == 'failed'", 8, "an outcome has no 'stat'", "did you mean 'state'?"),
+        ("outcome.stat == 'failed'", 0, "an outcome has no 'stat'", "did you mean 'state'?"),
         ("outcome == 1", 0, "'outcome' cannot be read as a whole", "outcome.state"),
         ("outcome.state == 'timed_out'", 17, "a run that ends has no state 'timed_out'", "states"),
         ("steps.shards.outputs.score.x", 27, "is a list, as step 'shards' runs once for each item", "score[0].x"),
@@ -88,6 +88,21 @@ def test_a_macro_may_call_its_own_variable_so_anywhere() -> None:
         assert references(f"[1, 2].map({name}, {name} + 1)") == frozenset()
 
 
+@pytest.mark.parametrize(
+    ("expression", "read"),
+    [
+        ("item.rate + index", {"item", "index"}),
+        ("item", {"item"}),
+        ("item.size() + item['a'] + steps.a.outputs.item", {"item", "steps.a.outputs.item"}),
+        ("outcome.state + outcome.message.size()", {"outcome.state", "outcome.message"}),
+        ("[1].map(item, item) + index", {"index"}),
+        ("'item' + inputs.item", {"inputs.item"}),
+    ],
+)
+def test_a_variable_is_found_as_it_stands(expression: str, read: set[str]) -> None:
+    assert {str(r) for r in references(expression)} == read
+
+
 def test_a_step_that_cannot_be_read_here_says_why() -> None:
     (issue,) = check("steps.shards.state", replace(SCOPE, hidden={"shards": ("it runs later", "wait")})).issues
     assert (issue.message, issue.hint) == ("it runs later", "wait")
@@ -96,13 +111,21 @@ def test_a_step_that_cannot_be_read_here_says_why() -> None:
 text = st.text(st.characters(codec="utf-8", exclude_characters="\0"))  # the library cuts a key at a NUL
 scalars = st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(scalars | text, lambda v: st.lists(v, max_size=3) | st.dictionaries(text, v, max_size=3))
-few = settings(max_examples=20)  # every set of variables is an environment of the library's own
+
+
+def at_hand(item: JsonValue, index: int) -> tuple[dict[str, ExprType], JsonObject]:
+    """Types and values of what the expressions of an item read, as they are worked out for it."""
+    found: JsonObject = {"item": item, "index": index, **fields_of_item(item)}
+    return {name: ExprType.ANY if value is None else of_value(value) for name, value in found.items()}, found
+
+
+few = settings(max_examples=20, deadline=None)  # every set of variables is an environment of the library's own
 
 
 @few
 @given(values, st.integers(0, 9999))
 def test_any_item_can_be_read_as_it_is(item: JsonValue, index: int) -> None:
-    types, read = item_values(item, index)
+    types, read = at_hand(item, index)
     assert compile_expression("[item, index]", types).evaluate(read) == [item, index]
 
 
@@ -110,7 +133,7 @@ def test_any_item_can_be_read_as_it_is(item: JsonValue, index: int) -> None:
 @given(st.dictionaries(st.sampled_from(["rate", "x_1", "inputs"]), st.floats(-9, 9) | st.integers(-9, 9), min_size=1))
 def test_what_is_checked_for_a_matrix_computes_for_its_items(item: dict[str, float | int]) -> None:
     checked = item_types([], {name: of_value(value) for name, value in item.items()})
-    types, read = item_values(dict(item), 3)
+    types, read = at_hand(dict(item), 3)
     for name, value in item.items():
         expression = f"item.{name} * 2 + index"
         assert compile_expression(expression, checked).returns is of_value(value)

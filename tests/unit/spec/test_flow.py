@@ -57,6 +57,7 @@ finally:
     when: outcome.state == 'failed'
     parameters: {step: "${{ outcome.failed_step }}", gathered: "${{ steps.gather.state }}"}
   last: {argo: {template: t}, needs: [clean]}
+  also: {argo: {template: t}, needs: [gather]}
 outputs: {x: "${{ steps.gather.state }}"}
 """.replace("needs: [numbers]", "needs: [numbers, one]")
 
@@ -104,7 +105,6 @@ def test_all_of_the_flow_is_accepted() -> None:
         ("argo: {template: undo}", "wait: {duration: 1s}", "unknown key 'wait'", "keys: activity, argo"),
         # finally
         ("  clean:", "  one:", "'one' is a step already", "another name"),
-        ("[clean]", "[one]", "'one' has ended before 'finally' begins", "leave it out"),
         ("[clean]", "[claen]", "unknown step 'claen'", "did you mean 'clean'?"),
         ("[clean]", "[last]", "step 'last' needs itself", ""),
         ("[numbers, one]", "[clean]", "'clean' is a step of 'finally', which begins when", "move it"),
