@@ -107,7 +107,7 @@ def validate_bundle(bundle: Bundle) -> list[Problem]:
 def _check(definition: MetaWorkflow, files: Mapping[str, str], locator: Locator) -> list[Problem]:
     """Problems of the files that could be read, and of the definition in their light."""
     problems: list[Problem] = []
-    manifests: dict[str, ManifestInfo] = {}
+    manifests: dict[str, list[ManifestInfo]] = {}
     for place, kind, path in _files(definition):
         if path not in files:
             continue
@@ -116,7 +116,7 @@ def _check(definition: MetaWorkflow, files: Mapping[str, str], locator: Locator)
         except ManifestUnreadable as error:
             problems.append(locator.problem(place, error.message, hint=error.hint))
         else:
-            manifests.setdefault(_step_at(place), found)
+            manifests.setdefault(_step_at(place), []).append(found)
     total = sum(len(text.encode(errors="replace")) for text in files.values())
     if total > MAX_BUNDLE:
         message = f"the files have {total:,} bytes together, {MAX_BUNDLE:,} at most"

@@ -10,7 +10,8 @@ from workflows.errors import DefinitionInvalid, Problem
 from workflows.expressions.references import Reference, references
 from workflows.expressions.templates import parse_template, walk_strings
 from workflows.spec.models import MetaWorkflow
-from workflows.spec.steps import Step
+from workflows.spec.steps import Foreach, Range, Step
+from workflows.values import JsonValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,42 @@ def _plan_step(name: str, step: Step, positions: Mapping[str, int]) -> PlannedSt
 
 
 def step_expressions(step: Step) -> Iterator[str]:
-    """Every expression of a step: its `when`, and those in its parameters and artifacts."""
+    """Every expression that is worked out before a step begins; not those of its compensation."""
     if step.when is not None:
         yield step.when
-    templates = [text for _, text in walk_strings(step.parameters)]
-    for text in (*templates, *step.artifacts.values()):
-        yield from (e.text for e in parse_template(text).expressions)
+    if step.wait is not None and step.wait.event is not None and step.wait.event.when is not None:
+        yield step.wait.event.when
+    for _, value in step_templates(step):
+        for _, text in walk_strings(value):
+            yield from (e.text for e in parse_template(text).expressions)
+
+
+def step_templates(step: Step) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
+    """Every value of a step whose strings may hold expressions, with its place below the step."""
+    for name, value in step.parameters.items():
+        yield ("parameters", name), value
+    for name, text in step.artifacts.items():
+        yield ("artifacts", name), text
+    if step.foreach is not None:
+        yield from _foreach_templates(step.foreach)
+    if step.approval is not None:
+        yield ("approval", "prompt"), step.approval.prompt
+    if step.wait is not None and step.wait.until is not None:
+        yield ("wait", "until"), step.wait.until
+    if step.wait is not None and step.wait.event is not None:
+        yield ("wait", "event", "subject"), step.wait.event.subject
+    if step.caching is not None and step.caching.key is not None:
+        yield ("cache", "key"), step.caching.key
+
+
+def _foreach_templates(foreach: Foreach) -> Iterator[tuple[tuple[str, ...], JsonValue]]:
+    if foreach.items is not None:
+        yield ("foreach", "items"), foreach.items
+    if isinstance(foreach.range, Range):
+        yield ("foreach", "range", "from"), foreach.range.start
+        yield ("foreach", "range", "to"), foreach.range.to
+    for name, values in (foreach.matrix or {}).items():
+        yield ("foreach", "matrix", name), values
 
 
 def find_circle(dependencies: dict[str, tuple[str, ...]]) -> list[str]:

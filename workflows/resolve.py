@@ -10,9 +10,10 @@ from collections.abc import Callable
 from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import Reference, find_references
+from workflows.expressions.references import ITEM, ITEM_ROOTS, Reference, find_references
 from workflows.expressions.templates import render_value
-from workflows.expressions.types import ExprType, of_declared, of_value
+from workflows.expressions.types import ExprType, of_declared, of_items, of_value
+from workflows.expressions.variables import fields_of_item
 from workflows.inputs import as_declared, show, size_of, type_mismatch
 from workflows.manifests.names import definition_names, engine_name
 from workflows.messages import ResolvedStep, ResolveOutputs, ResolveStep, StepView
@@ -177,6 +178,7 @@ class _Values:
         self._inputs = message.inputs
         self._steps = message.steps
         self._run: JsonObject = {"id": message.meta_run, "workflow": message.definition.name}
+        self._outcome = message.outcome if isinstance(message, ResolveStep) else None
 
     def at(self, place: str) -> Callable[[str], JsonValue]:
         """The evaluation of expressions that stand at a place, which errors name."""
@@ -201,6 +203,9 @@ class _Values:
                 # Only an error if it is read in the end: steps.a.state == 'succeeded' && steps.a.outputs.x > 1
                 absent[str(reference)] = error
         types = {str(r): self._type(r, values.get(str(r))) for r in read}
+        fields = fields_of_item(values.get(ITEM))
+        values |= fields
+        types |= {name: ExprType.ANY if value is None else of_value(value) for name, value in fields.items()}
         try:
             return self._compile(text, types).evaluate(values)
         except ValueMissing as missing:
@@ -211,7 +216,8 @@ class _Values:
     def _declare_hint(self, error: ExpressionFailed, types: dict[str, ExprType]) -> str:
         """An operator that does not fit an undeclared string: most often one of Argo's outputs."""
         for name, type_ in types.items():
-            if "applied to" in error.message and type_ is ExprType.STRING and not self._is_declared(name):
+            is_output = name.startswith("steps.")
+            if is_output and "applied to" in error.message and type_ is ExprType.STRING and not self._is_declared(name):
                 _, step, _, output = name.split(".")
                 return f"declare its type: steps.{step}.outputs: {{{output}: number}}"
         return ""
@@ -229,25 +235,44 @@ class _Values:
             return compile_expression(text, declared)
 
     def _is_declared(self, name: str) -> bool:
+        if name.split(".", maxsplit=1)[0] in ITEM_ROOTS:
+            return False
         root, first, *rest = name.split(".")
         if root == "inputs":
             return self._inputs.get(first) is not None
-        return root == "run" or rest[0] != "outputs" or rest[1] in self._definition.steps[first].outputs
+        return root in ("run", "outcome") or rest[0] != "outputs" or rest[1] in self._definition.step(first).outputs
 
     def _type(self, reference: Reference, value: JsonValue) -> ExprType:
         if reference.root == "inputs" and value is not None and reference.name in self._definition.inputs:
             return of_declared(self._definition.inputs[reference.name].type)
-        if reference.field == "outputs" and value is None and reference.name in self._definition.steps:
-            declared = self._definition.steps[reference.name].outputs.get(reference.item)
+        if reference.field == "outputs" and value is None and reference.name in self._steps:
+            declared = self._definition.step(reference.name).outputs.get(reference.item)
             return of_declared(declared) if declared is not None else ExprType.ANY
+        if reference.field == "outputs" and isinstance(value, list) and self._fans_out(reference.name):
+            return of_items(value)
         found = of_value(value)
         return ExprType.ANY if found is ExprType.NULL else found
 
+    def _fans_out(self, name: str) -> bool:
+        step = self._definition.everything().get(name)
+        return step is not None and step.foreach is not None
+
     def _value(self, reference: Reference) -> JsonValue:
+        if reference.root in ITEM_ROOTS:
+            raise ExpressionFailed(
+                f"there is no '{reference}' here", hint="parameters and artifacts of a step with 'foreach' have it"
+            )
         if reference.root == "run":
             if reference.name in self._run:
                 return self._run[reference.name]
             raise ExpressionFailed(f"a run has no '{reference.name}'")
+        if reference.root == "outcome":
+            if self._outcome is not None and reference.name in self._outcome:
+                return self._outcome[reference.name]
+            raise ExpressionFailed(
+                f"there is no 'outcome.{reference.name}'",
+                hint="compensations and steps of 'finally' read outcome.state, outcome.message, outcome.failed_step",
+            )
         if reference.root == "inputs":
             if reference.name in self._inputs:
                 return self._inputs[reference.name]
@@ -255,8 +280,8 @@ class _Values:
         step = self._steps.get(reference.name)
         if step is None:
             raise ExpressionFailed(f"there is no step '{reference.name}'")
-        if reference.field == "state":
-            return str(step.state)
+        if reference.field in ("state", "message"):
+            return str(step.state) if reference.field == "state" else step.message
         if reference.field == "outputs" and reference.item in step.outputs:
             return step.outputs[reference.item]
         if reference.field == "artifacts" and reference.item in step.artifacts:

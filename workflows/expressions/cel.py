@@ -1,7 +1,8 @@
 """The CEL library (`cel_expr_python`, cel-cpp by its makers) behind types of our own.
 
 Variables are declared by their qualified names (`steps.train.outputs.accuracy`), so that the checker itself knows
-what exists. The library bounds what an expression may cost: 32 levels of nesting, and a budget of iterations.
+what exists. The library bounds what an expression may cost: 32 levels of nesting, and a budget of iterations;
+`workflows.expressions.cost` bounds what it does not.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from cel_expr_python import cel
 from cel_expr_python.ext import ext_math
 
 from workflows.errors import ExpressionFailed
-from workflows.expressions.types import ExprType, of_word
+from workflows.expressions.cost import check_reading, check_result
+from workflows.expressions.types import ExprType, list_of, of_word
 from workflows.expressions.words import in_words, runtime_words
 from workflows.values import JsonValue
 
@@ -84,8 +86,10 @@ class Program:
             values: by qualified name, for every variable that it reads.
 
         Raises:
-            ExpressionFailed: it cannot be computed on these values, or its value is none of JSON's.
+            ExpressionFailed: it cannot be computed on these values, would cost too much, or its value is none of
+                JSON's.
         """
+        check_reading(self.source, values)
         try:
             value = self._expression.eval(data=values)
             failed = value.type() == cel.Type.ERROR
@@ -98,7 +102,9 @@ class Program:
         if failed:
             message, hint = runtime_words(str(plain))
             raise ExpressionFailed(f"expression '{self.source}': {message}", hint=hint)
-        return self._json(plain)
+        result = self._json(plain)
+        check_result(self.source, result)
+        return result
 
     def _json(self, value: object) -> JsonValue:
         if value is None or isinstance(value, (bool, int, str)):
@@ -126,7 +132,7 @@ class Program:
         )
 
 
-_TYPES = {
+_PLAIN = {
     ExprType.NUMBER: cel.Type.DOUBLE,
     ExprType.INTEGER: cel.Type.INT,
     ExprType.STRING: cel.Type.STRING,
@@ -134,6 +140,7 @@ _TYPES = {
     ExprType.LIST: cel.Type.List(cel.Type.DYN),
     ExprType.OBJECT: cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
 }
+_TYPES = _PLAIN | {list_of(element): cel.Type.List(type_) for element, type_ in _PLAIN.items()}
 
 
 @lru_cache(maxsize=256)

@@ -8,9 +8,18 @@ from dataclasses import dataclass, field, replace
 
 from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, compile_checked
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import RUN_FIELDS, Found, Reference, ReferenceMalformed, find_references
+from workflows.expressions.references import (
+    ITEM_ROOTS,
+    RUN_FIELDS,
+    WHOLE_FIELDS,
+    Found,
+    Reference,
+    ReferenceMalformed,
+    find_references,
+)
 from workflows.expressions.tokens import macro_nesting, tokenize
 from workflows.expressions.types import ExprType
+from workflows.expressions.variables import EVENT, misread_variables, missing_variable, where_event_is
 from workflows.outcome import Artifact, StepState
 from workflows.suggest import did_you_mean
 
@@ -27,12 +36,16 @@ class StepScope:
     Attributes:
         outputs: types by name; None when anything may be there, as with a template that only the engine knows.
         artifacts: names; None when anything may be there.
+        fans_out: it runs once for each item, so `outputs` are lists already, and each artifact is a list.
+        has_gaps: such a list may hold null, where an item gave nothing.
         origin: what says so, for messages: `train.yaml`, or `outputs` of the step.
     """
 
     outputs: Mapping[str, ExprType] | None = None
     artifacts: Collection[str] | None = None
     origin: str = ""
+    fans_out: bool = False
+    has_gaps: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +54,15 @@ class Scope:
 
     Attributes:
         here: the step that the expression belongs to, which it cannot read; empty in the definition's outputs.
+        variables: types of `item`, `index`, `outcome.<field>`, `event`, where there are such.
+        hidden: steps that there are but that cannot be read here, with the reason and the mend.
     """
 
     inputs: Mapping[str, ExprType]
     steps: Mapping[str, StepScope]
     here: str = ""
+    variables: Mapping[str, ExprType] = field(default_factory=dict[str, ExprType])
+    hidden: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +83,20 @@ def check_expression(text: str, scope: Scope) -> Checked:
     except ReferenceMalformed as error:
         return Checked(ExprType.ANY, (), (Issue(error.message, error.offset, error.hint),))
     issues = [issue for f in found if (issue := _missing(f, text, scope)) is not None]
+    misread = misread_variables(text, scope.variables)
     distinct = tuple(dict.fromkeys(f.reference for f in found))
     variables = {str(r): reference_type(r, scope) for r in distinct}
     try:
-        returns = compile_expression(text, variables).returns
+        returns = compile_expression(text, {**scope.variables, **variables}).returns
     except CompileFailed as failure:
-        return Checked(ExprType.ANY, distinct, (*issues, *failure.issues))
-    issues.extend(_disagreements(text, found))
+        if misread:  # what was misread is missed by the checker too
+            return Checked(ExprType.ANY, distinct, (*issues, *misread))
+        fields = {i.offset - 1 for i in issues}  # named already, with the step that makes it a list
+        rest = (i for i in failure.issues if not ("select operation" in i.raw and i.offset in fields))
+        named = (where_event_is(issue, scope.variables) for issue in rest)
+        return Checked(ExprType.ANY, distinct, (*issues, *named))
+    issues.extend(misread)
+    issues.extend(_disagreements(text, found, {n: t for n, t in scope.variables.items() if n in EVENT}))
     return Checked(ExprType.ANY if issues else returns, distinct, tuple(issues))
 
 
@@ -93,15 +117,24 @@ def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> C
 
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
-    if reference.root == "run" or reference.field == "state":
+    if reference.root in ITEM_ROOTS:
+        return scope.variables.get(reference.root, ExprType.ANY)
+    if reference.root in ("run", "outcome") or reference.field in WHOLE_FIELDS:
         return ExprType.STRING
     if reference.root == "inputs":
         return scope.inputs.get(reference.name, ExprType.ANY)
-    if reference.field == "artifacts":
-        return ExprType.OBJECT
     step = scope.steps.get(reference.name)
-    outputs = step.outputs if step is not None else None
-    return (outputs or {}).get(reference.item, ExprType.ANY)
+    return ExprType.ANY if step is None else _of_step(reference, step)
+
+
+def _of_step(reference: Reference, step: StepScope) -> ExprType:
+    if reference.field == "artifacts":
+        once = ExprType.OBJECT
+        gathered = ExprType.LIST if step.has_gaps else ExprType.OBJECTS
+    else:
+        once = (step.outputs or {}).get(reference.item, ExprType.ANY)
+        gathered = once if step.outputs else ExprType.LIST
+    return gathered if step.fans_out else once
 
 
 def check_limits(text: str) -> list[Issue]:
@@ -125,6 +158,8 @@ _IN_A_STEP = "work on large lists in a step"
 def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PLR0911 - one for each kind of name
     """The issue of a reference that reads what does not exist."""
     reference, at = found.reference, found.start
+    if reference.root in (*ITEM_ROOTS, "outcome"):
+        return missing_variable(reference, at, scope.variables)
     if reference.root == "run":
         if reference.name in RUN_FIELDS:
             return None
@@ -137,6 +172,9 @@ def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PL
     step = scope.steps.get(reference.name)
     if reference.name == scope.here:
         return Issue(f"step '{scope.here}' reads itself", at, "an expression reads the steps before its own")
+    if reference.name in scope.hidden:
+        message, hint = scope.hidden[reference.name]
+        return Issue(message, at, hint)
     if step is None:
         others = [name for name in scope.steps if name != scope.here]
         return Issue(f"unknown step '{reference.name}'", at, did_you_mean(reference.name, others, what="steps"))
@@ -147,7 +185,9 @@ def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PL
         if step.artifacts is not None and reference.item not in step.artifacts:
             hint = did_you_mean(reference.item, step.artifacts, what="artifacts")
             return Issue(_unknown("artifact", reference, step), at, hint)
-        return _unknown_field(found, text)
+        return _field_of_list(found, text) if step.fans_out else _unknown_field(found, text)
+    if reference.field == "outputs" and step.fans_out:
+        return _field_of_list(found, text)
     return _impossible_state(found, text) if reference.field == "state" else None
 
 
@@ -164,6 +204,15 @@ def _unknown_field(found: Found, text: str) -> Issue | None:
     return Issue(f"an artifact has no '{match.group(1)}'", match.start(1), hint)
 
 
+def _field_of_list(found: Found, text: str) -> Issue | None:
+    match = _RUNS_FIELDS.match(text, found.end)
+    if match is None:
+        return None
+    name, what = found.reference.name, str(found.reference)
+    message = f"'{what}' is a list, as step '{name}' runs once for each item: it has no '{match.group(1)}'"
+    return Issue(message, match.start(1), f"write {what}[0].{match.group(1)}, or {what}.map(x, x.{match.group(1)})")
+
+
 def _impossible_state(found: Found, text: str) -> Issue | None:
     """A comparison with a word that no state has would be false for ever, silently."""
     match = re.compile(r"\s*[!=]=\s*(['\"])(\w*)\1").match(text, found.end)
@@ -173,14 +222,14 @@ def _impossible_state(found: Found, text: str) -> Issue | None:
     return Issue(f"a step has no state '{match.group(2)}'", match.start(2), hint)
 
 
-def _disagreements(text: str, found: list[Found]) -> list[Issue]:
+def _disagreements(text: str, found: list[Found], variables: Mapping[str, ExprType]) -> list[Issue]:
     """Whether the checker reads the same names as our own finding, on which the plan stands.
 
     The check passed with no other names declared than we found, so the checker reads no more than those. That it
     reads each of them shows when it is not declared: it must then be missed. A report names twenty at most.
     """
     unseen: dict[str, Found] = {str(f.reference): f for f in found}
-    seen: dict[str, ExprType] = {}
+    seen: dict[str, ExprType] = dict(variables)
     while unseen:
         missed: list[str] = []
         try:

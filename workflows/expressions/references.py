@@ -1,4 +1,4 @@
-"""What an expression reads: `inputs.x`, `run.id`, and `state`, `outputs.y`, `artifacts.z` of `steps.train`.
+"""What an expression reads: `inputs.x`, `outcome.state`, `outputs.y` of `steps.train`; `item` and `index` whole.
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).
@@ -9,12 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workflows.errors import ExpressionFailed
-from workflows.expressions.tokens import Kind, Token, tokenize
+from workflows.expressions.tokens import MACROS, Kind, Token, tokenize
 from workflows.suggest import did_you_mean
 
-ROOTS = ("inputs", "steps", "run")
+ITEM, INDEX = "item", "index"
+"""What a fan-out runs over, and its place from 0: read as they stand, whatever follows."""
+
+ITEM_ROOTS = (ITEM, INDEX)
+ROOTS = ("inputs", "steps", "run", "outcome", *ITEM_ROOTS)
 RUN_FIELDS = ("id", "workflow")
-STEP_FIELDS = ("state", "outputs", "artifacts")
+OUTCOME_FIELDS = ("state", "message", "failed_step")
+"""How the steps of a run came out; compensations and steps of `finally` read it."""
+STEP_FIELDS = ("state", "message", "outputs", "artifacts")
+WHOLE_FIELDS = ("state", "message")
+"""Fields of a step that are values themselves, with no names below."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,14 +30,14 @@ class Reference:
     """One thing that an expression reads.
 
     Attributes:
-        root: `inputs`, `steps` or `run`.
-        name: of the input, the step, or the field of the run.
-        field: of a step: `state`, `outputs` or `artifacts`; else empty.
+        root: one of `ROOTS`.
+        name: of the input, the step, or the field of the run or its outcome; empty for `item` and `index`.
+        field: of a step: one of `STEP_FIELDS`; else empty.
         item: name of the output or artifact; else empty.
     """
 
     root: str
-    name: str
+    name: str = ""
     field: str = ""
     item: str = ""
 
@@ -52,7 +60,7 @@ class Found:
 
 
 class ReferenceMalformed(ExpressionFailed):
-    """A root (`inputs`, `steps`, `run`) that is not followed by what it must be.
+    """A root (`inputs`, `steps`, `run`, `outcome`) that is not followed by what it must be.
 
     Attributes:
         offset: of the word in the expression, in code points.
@@ -70,9 +78,10 @@ def find_references(expression: str) -> list[Found]:
         ReferenceMalformed: the first one that is cut short or reads what nothing has, as `steps.train` alone.
     """
     tokens = tokenize(expression)
+    bound = _bound(tokens)
     found: list[Found] = []
     for i, token in enumerate(tokens):
-        if token.kind is not Kind.NAME or token.text not in ROOTS:
+        if token.kind is not Kind.NAME or token.text not in ROOTS or token.text in bound:
             continue
         if i > 0 and tokens[i - 1].text == ".":
             if i > 1 and _ends_operand(tokens[i - 2]):
@@ -87,11 +96,29 @@ def references(expression: str) -> frozenset[Reference]:
     return frozenset(f.reference for f in find_references(expression))
 
 
+def _bound(tokens: list[Token]) -> frozenset[str]:
+    """Words that the expression uses for its own, as `item` in `inputs.sizes.map(item, item * 2)`.
+
+    Only those that have become roots after others had been in use; what hides the others is refused.
+    """
+    return frozenset(
+        token.text
+        for i, token in enumerate(tokens)
+        if token.text in (*ITEM_ROOTS, "outcome")
+        and 3 <= i < len(tokens) - 1
+        and tokens[i - 3].text == "."
+        and tokens[i - 2].text in MACROS
+        and (tokens[i - 1].text, tokens[i + 1].text) == ("(", ",")
+    )
+
+
 def _ends_operand(token: Token) -> bool:
     return token.kind is not Kind.OPERATOR or token.text in ")]}"
 
 
 def _read(expression: str, tokens: list[Token], at: int) -> Found:
+    if tokens[at].text in ITEM_ROOTS:
+        return Found(Reference(tokens[at].text), tokens[at].start, tokens[at].end)
     names = [tokens[at].text]
     last = at
     while (
@@ -121,7 +148,7 @@ def _length(names: list[str]) -> int:
     """How many words the reference that begins so has."""
     if names[0] != "steps":
         return 2
-    return 3 if len(names) >= 3 and names[2] == "state" else 4
+    return 3 if len(names) >= 3 and names[2] in WHOLE_FIELDS else 4
 
 
 def _is_call(tokens: list[Token], at: int) -> bool:
@@ -138,7 +165,11 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     follows = tokens[last + 1].text if last + 1 < len(tokens) else ""
     if names[0] != "steps":
         if len(names) < 2:
-            hint = "write inputs.<name>" if names[0] == "inputs" else "write run.id or run.workflow"
+            hint = {
+                "inputs": "write inputs.<name>",
+                "run": "write run.id or run.workflow",
+                "outcome": "write outcome.state, outcome.message or outcome.failed_step",
+            }[names[0]]
             if follows == "[":
                 hint += "; names of inputs are written with a dot"
             raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=hint)
@@ -152,5 +183,5 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     if len(names) < _length(names):
         step = names[1] if len(names) > 1 else "<step>"
         what = {"outputs": ".outputs.<name>", "artifacts": ".artifacts.<name>"}.get(names[-1] if len(names) > 2 else "")
-        what = what or ".state, .outputs.<name> or .artifacts.<name>"
+        what = what or ".state, .message, .outputs.<name> or .artifacts.<name>"
         raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=f"write steps.{step}{what}")

@@ -10,6 +10,7 @@ _OVERLOAD = re.compile(r"found no matching overload for '([^']+)' applied to '(?
 _RUNTIME_OVERLOAD = re.compile(r"No matching overloads found : ([^(]+)(?:\((.*)\))?")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']+)'")
 _SELECT = re.compile(r"expression of type '([^']+)' cannot be the operand of a select operation")
+_RANGE = re.compile(r"expression of type '([^']+)' cannot be the range of a comprehension")
 _UNEXPECTED = re.compile(r"(?:extraneous|mismatched) input '(.*?)' expecting|no viable alternative at input '(.*?)'")
 _TOKEN = re.compile(r"token recognition error at: '(.*)'", re.DOTALL)
 _STATUS = re.compile(r"^[A-Z_]+: | \[[A-Z_]+\]$")
@@ -32,6 +33,8 @@ def in_words(raw: str, *, is_call: bool) -> tuple[str, str]:  # noqa: PLR0911 - 
         return f"there is no name '{name}'", "expressions read inputs.<name>, steps.<step>... and run.<field>"
     if match := _SELECT.search(raw):
         return f"{of_word(match.group(1))} has no fields", ""
+    if match := _RANGE.search(raw):
+        return f"{of_word(match.group(1))} is nothing that map, filter, all or exists could go over", "they take a list"
     if "recursion" in raw:
         return "the expression is nested too deeply (32 levels at most)", "take parts of it out into steps or inputs"
     if "Syntax error" in raw:

@@ -6,15 +6,14 @@ import, so they are imported when they are called.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from workflows.spec.models import MetaWorkflow
 
 if TYPE_CHECKING:
     from workflows.errors import Problem
-    from workflows.manifests import ManifestInfo
     from workflows.spec.locate import Locator
+    from workflows.spec.scopes import Manifests
 
 __all__ = ["MetaWorkflow", "load_definition", "validate"]
 
@@ -35,14 +34,14 @@ def load_definition(text: str, file: str = "") -> MetaWorkflow:
 
 
 def validate(
-    definition: MetaWorkflow, locate: Locator | None = None, manifests: Mapping[str, ManifestInfo] | None = None
+    definition: MetaWorkflow, locate: Locator | None = None, manifests: Manifests | None = None
 ) -> list[Problem]:
     """Check what the models cannot: names, types of expressions, circles.
 
     Args:
         definition: as the models accept it.
         locate: where its parts stand; None when it was built in Python.
-        manifests: what the files declare that steps run, by step; without it nothing is checked against them.
+        manifests: what the files declare that something runs, by its name; without it nothing is checked against them.
 
     Returns:
         Every problem; empty when it is valid.

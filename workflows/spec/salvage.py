@@ -9,8 +9,9 @@ from typing import cast
 from pydantic import ValidationError
 
 from workflows.errors import Problem
-from workflows.spec.locate import Path
+from workflows.spec.locate import Path, show_path
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.unions import faults_of
 from workflows.values import JsonValue
 
 _ROUNDS = 8
@@ -23,13 +24,17 @@ class Salvaged:
 
     Attributes:
         removed: names of what was taken out; what misses them is no problem of its own.
+        fan_outs: places of `foreach` that something was taken out of: what is left says too little.
     """
 
     definition: MetaWorkflow
     removed: frozenset[str]
+    fan_outs: frozenset[str] = frozenset()
 
     def explains(self, problem: Problem) -> bool:
         """Whether a problem may come from what was taken out."""
+        if any(problem.path.startswith(place) for place in self.fan_outs):
+            return True
         return any(f"'{name}'" in problem.message for name in self.removed)
 
 
@@ -42,9 +47,10 @@ def salvage(value: JsonValue, error: ValidationError) -> Salvaged | None:
     """
     rest = copy.deepcopy(value)
     removed: set[str] = set()
+    fan_outs: set[str] = set()
     for _ in range(_ROUNDS):
-        for details in error.errors(include_url=False):
-            path: Path = tuple(details["loc"])
+        for fault in faults_of(error, rest):
+            path, details = fault.path, fault.details
             if path[-1:] == ("[key]",) or details["type"] == "missing":
                 path = path[:-1]
             while path and isinstance(path[-1], int):
@@ -52,13 +58,16 @@ def salvage(value: JsonValue, error: ValidationError) -> Salvaged | None:
             if len(path) < 2 and details["type"] != "extra_forbidden":
                 return None
             removed.update(str(part) for part in path[-1:])
+            if "foreach" in path:
+                removed.update(("item", "index"))
+                fan_outs.add(show_path(path[: path.index("foreach") + 1]))
             _take_out(rest, path)
         try:
             definition = MetaWorkflow.model_validate(rest, by_alias=True, by_name=False)
         except ValidationError as again:
             error = again
         else:
-            return Salvaged(definition, frozenset(removed))
+            return Salvaged(definition, frozenset(removed), frozenset(fan_outs))
     return None
 
 
@@ -70,7 +79,7 @@ def _take_out(value: JsonValue, path: Path) -> None:
             value = value[part]
     key = path[-1]
     if isinstance(value, dict):
-        if len(path) == 2 and path[0] == "steps" and value.get(cast(str, key)) != _SOME_STEP:
+        if len(path) == 2 and path[0] in ("steps", "finally") and value.get(cast(str, key)) != _SOME_STEP:
             value[str(key)] = _SOME_STEP  # others may need it
         else:
             value.pop(str(key), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import cast
 
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import ENGINE_KINDS, KINDS
 from workflows.values import JsonObject, JsonValue
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -18,10 +19,14 @@ def json_schema() -> JsonObject:
     is beyond a schema: `meta validate` checks it.
     """
     schema = cast(JsonObject, MetaWorkflow.model_json_schema(by_alias=True, mode="validation"))
+    definitions = cast(dict[str, JsonObject], schema["$defs"])
     for name, keys in _EXACTLY_ONE.items():
-        definition = cast(JsonObject, cast(JsonObject, schema["$defs"])[name])
-        definition["oneOf"] = [{"required": [key]} for key in keys]
-    cast(JsonObject, cast(JsonObject, schema["$defs"])["KfpSource"])["dependentRequired"] = {"version": ["pipeline"]}
+        definitions[name]["oneOf"] = [{"required": [key]} for key in keys]
+    definitions["KfpSource"]["dependentRequired"] = {"version": ["pipeline"]}
+    definitions["ApprovalSource"]["dependentRequired"] = {"onTimeout": ["timeout"]}
+    definitions["Step"] |= _of_a_step()
+    bare: list[JsonValue] = [{"type": "array"}, {"type": "string"}]  # a list, or an expression that gives one
+    definitions["Foreach"] = {"anyOf": [definitions["Foreach"], *bare]}
     _close(schema)
     return {
         "$schema": DIALECT,
@@ -30,6 +35,15 @@ def json_schema() -> JsonObject:
         "title": "MetaWorkflow",
         "description": "A chain whose steps are whole runs of Argo Workflows or Kubeflow Pipelines.",
     }
+
+
+def _of_a_step() -> JsonObject:
+    """One kind; with a use case one of an engine's or both."""
+    without: JsonObject = {"oneOf": [{"required": [key]} for key in KINDS]}
+    engines: list[JsonValue] = [{"required": [key]} for key in sorted(ENGINE_KINDS)]
+    others: list[JsonValue] = [{"required": [key]} for key in KINDS if key not in ENGINE_KINDS]
+    with_case: JsonObject = {"anyOf": engines, "not": {"anyOf": others}}
+    return {"if": {"required": ["useCase"]}, "then": with_case, "else": without}
 
 
 def _close(schema: JsonValue) -> None:
@@ -46,7 +60,9 @@ def _close(schema: JsonValue) -> None:
 
 # What the models check after their fields, which their own schema does not say.
 _EXACTLY_ONE = {
-    "Step": ("argo", "kfp"),
+    "Compensation": ("argo", "kfp", "workflow", "activity"),
+    "Foreach": ("items", "range", "matrix"),
+    "WaitSource": ("duration", "until", "event"),
     "ArgoSource": ("manifest", "template", "clusterTemplate", "cronWorkflow"),
     "KfpSource": ("package", "pipeline"),
 }

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 
-from pydantic import Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema, model_validator
 
 from workflows.outcome import EngineKind, FailureClass, StepKind
 from workflows.spec.base import Duration, Label, Model, Name
@@ -124,6 +124,19 @@ class Cache(Model):
 
 
 Continued = Literal["failed", "lost", "timedOut", "cancelled"]
+
+
+def _continued(value: object) -> object:
+    return "timedOut" if value == "timed_out" else value
+
+
+ContinuedWord = Annotated[
+    Continued,
+    BeforeValidator(_continued),
+    WithJsonSchema({"type": "string", "enum": [*get_args(Continued), "timed_out"]}),
+]
+"""`timed_out`, the state's own word, is the same as `timedOut`."""
+
 STATE_WORDS: dict[Continued, FailureClass] = {
     "failed": FailureClass.FAILED,
     "lost": FailureClass.LOST,
@@ -186,8 +199,8 @@ class Step(Work):
     when: str | None = Field(default=None, description="CEL; the step is skipped when it is false.")
     outputs: dict[Name, ValueType] = Field(default_factory=dict, description="Declared types of the engine's outputs.")
     foreach: Foreach | None = Field(default=None, description="Run once for each item.")
-    continue_on: list[Continued] = Field(
-        default_factory=list[Continued],
+    continue_on: list[ContinuedWord] = Field(
+        default_factory=list[ContinuedWord],
         description="Ends that let the run go on as a success does; later expressions read the step's state.",
     )
     compensate: Compensation | None = None

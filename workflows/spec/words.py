@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 
 from workflows.errors import Problem
 from workflows.inputs import show
@@ -13,19 +12,12 @@ from workflows.spec.base import LABEL, NAME
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.trigger_models import STREAM
+from workflows.spec.unions import EXPECTED, Fault, faults_of
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue
 
-_EXPECTED = {
-    "string_type": "a string",
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "bool_type": "true or false",
-    "dict_type": "keys and values",
-    "model_type": "keys and values",
-    "model_attributes_type": "keys and values",
-    "list_type": "a list",
-}
+_BOOLEANS = "YAML 1.2 has no other booleans"
+_WORDS = ("yes", "no", "on", "off")
 _PATTERNS = {
     NAME: "a name has lower-case letters, digits and underscores, and begins with a letter",
     LABEL: "a name has lower-case letters, digits and hyphens, begins with a letter and ends with a letter or digit",
@@ -41,11 +33,16 @@ def problems_of(error: ValidationError, value: JsonValue, locator: Locator) -> l
         value: what was validated.
         locator: where its parts stand.
     """
-    return [_problem(details, value, locator) for details in error.errors(include_url=False)]
+    return [_problem(fault, value, locator) for fault in faults_of(error, value)]
 
 
-def _problem(details: ErrorDetails, value: JsonValue, locator: Locator) -> Problem:
-    path: Path = tuple(details["loc"])
+def _problem(fault: Fault, value: JsonValue, locator: Locator) -> Problem:
+    path, details = fault.path, fault.details
+    if len(fault.expected) > 1:
+        found: JsonValue = details["input"]
+        message = f"expected {' or '.join(fault.expected)}, got {_got(found)}"
+        hint = _short_form(path, found) or (_BOOLEANS if "true or false" in fault.expected and found in _WORDS else "")
+        return locator.problem(path, message, hint=hint)
     kind = details["type"]
     context = details.get("ctx", {})
     if kind == "missing":
@@ -59,17 +56,26 @@ def _problem(details: ErrorDetails, value: JsonValue, locator: Locator) -> Probl
     if is_key:
         path = path[:-1]
     message, hint = _message(kind, context, details["input"], details["msg"])
-    return locator.problem(path, message, hint=hint, key=is_key)
+    return locator.problem(path, message, hint=hint or _short_form(path, details["input"]), key=is_key)
+
+
+_MAIN_KEY = {"approval": "prompt", "wait": "duration", "workflow": "name", "range": "to", "event": "subject"}
+
+
+def _short_form(path: Path, found: JsonValue) -> str:
+    """The mend where the most important key of something was meant."""
+    key = _MAIN_KEY.get(str(path[-1])) if path else None
+    return f"write {path[-1]}: {{{key}: ...}}" if key is not None and isinstance(found, str) and len(path) > 2 else ""
 
 
 def _message(kind: str, context: dict[str, Any], found: JsonValue, fallback: str) -> tuple[str, str]:  # noqa: PLR0911
-    if kind in _EXPECTED:
+    if kind in EXPECTED:
         hint = ""
         if kind == "string_type" and isinstance(found, (int, float)):
             hint = f'write it in quotes: "{show(found)}"'
         elif kind == "bool_type" and isinstance(found, str):
-            hint = "YAML 1.2 has no other booleans"
-        return f"expected {_EXPECTED[kind]}, got {_got(found)}", hint
+            hint = _BOOLEANS
+        return f"expected {EXPECTED[kind]}, got {_got(found)}", hint
     if kind in ("enum", "literal_error"):
         allowed = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
         quoted = ", ".join(f"'{word}'" for word in allowed)
@@ -77,6 +83,8 @@ def _message(kind: str, context: dict[str, Any], found: JsonValue, fallback: str
         return f"expected {'one of ' if len(allowed) > 1 else ''}{quoted}, got {_got(found)}", near
     if kind == "string_pattern_mismatch":
         return f"{_got(found)} is not a name that can stand here", _PATTERNS.get(str(context["pattern"]), "")
+    if kind == "string_too_short":
+        return "it must not be empty", ""
     if kind == "string_too_long":
         return f"{_got(found)} is longer than {context['max_length']} characters", ""
     if kind == "too_short":
