@@ -36,7 +36,7 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         InputsInvalid: the parameters are too large.
     """
     values = _Values(message)
-    step = message.definition.steps[message.step]
+    step = message.definition.step(message.step)
     planned = plan_step(message.definition, message.step)
     if reason := _unmet(planned, message.steps):
         return ResolvedStep(skip_reason=reason)
@@ -63,7 +63,10 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
 
 
 def resolve_outputs(message: ResolveOutputs) -> JsonObject:
-    """The outputs of the definition. One that reads an output or artifact of a skipped step is null.
+    """The outputs of the definition.
+
+    One is null that reads an output or artifact which a step has not, because it was skipped, or failed and the run
+    went on as if it had not.
 
     Raises:
         ExpressionFailed: as `resolve_step`.
@@ -128,7 +131,7 @@ def _unmet(planned: PlannedStep, steps: dict[str, StepView]) -> str:
     """Why a step must be skipped before anything of it is evaluated; empty when it need not."""
     for name in planned.dependencies:
         state = steps[name].state
-        if state is not StepState.SUCCEEDED and name not in planned.decides_for:
+        if state is not StepState.SUCCEEDED and not steps[name].continued and name not in planned.decides_for:
             return f"needs {name}, which {_STATE_WORDS.get(state, f'is {state}')}"
     return ""
 
@@ -166,7 +169,7 @@ def _artifact(name: str, value: JsonValue, place: str) -> Artifact:
 
 
 class _Skipped(ExpressionFailed):
-    """An expression reads an output or artifact of a step that was skipped."""
+    """An expression reads an output or artifact that is not there, of a step that the run goes on without."""
 
 
 class _Values:
@@ -177,6 +180,7 @@ class _Values:
         self._inputs = message.inputs
         self._steps = message.steps
         self._run: JsonObject = {"id": message.meta_run, "workflow": message.definition.name}
+        self._outcome = message.outcome if isinstance(message, ResolveStep) else None
 
     def at(self, place: str) -> Callable[[str], JsonValue]:
         """The evaluation of expressions that stand at a place, which errors name."""
@@ -232,13 +236,13 @@ class _Values:
         root, first, *rest = name.split(".")
         if root == "inputs":
             return self._inputs.get(first) is not None
-        return root == "run" or rest[0] != "outputs" or rest[1] in self._definition.steps[first].outputs
+        return root in ("run", "outcome") or rest[0] != "outputs" or rest[1] in self._definition.step(first).outputs
 
     def _type(self, reference: Reference, value: JsonValue) -> ExprType:
         if reference.root == "inputs" and value is not None and reference.name in self._definition.inputs:
             return of_declared(self._definition.inputs[reference.name].type)
-        if reference.field == "outputs" and value is None and reference.name in self._definition.steps:
-            declared = self._definition.steps[reference.name].outputs.get(reference.item)
+        if reference.field == "outputs" and value is None and reference.name in self._steps:
+            declared = self._definition.step(reference.name).outputs.get(reference.item)
             return of_declared(declared) if declared is not None else ExprType.ANY
         found = of_value(value)
         return ExprType.ANY if found is ExprType.NULL else found
@@ -248,6 +252,13 @@ class _Values:
             if reference.name in self._run:
                 return self._run[reference.name]
             raise ExpressionFailed(f"a run has no '{reference.name}'")
+        if reference.root == "outcome":
+            if self._outcome is not None and reference.name in self._outcome:
+                return self._outcome[reference.name]
+            raise ExpressionFailed(
+                f"there is no 'outcome.{reference.name}'",
+                hint="compensations and steps of 'finally' read outcome.state, outcome.message, outcome.failed_step",
+            )
         if reference.root == "inputs":
             if reference.name in self._inputs:
                 return self._inputs[reference.name]
@@ -255,8 +266,8 @@ class _Values:
         step = self._steps.get(reference.name)
         if step is None:
             raise ExpressionFailed(f"there is no step '{reference.name}'")
-        if reference.field == "state":
-            return str(step.state)
+        if reference.field in ("state", "message"):
+            return str(step.state) if reference.field == "state" else step.message
         if reference.field == "outputs" and reference.item in step.outputs:
             return step.outputs[reference.item]
         if reference.field == "artifacts" and reference.item in step.artifacts:
@@ -267,7 +278,7 @@ class _Values:
         what = reference.field.removesuffix("s")
         message = f"step '{reference.name}' has no {what} '{reference.item}'"
         if step.state is not StepState.SUCCEEDED:
-            kind = _Skipped if step.state is StepState.SKIPPED else ExpressionFailed
+            kind = _Skipped if step.state is StepState.SKIPPED or step.continued else ExpressionFailed
             return kind(
                 f"{message}: it {_STATE_WORDS.get(step.state, f'is {step.state}')}",
                 hint=f"test steps.{reference.name}.state first, as in: "

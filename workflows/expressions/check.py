@@ -93,7 +93,7 @@ def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> C
 
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
-    if reference.root == "run" or reference.field == "state":
+    if reference.root in ("run", "outcome") or reference.field in ("state", "message"):
         return ExprType.STRING
     if reference.root == "inputs":
         return scope.inputs.get(reference.name, ExprType.ANY)
@@ -129,6 +129,8 @@ def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PL
         if reference.name in RUN_FIELDS:
             return None
         return Issue(f"a run has no '{reference.name}'", at, did_you_mean(reference.name, RUN_FIELDS, what="it has"))
+    if reference.root == "outcome":
+        return Issue("there is no 'outcome' while steps run", at, "compensations and steps of 'finally' read it")
     if reference.root == "inputs":
         if reference.name in scope.inputs:
             return None

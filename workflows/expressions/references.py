@@ -1,4 +1,4 @@
-"""What an expression reads: `inputs.x`, `run.id`, and `state`, `outputs.y`, `artifacts.z` of `steps.train`.
+"""What an expression reads: `inputs.x`, `run.id`, `outcome.state`, and fields of `steps.train`, as `outputs.y`.
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).
@@ -12,9 +12,11 @@ from workflows.errors import ExpressionFailed
 from workflows.expressions.tokens import Kind, Token, tokenize
 from workflows.suggest import did_you_mean
 
-ROOTS = ("inputs", "steps", "run")
+ROOTS = ("inputs", "steps", "run", "outcome")
 RUN_FIELDS = ("id", "workflow")
-STEP_FIELDS = ("state", "outputs", "artifacts")
+OUTCOME_FIELDS = ("state", "message", "failed_step")
+"""How the run ended; compensations and steps of `finally` read it."""
+STEP_FIELDS = ("state", "message", "outputs", "artifacts")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -22,9 +24,9 @@ class Reference:
     """One thing that an expression reads.
 
     Attributes:
-        root: `inputs`, `steps` or `run`.
-        name: of the input, the step, or the field of the run.
-        field: of a step: `state`, `outputs` or `artifacts`; else empty.
+        root: `inputs`, `steps`, `run` or `outcome`.
+        name: of the input, the step, or the field of the run or its outcome.
+        field: of a step: `state`, `message`, `outputs` or `artifacts`; else empty.
         item: name of the output or artifact; else empty.
     """
 
@@ -52,7 +54,7 @@ class Found:
 
 
 class ReferenceMalformed(ExpressionFailed):
-    """A root (`inputs`, `steps`, `run`) that is not followed by what it must be.
+    """A root (`inputs`, `steps`, `run`, `outcome`) that is not followed by what it must be.
 
     Attributes:
         offset: of the word in the expression, in code points.
@@ -121,7 +123,7 @@ def _length(names: list[str]) -> int:
     """How many words the reference that begins so has."""
     if names[0] != "steps":
         return 2
-    return 3 if len(names) >= 3 and names[2] == "state" else 4
+    return 3 if len(names) >= 3 and names[2] in ("state", "message") else 4
 
 
 def _is_call(tokens: list[Token], at: int) -> bool:
@@ -138,7 +140,11 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     follows = tokens[last + 1].text if last + 1 < len(tokens) else ""
     if names[0] != "steps":
         if len(names) < 2:
-            hint = "write inputs.<name>" if names[0] == "inputs" else "write run.id or run.workflow"
+            hint = {
+                "inputs": "write inputs.<name>",
+                "run": "write run.id or run.workflow",
+                "outcome": "write outcome.state, outcome.message or outcome.failed_step",
+            }[names[0]]
             if follows == "[":
                 hint += "; names of inputs are written with a dot"
             raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=hint)
@@ -152,5 +158,5 @@ def _check(expression: str, tokens: list[Token], names: list[str], last: int, st
     if len(names) < _length(names):
         step = names[1] if len(names) > 1 else "<step>"
         what = {"outputs": ".outputs.<name>", "artifacts": ".artifacts.<name>"}.get(names[-1] if len(names) > 2 else "")
-        what = what or ".state, .outputs.<name> or .artifacts.<name>"
+        what = what or ".state, .message, .outputs.<name> or .artifacts.<name>"
         raise ReferenceMalformed(f"'{written}' cannot be read as a whole", start, hint=f"write steps.{step}{what}")
