@@ -13,10 +13,18 @@ from workflows.messages import RunSnapshot, StepRole
 from workflows.outcome import FailureClass, Outcome, RunState, StepState
 from workflows.search import FAILED_STEP_KEY, STATUS_KEY
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 ARGO = {"argo": {"manifest": "m.yaml"}}
 UNDO = {**ARGO, "compensate": ARGO}
 FAILED = Outcome(failure=FailureClass.FAILED, message="Error (exit code 1)")
 Handle = WorkflowHandle[object, RunSnapshot]
+
+
+@pytest.fixture
+def world(shared_world: World) -> World:
+    shared_world.engine.forget()
+    return shared_world
 
 
 async def failure(handle: Handle) -> str:
