@@ -16,6 +16,7 @@ from workflows.messages import ResolveStep, RunSnapshot, StepView
 from workflows.outcome import FailureClass, Outcome, StepState
 from workflows.resolve import resolve_step
 from workflows.spec import load_definition
+from workflows.values import JsonObject
 
 PAGES = ("docs/control-flow.md", "docs/compensation.md")
 FAILED = Outcome(failure=FailureClass.FAILED, message="Error (exit code 1)")
@@ -34,7 +35,7 @@ async def run(w: World, page: str, script: dict[str, list[Outcome | None]]) -> R
     body = yaml.safe_load(snippet.text.replace("kfp: {package:", "argo: {manifest:"))
     w.engine.forget()
     w.engine.script = script
-    given = {name: "v2" for name in body.get("inputs", {})}
+    given: JsonObject = {name: "v2" for name in body.get("inputs", {})}
     handle = await w.start(
         body["steps"],
         given,

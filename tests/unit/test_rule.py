@@ -16,7 +16,7 @@ from workflows.plan import make_plan
 from workflows.resolve import resolve_step
 from workflows.spec.models import MetaWorkflow
 
-COUNTS = [40, pytest.param(2000, marks=pytest.mark.prove)]
+COUNTS = [40, pytest.param(500, marks=pytest.mark.prove)]
 GRAPHS = st.randoms(use_true_random=False).map(lambda draw: random_graph(draw, 12, 4))
 
 
