@@ -31,7 +31,8 @@ url = "sqlite+aiosqlite:///{folder}/store.db"
 kind = "argo"
 url = "{stub}"
 namespace = "argo"
-settle_delay = 1
+request_timeout = 3
+settle_delay = 4
 """
 
 
