@@ -130,6 +130,10 @@ class Board:
         after = [step for step in self._steps.values() if step.role is StepRole.FINALLY]
         self._steps = {step.name: step for step in (*before, *undo, *after)}
 
+    def ending(self, message: str) -> None:
+        """The run goes on, but its steps have ended; why it will not succeed, if it will not."""
+        self._run = self._run.model_copy(update={"message": message})
+
     def close(self, role: StepRole) -> None:
         """Steps that have not ended by now will not."""
         for name, step in self._steps.items():

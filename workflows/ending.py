@@ -70,6 +70,7 @@ class Ending:
         return verdict
 
     async def _take_back(self, names: list[str], verdict: Verdict) -> Verdict:
+        self._board.ending(verdict.message or "cancelled")
         self._board.add_compensations([COMPENSATE + name for name in names])
         self._run.changed()
         for name in names:  # one after the other: what was built upon other work goes before that
@@ -82,6 +83,7 @@ class Ending:
 
     async def _finally(self, verdict: Verdict) -> Verdict:
         outcome = verdict.outcome()
+        self._board.ending(verdict.message)
         plan = make_plan(self._run.start.definition)
         await run_in_order(plan.finally_, lambda name: StepRun(name, self._run, outcome).run())
         failed = self._board.failed_steps(StepRole.FINALLY)

@@ -30,13 +30,13 @@ async def test_a_run_shows_what_takes_its_work_back_while_that_goes_on_and_at_th
     async with rig.client() as client, asyncio.timeout(60):
         started = await client.start(rig.chain(CHAIN))
         assert [step.role for step in (await client.get(started.id)).steps][-1] is StepRole.FINALLY
-        seen: list[tuple[StepRole, RunState]] = []
+        seen: list[tuple[StepRole, RunState, str]] = []
         async for run in client.watch(started.id):
             undo = [step for step in run.steps if step.name == "compensate_deploy"]
             if undo and undo[0].run is not None and undo[0].state is StepState.RUNNING:
-                seen.append((undo[0].role, run.state))
+                seen.append((undo[0].role, run.state, run.message))
                 rig.engine.finish("compensate_deploy")
-        assert set(seen) == {(StepRole.COMPENSATION, RunState.RUNNING)}
+        assert set(seen) == {(StepRole.COMPENSATION, RunState.RUNNING, "step check failed: exit 1")}
         run = await client.get(started.id)
         assert {step.name: (step.role.value, step.state.value, step.continued) for step in run.steps} == {
             "load": ("step", "failed", True),
