@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from workflows.messages import Asked, ItemCounts, RunSnapshot, StartRun, StepOutcome, StepSnapshot, StepView
+from workflows.messages import Asked, ItemCounts, RunSnapshot, StartRun, StepOutcome, StepRole, StepSnapshot, StepView
 from workflows.outcome import EngineRunRef, RunState, StepState
-from workflows.spec.steps import ENGINE_KINDS
+from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import ENGINE_KINDS, Step
+
+
+def first_steps(definition: MetaWorkflow) -> list[StepSnapshot]:
+    """The steps before anything has happened, in the definition's order; compensations come when they are to run."""
+    return [
+        *(snapshot_of(name, step, StepRole.STEP) for name, step in definition.steps.items()),
+        *(snapshot_of(name, step, StepRole.FINALLY) for name, step in definition.finally_.items()),
+    ]
+
+
+def snapshot_of(name: str, step: Step, role: StepRole) -> StepSnapshot:
+    return StepSnapshot(name=name, kind=step.kind, engine=step.engine, role=role)
 
 
 class Board:
@@ -15,9 +28,9 @@ class Board:
 
     def __init__(self, run_id: str, temporal_run_id: str, start: StartRun, now: datetime) -> None:
         definition = start.definition
-        self._steps = {
-            name: StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()
-        }
+        self._definition = definition
+        self._steps = {step.name: step for step in first_steps(definition)}
+        self._succeeded: list[str] = []
         self._run = RunSnapshot(
             id=run_id,
             workflow=definition.name,
@@ -81,6 +94,8 @@ class Board:
     def ended(self, name: str, state: StepState, now: datetime, message: str, outcome: StepOutcome | None) -> None:
         step = self._steps[name]
         self._set(name, state=state, message=message, finished_at=now, started_at=step.started_at or now)
+        if state is StepState.SUCCEEDED:
+            self._succeeded.append(name)
         if outcome is not None:
             self._set(
                 name,
@@ -95,19 +110,53 @@ class Board:
                 decision=outcome.decision,
             )
 
+    def continued(self, name: str) -> None:
+        """A step has not succeeded, and the run goes on as if it had."""
+        self._set(name, continued=True)
+
+    def to_take_back(self) -> list[str]:
+        """Steps whose work this run has done and can take back, what was done last the first."""
+        steps = self._definition.steps
+        return [
+            name
+            for name in reversed(self._succeeded)
+            if name in steps and steps[name].compensate is not None and self._steps[name].taken_from is None
+        ]
+
+    def add_compensations(self, names: Sequence[str]) -> None:
+        """Put compensations that are to run between the steps and those of `finally`."""
+        undo = [snapshot_of(name, self._definition.step(name), StepRole.COMPENSATION) for name in names]
+        before = [step for step in self._steps.values() if step.role is not StepRole.FINALLY]
+        after = [step for step in self._steps.values() if step.role is StepRole.FINALLY]
+        self._steps = {step.name: step for step in (*before, *undo, *after)}
+
+    def ending(self, message: str) -> None:
+        """The run goes on, but its steps have ended; why it will not succeed, if it will not."""
+        self._run = self._run.model_copy(update={"message": message})
+
+    def close(self, role: StepRole) -> None:
+        """Steps that have not ended by now will not."""
+        for name, step in self._steps.items():
+            if step.role is role and not step.state.ended:
+                self._set(name, state=StepState.CANCELLED, message="not started" if not step.attempt else "cancelled")
+
     def finish(self, state: RunState, now: datetime, message: str = "") -> None:
         """End the run. Steps that have not started by then were cancelled with it."""
-        for name, step in self._steps.items():
-            if not step.state.ended:
-                self._set(name, state=StepState.CANCELLED, message="not started" if not step.attempt else "cancelled")
+        for role in StepRole:
+            self.close(role)
         self._run = self._run.model_copy(update={"state": state, "message": message, "finished_at": now})
 
     def set_outputs(self, outputs: dict[str, object]) -> None:
         self._run = self._run.model_copy(update={"outputs": outputs})
 
-    def failed_steps(self) -> list[StepSnapshot]:
+    def failed_steps(self, role: StepRole = StepRole.STEP) -> list[StepSnapshot]:
+        """Steps that fail the run."""
         good = (StepState.SUCCEEDED, StepState.SKIPPED)
-        return [s for s in self._steps.values() if s.state.ended and s.state not in good]
+        steps = (s for s in self._steps.values() if s.role is role)
+        return [s for s in steps if s.state.ended and s.state not in good and not s.continued]
+
+    def running(self) -> list[str]:
+        return [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
 
     def own_news(self) -> set[str]:
         """What only the workflow can tell, a word for each thing: ends that no activity saw, and what steps wait for.
@@ -130,6 +179,8 @@ def _own_news(step: StepSnapshot) -> Iterator[str]:
         yield step.name
     elif step.state is StepState.RUNNING and step.kind not in ENGINE_KINDS:
         yield f"{step.name}/{step.attempt}"
+    if step.role is not StepRole.STEP and step.state is StepState.RUNNING:
+        yield f"{step.name}/{step.role}"  # whose role no activity tells
     if step.asked is not None:
         yield f"{step.name}/asked"
     if step.child:

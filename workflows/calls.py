@@ -7,7 +7,7 @@ no limit and cost no attempt of the step. Errors that cannot get better are mark
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -74,13 +74,27 @@ async def uninterrupted(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def within(timeout: timedelta, work: Coroutine[Any, Any, T], words: str) -> T:
+async def undisturbed(work: Coroutine[Any, Any, T]) -> T:
+    """Await something to its end; a cancellation of the task meanwhile comes too late and changes nothing."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            workflow.logger.info("a cancellation comes too late")
+    return task.result()
+
+
+async def within(
+    timeout: timedelta, work: Coroutine[Any, Any, T], words: str, over: Callable[[], None] | None = None
+) -> T:
     """Await with a time limit, as `asyncio.wait_for` does, whose timer nobody can name.
 
     Args:
         timeout: for the work; it is cancelled when that is over.
         work: may take its time to end then.
         words: what people read of the timer.
+        over: called when the time is, before the work is cancelled.
 
     Raises:
         TimeoutError: the work was cancelled, and has ended.
@@ -90,6 +104,8 @@ async def within(timeout: timedelta, work: Coroutine[Any, Any, T], words: str) -
     try:
         await workflow.wait_condition(task.done, timeout=timeout, timeout_summary=words)
     except TimeoutError:
+        if over is not None:
+            over()
         if await _cancelled(task):
             raise
     except asyncio.CancelledError:

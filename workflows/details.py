@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from workflows.markdown import DETAILS_LIMIT, NBSP, SUMMARY_LIMIT, block, code, cut, fit, link, plain, size
-from workflows.messages import RunSnapshot, StartRun, StepSnapshot
+from workflows.messages import RunSnapshot, StartRun, StepRole, StepSnapshot
 from workflows.outcome import FailedNode, RunState, StepState
 from workflows.plan import make_plan
 from workflows.spec.sources import ActivitySource, ApprovalSource, ArgoSource, KfpSource, WaitSource, WorkflowSource
@@ -117,12 +117,18 @@ def static_details(start: StartRun) -> str:
         lines.append(f"- inputs: {plain(_values(start.inputs), _MESSAGE)}")
     lines.append(f"- definition: {start.bundle_digest[:19]}")
     lines += ["", "Its steps:", ""]
-    for planned in make_plan(definition).steps:
-        step = definition.steps[planned.name]
+    plan = make_plan(definition)
+    for planned in (*plan.steps, *plan.finally_):
+        step = definition.step(planned.name)
         after = f", after {_listed(planned.dependencies)}" if planned.dependencies else ""
         purpose = f": {plain(step.description, _NOTE)}" if step.description else ""
         on = f" on {step.engine}" if step.engine else ""
-        lines.append(f"- **{planned.name}**{purpose} ({plain(source_of(step), _NOTE)}{on}{after})")
+        last = ", at the end" if planned in plan.finally_ else ""
+        lines.append(f"- **{planned.name}**{purpose} ({plain(source_of(step), _NOTE)}{on}{after}{last})")
+        if step.compensate is not None:
+            undo = step.compensate.as_step()
+            on = f" on {undo.engine}" if undo.engine else ""
+            lines.append(f"  - taken back by {plain(source_of(undo), _NOTE)}{on}")
     return fit("\n".join(lines), DETAILS_LIMIT)
 
 
@@ -185,8 +191,10 @@ def _line(step: StepSnapshot) -> str:
     state = f"{_ICON[step.state]}{NBSP}{step.state.value.replace('_', NBSP)}"
     if step.cached_nodes:
         state += f", {step.cached_nodes} of {step.nodes} nodes cached"
+    if step.continued:
+        state += ", continued"
     cells = [
-        step.name,
+        step.name if step.role is not StepRole.FINALLY else f"{step.name} (finally)",
         link(step.engine, url),
         state,
         str(step.attempt or ""),

@@ -1,7 +1,8 @@
 """The Temporal workflow that keeps a chain alive.
 
 It decides and remembers; whatever touches the world is an activity (`workflows.calls`). Every step is a coroutine that
-waits for the steps it depends on, so independent steps run side by side.
+waits for the steps it depends on, so independent steps run side by side (`workflows.order`). What follows when they
+have ended is in `workflows.ending`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from workflows import calls
 from workflows.board import Board
 from workflows.details import Details
-from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, StartRun
+from workflows.ending import Ending, Verdict
+from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, StartRun, StepSnapshot
 from workflows.news import News
+from workflows.order import run_in_order
 from workflows.outcome import RunState
 from workflows.plan import make_plan
 from workflows.queries import PlanView, TraceView, plan_view, trace_view
 from workflows.search import FAILED_STEP_KEY, STATUS_KEY, WORKFLOW_KEY, updates
+from workflows.spec.durations import format_duration
 from workflows.step_run import Run, StepRun
 
 RUN_FAILED = "META_RUN_FAILED"
@@ -35,37 +39,36 @@ class MetaRun:
         info = workflow.info()
         self._start = start
         self._board = Board(info.workflow_id, info.first_execution_run_id, start, workflow.now())
-        self._ended: dict[str, asyncio.Event] = {name: asyncio.Event() for name in start.definition.steps}
+        self._cut = "cancelled"
+        self._over: tuple[list[StepSnapshot], list[str]] = ([], [])  # what had failed and what ran at the time-out
         self._details = Details()
         self._news = News(self._board)
-        self._run = Run(info.workflow_id, start, self._board, self._show, self._news.told)
+        self._run = Run(info.workflow_id, start, self._board, self._show, self._news.told, lambda: self._cut)
 
     @workflow.run
     async def run(self, start: StartRun) -> RunSnapshot:
-        """Run every step that is to run.
+        """Run every step that is to run, and what follows their end.
 
         Returns:
             The last snapshot, when all steps succeeded or were skipped.
 
         Raises:
             ApplicationError: of type `RUN_FAILED`, with the first failed step's message.
-            asyncio.CancelledError: cancelled, and every engine run has ended.
+            asyncio.CancelledError: cancelled, every engine run has ended, and what was to be taken back is.
         """
         if WORKFLOW_KEY not in workflow.info().typed_search_attributes:
             workflow.upsert_search_attributes(updates(start))
         self._show()
-        try:
-            await self._steps()
-            await self._conclude()
-        except asyncio.CancelledError:
-            await self._finish(RunState.CANCELED, workflow.cancellation_reason() or "")
-            raise
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                await self._finish(RunState.CANCELED, workflow.cancellation_reason() or "")
-                raise
-            cause = error.cause
-            await self._fail(cause.message if isinstance(cause, ApplicationError) else str(cause), "outputs")
+        judged = await self._judge()
+        self._blame(judged)
+        end = await Ending(self._run).follow(judged)
+        if end.failed_step != judged.failed_step:
+            self._blame(end)
+        await self._finish(end)
+        if end.state is RunState.CANCELED:
+            raise asyncio.CancelledError
+        if end.state is RunState.FAILED:
+            raise self._error(end.message)
         return self._board.snapshot()
 
     @workflow.query(description="The run as it is now: its steps, their states, outputs and engine runs")
@@ -83,34 +86,58 @@ class MetaRun:
         """Where the run is in its trace."""
         return trace_view(self._board.snapshot())
 
-    async def _steps(self) -> None:
-        plan = make_plan(self._start.definition)
-        tasks = [
-            asyncio.create_task(self._step(planned.name, planned.dependencies), name=planned.name)
-            for planned in plan.steps
-        ]
+    async def _judge(self) -> Verdict:
+        """Run the steps, and say how the run ends if nothing follows."""
         try:
-            await asyncio.gather(*tasks)
+            await self._steps()
+            if self._board.failed_steps():
+                return self._failed()
+            self._board.set_outputs(await self._outputs())
+            return Verdict(RunState.SUCCEEDED)
+        except TimeoutError:
+            return self._timed_out()
         except asyncio.CancelledError:
-            # gather passed the cancellation on; every step ends its engine run before it ends itself.
-            await asyncio.gather(*tasks, return_exceptions=True)
-            raise
+            return Verdict(RunState.CANCELED, workflow.cancellation_reason() or "")
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                return Verdict(RunState.CANCELED, workflow.cancellation_reason() or "")
+            cause = error.cause
+            message = cause.message if isinstance(cause, ApplicationError) else str(cause or error)
+            return Verdict(RunState.FAILED, message, "outputs")
 
-    async def _step(self, name: str, dependencies: tuple[str, ...]) -> None:
-        for dependency in dependencies:
-            await self._ended[dependency].wait()
-        await StepRun(name, self._run).run()
-        self._ended[name].set()
+    async def _steps(self) -> None:
+        """Run the steps, within the run's time if it has a limit.
 
-    async def _conclude(self) -> None:
-        """All steps have ended: the run fails with the first failed one's message, or has its outputs."""
-        failed = self._board.failed_steps()
+        Raises:
+            TimeoutError, asyncio.CancelledError: the steps have ended.
+        """
+        work = run_in_order(make_plan(self._start.definition).steps, lambda name: StepRun(name, self._run).run())
+        timeout = self._start.definition.timeout
+        if timeout is None:
+            await work
+            return
+
+        def over() -> None:
+            self._over = (self._board.failed_steps(), self._board.running())
+            self._cut = f"the run's timeout of {format_duration(timeout)} was over"
+
+        await calls.within(timeout, work, "Time-out of the run", over)
+
+    def _failed(self) -> Verdict:
+        """With the first failed step's message."""
+        first, *others = self._board.failed_steps()
+        more = f" (also failed: {', '.join(s.name for s in others)})" if others else ""
+        return Verdict(RunState.FAILED, f"step {first.name} {first.state.value}: {first.message}{more}", first.name)
+
+    def _timed_out(self) -> Verdict:
+        timeout = self._start.definition.timeout
+        assert timeout is not None
+        failed, cut = self._over
+        message = f"not done within the run's timeout of {format_duration(timeout)}"
+        message += f"; ended: {', '.join(cut)}" if cut else ""
         if failed:
-            first, *others = failed
-            more = f" (also failed: {', '.join(s.name for s in others)})" if others else ""
-            await self._fail(f"step {first.name} {first.state.value}: {first.message}{more}", first.name)
-        self._board.set_outputs(await self._outputs())
-        await self._finish(RunState.SUCCEEDED)
+            message += f"\nstep {failed[0].name} {failed[0].state.value}: {failed[0].message}"
+        return Verdict(RunState.FAILED, message, next(iter([*(step.name for step in failed), *cut]), "timeout"))
 
     async def _outputs(self) -> dict[str, object]:
         if not self._start.definition.outputs:
@@ -125,24 +152,21 @@ class MetaRun:
         )
         return dict(outputs)
 
-    async def _fail(self, message: str, step: str) -> None:
-        workflow.upsert_search_attributes([FAILED_STEP_KEY.value_set(step)])
-        await self._finish(RunState.FAILED, message)
-        detail = ErrorDetail(
-            code=RUN_FAILED, message=message, value=self._board.snapshot().model_dump(mode="json", exclude_none=True)
-        )
-        raise ApplicationError(message, detail, type=RUN_FAILED, non_retryable=True)
+    def _blame(self, verdict: Verdict) -> None:
+        if verdict.state is RunState.FAILED:
+            workflow.upsert_search_attributes([FAILED_STEP_KEY.value_set(verdict.failed_step)])
 
-    async def _finish(self, state: RunState, message: str = "") -> None:
-        self._board.finish(state, workflow.now(), message)
-        workflow.upsert_search_attributes([STATUS_KEY.value_set(state.value)])
+    def _error(self, message: str) -> ApplicationError:
+        value = self._board.snapshot().model_dump(mode="json", exclude_none=True)
+        detail = ErrorDetail(code=RUN_FAILED, message=message, value=value)
+        return ApplicationError(message, detail, type=RUN_FAILED, non_retryable=True)
+
+    async def _finish(self, end: Verdict) -> None:
+        self._board.finish(end.state, workflow.now(), end.message)
+        workflow.upsert_search_attributes([STATUS_KEY.value_set(end.state.value)])
         self._show()
-        try:
-            await calls.uninterrupted(self._news.last())
-        except asyncio.CancelledError:
-            if state is not RunState.CANCELED:  # too late: the run has ended, and says so in one way everywhere
-                return
-            raise
+        # A cancellation comes too late now: the run has ended, and says so in one way everywhere.
+        await calls.undisturbed(self._news.last())
 
     def _show(self) -> None:
         workflow.set_current_details(self._details.draw(self._board.snapshot()))

@@ -19,7 +19,9 @@ class PlannedStep:
     """A step and what must have ended before it begins.
 
     Attributes:
-        dependencies: `needs` and every step that an expression of it mentions, in the definition's order.
+        dependencies: `needs` and every step that an expression of it mentions, in the definition's order. All steps
+            have ended when `finally` begins, so a step of `finally` depends on others of it so, and on a step proper
+            only where it needs it.
         decides_for: the dependencies whose state its `when` reads; when one of them did not succeed, `when` decides.
     """
 
@@ -30,12 +32,17 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps, each after those it depends on; as far as that allows, in the definition's order."""
+    """All steps, each after those it depends on; as far as that allows, in the definition's order.
+
+    Attributes:
+        finally_: the same of the steps of `finally`, which begin when all others have ended.
+    """
 
     steps: tuple[PlannedStep, ...]
+    finally_: tuple[PlannedStep, ...] = ()
 
     def __getitem__(self, name: str) -> PlannedStep:
-        return next(s for s in self.steps if s.name == name)
+        return next(s for s in (*self.steps, *self.finally_) if s.name == name)
 
 
 def make_plan(definition: MetaWorkflow) -> Plan:
@@ -45,15 +52,49 @@ def make_plan(definition: MetaWorkflow) -> Plan:
         DefinitionInvalid: the steps form a circle, or need a step that does not exist.
         ExpressionFailed: an expression whose references cannot be read. Validation finds all of these earlier.
     """
-    positions = {name: i for i, name in enumerate(definition.steps)}
-    planned = [_plan_step(name, step, positions) for name, step in definition.steps.items()]
-    if missing := {d for p in planned for d in p.dependencies} - set(positions):
+    positions = _positions(definition)
+    steps = [_plan_step(name, step, positions) for name, step in definition.steps.items()]
+    finally_ = [_plan_finally(definition, name, positions) for name in definition.finally_]
+    missing = {d for p in steps for d in p.dependencies} - set(definition.steps)
+    if missing := missing | {d for p in finally_ for d in p.dependencies} - set(positions):
         raise DefinitionInvalid([Problem(f"unknown step '{name}'", path="steps") for name in sorted(missing)])
+    return Plan(_ordered(steps, "steps"), _ordered(finally_, "finally"))
+
+
+def plan_step(definition: MetaWorkflow, name: str) -> PlannedStep:
+    """What one step depends on: a step, one of `finally`, or a compensation, which depends on nothing.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    if name in definition.steps:
+        return _plan_step(name, definition.steps[name], _positions(definition))
+    if name in definition.finally_:
+        return _plan_finally(definition, name, _positions(definition))
+    definition.step(name)
+    return PlannedStep(name, ())
+
+
+def _positions(definition: MetaWorkflow) -> dict[str, int]:
+    return {name: i for i, name in enumerate((*definition.steps, *definition.finally_))}
+
+
+def _plan_finally(definition: MetaWorkflow, name: str, positions: Mapping[str, int]) -> PlannedStep:
+    step = definition.finally_[name]
+    planned = _plan_step(name, step, positions)
+    waits = tuple(d for d in planned.dependencies if d not in definition.steps or d in step.needs)
+    return PlannedStep(name, waits, tuple(d for d in planned.decides_for if d in waits))
+
+
+def _ordered(planned: list[PlannedStep], path: str) -> tuple[PlannedStep, ...]:
+    positions = {step.name: i for i, step in enumerate(planned)}
     followers: dict[str, list[int]] = {name: [] for name in positions}
+    open_dependencies = [0] * len(planned)
     for i, step in enumerate(planned):
         for dependency in step.dependencies:
-            followers[dependency].append(i)
-    open_dependencies = [len(step.dependencies) for step in planned]
+            if dependency in positions:  # else a step that has ended before
+                followers[dependency].append(i)
+                open_dependencies[i] += 1
     ready = [i for i, count in enumerate(open_dependencies) if count == 0]  # a heap: the smallest position first
     ordered: list[PlannedStep] = []
     while ready:
@@ -65,13 +106,8 @@ def make_plan(definition: MetaWorkflow) -> Plan:
                 heappush(ready, follower)
     if len(ordered) < len(planned):
         circle = find_circle({p.name: p.dependencies for p in planned})
-        raise DefinitionInvalid([Problem(circle_message(circle), path=f"steps.{circle[0]}")])
-    return Plan(tuple(ordered))
-
-
-def plan_step(definition: MetaWorkflow, name: str) -> PlannedStep:
-    """What one step depends on."""
-    return _plan_step(name, definition.steps[name], {name: i for i, name in enumerate(definition.steps)})
+        raise DefinitionInvalid([Problem(circle_message(circle), path=f"{path}.{circle[0]}")])
+    return tuple(ordered)
 
 
 def _plan_step(name: str, step: Step, positions: Mapping[str, int]) -> PlannedStep:

@@ -6,12 +6,12 @@ from pydantic import Field
 
 from workflows.details import source_of
 from workflows.expressions.references import references
-from workflows.messages import Message, RunSnapshot, StepSnapshot
+from workflows.messages import Message, RunSnapshot, StepRole, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import StepKind
-from workflows.plan import make_plan, step_expressions
+from workflows.plan import PlannedStep, make_plan, step_expressions
 from workflows.spec.durations import format_duration
-from workflows.spec.models import MetaWorkflow
+from workflows.spec.models import COMPENSATE, MetaWorkflow
 from workflows.spec.steps import Step
 from workflows.trace import TRACEPARENT, engine_span_id, span_id, trace_id
 
@@ -20,6 +20,7 @@ class PlannedView(Message):
     """A step before anything has happened.
 
     Attributes:
+        role: a compensation runs when the run does not succeed and its step did, a step of `finally` at the end.
         runs: what it submits: a file of the bundle, or what the engine has.
         after: steps that must have ended before.
         reads: what its expressions read, as `steps.train.outputs.accuracy`.
@@ -30,6 +31,7 @@ class PlannedView(Message):
     name: str
     kind: StepKind
     engine: str
+    role: StepRole = StepRole.STEP
     runs: str
     after: list[str] = Field(default_factory=list[str])
     when: str = ""
@@ -72,10 +74,18 @@ class TraceView(Message):
 
 
 def plan_view(definition: MetaWorkflow) -> PlanView:
-    planned = make_plan(definition).steps
+    plan = make_plan(definition)
+    undo = [
+        PlannedStep(COMPENSATE + name, ()) for name, step in definition.steps.items() if step.compensate is not None
+    ]
+    ordered = [
+        *((one, StepRole.STEP) for one in plan.steps),
+        *((one, StepRole.COMPENSATION) for one in undo),
+        *((one, StepRole.FINALLY) for one in plan.finally_),
+    ]
     return PlanView(
         workflow=definition.name,
-        steps=[_planned(one.name, definition.steps[one.name], one.dependencies) for one in planned],
+        steps=[_planned(definition.step(one.name), one, role) for one, role in ordered],
     )
 
 
@@ -90,14 +100,15 @@ def trace_view(run: RunSnapshot) -> TraceView:
     )
 
 
-def _planned(name: str, step: Step, dependencies: tuple[str, ...]) -> PlannedView:
+def _planned(step: Step, planned: PlannedStep, role: StepRole) -> PlannedView:
     read = {str(reference) for text in step_expressions(step) for reference in references(text)}
     return PlannedView(
-        name=name,
+        name=planned.name,
         kind=step.kind,
         engine=step.engine,
+        role=role,
         runs=source_of(step),
-        after=list(dependencies),
+        after=list(planned.dependencies),
         when=step.when or "",
         reads=sorted(read),
         attempts=step.retry.attempts,

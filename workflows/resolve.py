@@ -37,7 +37,7 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         InputsInvalid: the parameters are too large.
     """
     values = _Values(message)
-    step = message.definition.steps[message.step]
+    step = message.definition.step(message.step)
     planned = plan_step(message.definition, message.step)
     if reason := _unmet(planned, message.steps):
         return ResolvedStep(skip_reason=reason)
@@ -64,7 +64,10 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
 
 
 def resolve_outputs(message: ResolveOutputs) -> JsonObject:
-    """The outputs of the definition. One that reads an output or artifact of a skipped step is null.
+    """The outputs of the definition.
+
+    One is null that reads an output or artifact which a step has not, because it was skipped, or failed and the run
+    went on as if it had not.
 
     Raises:
         ExpressionFailed: as `resolve_step`.
@@ -129,7 +132,7 @@ def _unmet(planned: PlannedStep, steps: dict[str, StepView]) -> str:
     """Why a step must be skipped before anything of it is evaluated; empty when it need not."""
     for name in planned.dependencies:
         state = steps[name].state
-        if state is not StepState.SUCCEEDED and name not in planned.decides_for:
+        if state is not StepState.SUCCEEDED and not steps[name].continued and name not in planned.decides_for:
             return f"needs {name}, which {_STATE_WORDS.get(state, f'is {state}')}"
     return ""
 
@@ -167,7 +170,7 @@ def _artifact(name: str, value: JsonValue, place: str) -> Artifact:
 
 
 class _Skipped(ExpressionFailed):
-    """An expression reads an output or artifact of a step that was skipped."""
+    """An expression reads an output or artifact that is not there, of a step that the run goes on without."""
 
 
 class _Values:
@@ -292,7 +295,7 @@ class _Values:
         what = reference.field.removesuffix("s")
         message = f"step '{reference.name}' has no {what} '{reference.item}'"
         if step.state is not StepState.SUCCEEDED:
-            kind = _Skipped if step.state is StepState.SKIPPED else ExpressionFailed
+            kind = _Skipped if step.state is StepState.SKIPPED or step.continued else ExpressionFailed
             return kind(
                 f"{message}: it {_STATE_WORDS.get(step.state, f'is {step.state}')}",
                 hint=f"test steps.{reference.name}.state first, as in: "

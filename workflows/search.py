@@ -30,7 +30,7 @@ def search_attributes(start: StartRun) -> TypedSearchAttributes:
         [
             SearchAttributePair(WORKFLOW_KEY, definition.name),
             SearchAttributePair(STATUS_KEY, RunState.RUNNING.value),
-            SearchAttributePair(ENGINE_KEY, _within_limit(step.engine for step in definition.steps.values())),
+            SearchAttributePair(ENGINE_KEY, _within_limit(step.engine for step in definition.everything().values())),
             SearchAttributePair(TRIGGER_KEY, start.trigger),
         ]
     )

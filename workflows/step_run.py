@@ -16,6 +16,7 @@ from workflows.doing import do
 from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
 from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
+from workflows.values import JsonObject
 from workflows.work import End, Job, Progress
 
 
@@ -29,6 +30,7 @@ class Run:
         board: where the state goes.
         changed: called after each change of the board.
         told: waits until the store knows what has ended before.
+        cut: why steps are ended before their end, for people.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Run:
     board: Board
     changed: Callable[[], None]
     told: Callable[[], Awaitable[None]]
+    cut: Callable[[], str] = lambda: "cancelled"
 
     @property
     def origin(self) -> Origin:
@@ -74,9 +77,16 @@ class OnBoard(Progress):
 
 
 class StepRun:
-    """Runs one step and keeps the board up to date."""
+    """Runs one step and keeps the board up to date.
 
-    def __init__(self, name: str, run: Run) -> None:
+    Args:
+        name: of a step, a step of `finally`, or a compensation.
+        run: whose.
+        outcome: how the run ended, for what follows its end.
+    """
+
+    def __init__(self, name: str, run: Run, outcome: JsonObject | None = None) -> None:
+        self._outcome = outcome
         self._name = name
         self._run = run
         self._step = run.start.definition.step(name)
@@ -91,7 +101,7 @@ class StepRun:
             resolved = await self._resolve()
         except ActivityError as error:
             if is_cancelled_exception(error):
-                self._end(End(StepState.CANCELLED, "cancelled before it started"))
+                self._end(End(StepState.CANCELLED, f"{self._run.cut()} before it started"), cut=True)
                 raise asyncio.CancelledError from error
             self._end(End(StepState.FAILED, message_of(error)))
             return
@@ -106,7 +116,7 @@ class StepRun:
             assert timeout is not None
             end = End(StepState.TIMED_OUT, f"not done within its timeout of {format_duration(timeout)}")
         except asyncio.CancelledError:
-            self._end(End(StepState.CANCELLED, "cancelled"))
+            self._end(End(StepState.CANCELLED, self._run.cut()), cut=True)
             raise
         self._end(end)
 
@@ -122,9 +132,12 @@ class StepRun:
                 step=self._name,
                 inputs=self._run.start.inputs,
                 steps=self._run.board.views(),
+                outcome=self._outcome,
             )
         )
 
-    def _end(self, end: End) -> None:
+    def _end(self, end: End, *, cut: bool = False) -> None:
         self._run.board.ended(self._name, end.state, workflow.now(), end.message, end.outcome)
+        if not cut and self._step.goes_on_after(end.state):
+            self._run.board.continued(self._name)
         self._run.changed()

@@ -13,9 +13,10 @@ from meta.api.temporal import RunMemo, TemporalRuns
 from meta.store import Store
 from meta.store.runs import RequestedRun
 from workers.log_context import note_run
+from workflows.board import first_steps
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
-from workflows.messages import Cause, RunSnapshot, StartRun, StepSnapshot
+from workflows.messages import Cause, RunSnapshot, StartRun
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, canonical_json, digest_of
@@ -163,7 +164,7 @@ class Starter:
         memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
         definition = (await self._store.bundles.get(run.bundle_digest)).definition
         if not run.steps:
-            run = run.model_copy(update={"steps": pending_steps(definition)})
+            run = run.model_copy(update={"steps": first_steps(definition)})
         await self._write(run, memo.inputs_digest, definition)
 
     async def _write(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
@@ -210,11 +211,6 @@ def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
         trace=argument.trace,
         cause=argument.cause,
         inputs=argument.inputs,
-        steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
+        steps=first_steps(definition),
         started_at=datetime.now(UTC),
     )
-
-
-def pending_steps(definition: MetaWorkflow) -> list[StepSnapshot]:
-    """Every step before anything has happened, in the definition's order."""
-    return [StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()]

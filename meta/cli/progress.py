@@ -54,7 +54,7 @@ async def _follow_lines(client: MetaClient, run_id: str, console: Console) -> Ru
 
 
 def _line(step: StepSnapshot) -> Text:
-    words = [_clock(), step.name, step.state.value, f"({step.engine}"]
+    words = [_clock(), step.name, step.state.value + (", continued" if step.continued else ""), f"({step.engine}"]
     words[-1] += f", attempt {step.attempt})" if step.attempt else ")"
     if step.cached_nodes:
         words.append(f"{step.cached_nodes} of {step.nodes} nodes cached")

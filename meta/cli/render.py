@@ -12,7 +12,7 @@ from rich.text import Text
 
 from meta.cli.failures import print_failure
 from meta.client import EngineInfo, PublishedInfo, RunView
-from workflows.messages import StepSnapshot
+from workflows.messages import StepRole, StepSnapshot
 from workflows.outcome import RunState, StepState
 
 _STYLES = {
@@ -27,6 +27,9 @@ _STYLES = {
     "terminated": "bold red",
     "skipped": "dim",
 }
+
+
+_GROUPS = {StepRole.STEP: "steps", StepRole.COMPENSATION: "compensations", StepRole.FINALLY: "finally"}
 
 
 def state_text(state: RunState | StepState) -> Text:
@@ -59,11 +62,15 @@ def steps_table(run: RunView, now: datetime | None = None) -> Table:
     for name in ("attempt", "nodes", "cached", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("message", overflow="fold")
+    role = StepRole.STEP
     for step in run.steps:
+        if step.role is not role:
+            role = step.role
+            table.add_row(Text(_GROUPS[role], style="bold"))
         table.add_row(
             Text(step.name),
             Text(step.engine),
-            state_text(step.state),
+            Text.assemble(state_text(step.state), (", continued", "dim") if step.continued else ""),
             str(step.attempt or ""),
             str(step.nodes or ""),
             str(step.cached_nodes or ""),

@@ -194,7 +194,7 @@ class _Telling:
         }
         if turn.kind in (RunState.FAIL, RunState.ABORT):
             run_facets["errorMessage"] = facets.error_message(turn.message)
-        described = self._definition.steps.get(step.name) if self._definition is not None else None
+        described = self._definition.everything().get(step.name) if self._definition is not None else None
         job_facets = facets.job_facets("STEP", described.description if described is not None else "")
         event = RunEvent(
             eventType=turn.kind,
@@ -217,7 +217,7 @@ class _Telling:
         )
 
     def _inputs(self, step: StepSnapshot) -> list[InputDataset]:
-        if self._definition is None or step.name not in self._definition.steps:
+        if self._definition is None or step.name not in self._definition.everything():
             return []
         return [facets.input_of(one) for one in artifacts_read(self._definition, self._run, step.name)]
 

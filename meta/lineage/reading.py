@@ -9,6 +9,7 @@ from workflows.outcome import Artifact
 from workflows.plan import step_expressions
 from workflows.resolve import resolve_step
 from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonObject
 
 
 def artifacts_read(definition: MetaWorkflow, run: RunSnapshot, step: str) -> list[Artifact]:
@@ -23,22 +24,40 @@ def artifacts_read(definition: MetaWorkflow, run: RunSnapshot, step: str) -> lis
 def _declared(definition: MetaWorkflow, run: RunSnapshot, step: str) -> list[Artifact]:
     """Expressions are evaluated again: their results are in the history alone."""
     views = {
-        one.name: StepView(state=one.state, outputs=one.outputs, artifacts=one.artifacts)
+        one.name: StepView(
+            state=one.state,
+            outputs=one.outputs,
+            artifacts=one.artifacts,
+            message=one.message,
+            continued=one.continued,
+        )
         for one in run.steps
         if one.state.ended
     }
-    message = ResolveStep(meta_run=run.id, definition=definition, step=step, inputs=run.inputs, steps=views)
+    message = ResolveStep(
+        meta_run=run.id,
+        definition=definition,
+        step=step,
+        inputs=run.inputs,
+        steps=views,
+        outcome=_outcome(run),
+    )
     try:
         return list(resolve_step(message).artifacts.values())
     except (MetaError, KeyError):  # the store was not told of a step before it; the step itself has run
         return []
 
 
+def _outcome(run: RunSnapshot) -> JsonObject:
+    """As near as the store knows what a compensation or a step of `finally` was told; no artifact hangs on it."""
+    return {"state": run.state.value, "message": run.message, "failed_step": ""}
+
+
 def _mentioned(definition: MetaWorkflow, run: RunSnapshot, step: str) -> list[Artifact]:
     steps = {one.name: one for one in run.steps}
     found = {
         reference
-        for text in step_expressions(definition.steps[step])
+        for text in step_expressions(definition.step(step))
         for reference in references(text)
         if reference.field == "artifacts" and reference.name in steps
     }

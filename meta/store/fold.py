@@ -44,7 +44,7 @@ def fold_step(known: StepSnapshot | None, news: StepSnapshot) -> StepSnapshot:
     if known is None:
         return news
     if progress(news) < progress(known):
-        return known
+        return known.model_copy(update={"role": news.role})  # which no attempt tells
     return _fill(news, known) if news.attempt == known.attempt else news
 
 
@@ -70,7 +70,7 @@ def fold_submitted(
     base = known or StepSnapshot(name=step, kind=StepKind(ref.kind), engine=ref.engine)
     news = StepSnapshot(
         name=step, kind=StepKind(ref.kind), engine=ref.engine, state=StepState.RUNNING, attempt=attempt, run=ref,
-        started_at=base.started_at or at,
+        started_at=base.started_at or at, role=base.role,
     )  # fmt: skip
     if progress(news) > progress(base):
         return news
@@ -91,6 +91,7 @@ def fold_ended(
         failed_nodes=outcome.failed_nodes, outputs=outcome.outputs, artifacts=outcome.artifacts,
         nodes=len(outcome.nodes), cached_nodes=outcome.cached_nodes,
         started_at=base.started_at or outcome.started_at,
+        role=base.role,
         finished_at=at,  # by our clock, as started_at is: engines cut theirs to whole seconds
     )  # fmt: skip
     if progress(news) > progress(base):

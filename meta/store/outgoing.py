@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import cast
 
 from meta.store.fold import progress
-from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.messages import RunSnapshot, StepRole, StepSnapshot
 from workflows.outcome import Artifact, RunState, StepState
 from workflows.values import JsonObject, JsonValue
 
@@ -222,6 +222,10 @@ def _of_step(step: StepSnapshot) -> JsonObject:
         "state": step.state.value,
         "message": step.message[:MAX_MESSAGE],
     }
+    if step.role is not StepRole.STEP:
+        data["role"] = step.role.value
+    if step.continued:
+        data["continued"] = True
     if step.run is not None:
         data["engine_run"] = {
             "name": step.run.name, "uid": step.run.uid, "namespace": step.run.namespace, "url": step.run.url

@@ -317,7 +317,7 @@ def edges(run_id: str, definition: MetaWorkflow) -> list[dict[str, str]]:
     """Which step reads which artifact of which, as the definition says."""
     return [
         {"run_id": run_id, "consumer": name, "input": key, "producer": found[1], "artifact": found[2]}
-        for name, step in definition.steps.items()
+        for name, step in definition.everything().items()
         for key, value in step.artifacts.items()
         if (found := _ARTIFACT.search(value))
     ]

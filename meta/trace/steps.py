@@ -11,7 +11,7 @@ from meta.trace.making import GOOD, UNJUDGED, Trace, Verdict, exception_of
 from meta.trace.model import Part, Span
 from meta.trace.record import AttemptRecord, WorkRecord
 from meta.trace.work import work_spans
-from workflows.messages import Activity, StepSnapshot
+from workflows.messages import Activity, StepRole, StepSnapshot
 from workflows.outcome import StepState
 
 RESULTS = {
@@ -51,6 +51,8 @@ def step_spans(
         verdict=_verdict(step, end),
         attributes={
             names.STEP: step.name,
+            names.STEP_ROLE: None if step.role is StepRole.STEP else step.role.value,
+            names.STEP_CONTINUED: step.continued or None,
             names.STEP_STATE: step.state.value,
             names.STEP_NOTE: step.note,
             names.MESSAGE: step.message,

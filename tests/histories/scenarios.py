@@ -165,6 +165,74 @@ async def a_failure_told_while_another_step_runs(w: World) -> WorkflowHandle[obj
     return handle
 
 
+async def going_on_after_a_failure(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED]
+    told = {"parameters": {"why": "${{ steps.train.state }}: ${{ steps.train.message }}"}}
+    return await w.start(
+        {"train": {**ARGO, "continueOn": ["failed"]}, "deploy": {**ARGO, **told}},
+        outputs={"x": "${{ steps.train.outputs.x }}"},
+    )
+
+
+async def taken_back_after_a_failure(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script |= {"deploy": [FAILED], "compensate_train": [FAILED, Outcome()], "compensate_prepare": [FAILED]}
+    undo = {**ARGO, "parameters": {"why": "${{ outcome.message }}"}, "retry": {"attempts": 2, "backoff": "10ms"}}
+    return await w.start(
+        {
+            "prepare": {**ARGO, "compensate": ARGO},
+            "train": {**ARGO, "needs": ["prepare"], "compensate": undo},
+            "deploy": {**ARGO, "needs": ["train"], "compensate": ARGO},
+        },
+        last={"tell": {**ARGO, "parameters": {"why": "${{ outcome.message }}"}}},
+    )
+
+
+async def taken_back_on_cancel(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script |= {"deploy": [None], "compensate_train": [None]}
+    undo = {**ARGO, "compensate": ARGO}
+    handle = await w.start({"train": undo, "deploy": {**undo, "needs": ["train"]}}, last={"tell": ARGO})
+    await w.engine.until(lambda: w.engine.steps() == ["train", "deploy"])
+    await handle.cancel()
+    await w.engine.until(lambda: w.engine.steps()[2:] == ["compensate_train"])
+    w.engine.finish("compensate_train")
+    return handle
+
+
+async def cancelled_while_work_is_taken_back(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script |= {"deploy": [FAILED], "compensate_train": [None]}
+    handle = await w.start({"train": {**ARGO, "compensate": ARGO}, "deploy": {**ARGO, "needs": ["train"]}})
+    await w.engine.until(lambda: w.engine.steps()[2:] == ["compensate_train"])
+    await handle.cancel()
+    async for event in handle.fetch_history_events(wait_new_event=True):
+        if event.HasField("workflow_execution_cancel_requested_event_attributes"):
+            break
+    w.engine.finish("compensate_train")
+    return handle
+
+
+async def last_steps_after_a_success(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["tell"] = [FAILED]
+    return await w.start(
+        {"train": {**ARGO, "compensate": ARGO}},
+        outputs={"state": "${{ steps.train.state }}"},
+        last={
+            "clean": ARGO,
+            "tell": {**ARGO, "needs": ["clean"], "parameters": {"state": "${{ outcome.state }}"}},
+            "alarm": {**ARGO, "when": "outcome.state == 'failed'"},
+        },
+    )
+
+
+async def a_run_over_its_time(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["deploy"] = [None]
+    undo = {**ARGO, "compensate": ARGO}
+    return await w.start(
+        {"train": undo, "deploy": {**undo, "needs": ["train"]}, "side": {**ARGO, "needs": ["deploy"]}},
+        last={"tell": {**ARGO, "parameters": {"step": "${{ outcome.failed_step }}"}}},
+        timeout="1s",
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -183,6 +251,12 @@ SCENARIOS: dict[str, Scenario] = {
         an_expression_that_fails_its_step,
         an_artifact_copied_for_its_consumer,
         a_failure_told_while_another_step_runs,
+        going_on_after_a_failure,
+        taken_back_after_a_failure,
+        taken_back_on_cancel,
+        cancelled_while_work_is_taken_back,
+        last_steps_after_a_success,
+        a_run_over_its_time,
     )
 }
 

@@ -145,6 +145,16 @@ class ScriptedEngine:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def running(self) -> list[RunKey]:
+        """Whose runs have not ended; of a run that was resumed the first attempt's."""
+        return [one.key for one in self.submitted if not self._runs[one.name].done()]
+
+    def forget(self) -> None:
+        """Be as new, for the next test; no run is going on."""
+        self.script, self.submitted, self.terminated = {}, [], []
+        self.graces, self.hold_submit, self.holding = [], None, False
+        self._attempts.clear()
+
     def steps(self) -> list[str]:
         return [s.key.step for s in self.submitted]
 

@@ -40,7 +40,10 @@ class World:
         files: dict[str, str] | None = None,
         *,
         trigger: str = "api",
+        last: dict[str, object] | None = None,
+        timeout: str | None = None,
     ) -> WorkflowHandle[object, RunSnapshot]:
+        """Start a run of these steps; `last` are those of `finally`."""
         parsed = MetaWorkflow.model_validate(
             {
                 "apiVersion": "meta/v1",
@@ -49,9 +52,11 @@ class World:
                 "inputs": declared or {},
                 "steps": steps,
                 "outputs": outputs or {},
+                "finally": last or {},
+                "timeout": timeout,
             }
         )
-        texts = {step.file: "manifest" for step in parsed.steps.values() if step.file} | (files or {})
+        texts = {step.file: "manifest" for step in parsed.everything().values() if step.file} | (files or {})
         digest = self.store.put(Bundle(definition=parsed, files=texts))
         return await self.client.start_workflow(
             WORKFLOW_TYPE,

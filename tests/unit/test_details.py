@@ -22,6 +22,7 @@ STEPS: dict[str, object] = {
     "a": {"argo": {"manifest": "a.yaml"}, "description": "Make *things*"},
     "b": {"kfp": {"pipeline": "churn"}, "needs": ["a"]},
 }
+ARGO: dict[str, object] = {"argo": {"manifest": "a.yaml"}}
 REF = EngineRunRef(engine="argo", kind=EngineKind.ARGO, name="chain-a-1", uid="u", url="http://ui/chain-a-1")
 NASTY = "x | y\n# Title\n<script>alert(1)</script> <b>b</b> [l](http://evil) `code` **bold** $x$ &amp; ![i](j) ~~s~~ \\"
 TABLES = MarkdownIt("commonmark").enable(["table", "strikethrough"])
@@ -233,3 +234,23 @@ def test_a_text_that_is_made_to_fit_fits(text: str, limit: int) -> None:
 def test_a_sentence_of_many_long_names_is_cut_to_what_temporal_takes() -> None:
     sentence = fit(cut(", ".join(["é" * 63] * 20), SUMMARY_LIMIT), SUMMARY_LIMIT)
     assert 350 < size(sentence) <= SUMMARY_LIMIT
+
+
+def test_the_details_say_what_is_taken_back_and_what_runs_at_the_end() -> None:
+    undo: dict[str, object] = {"a": {**ARGO, "compensate": {"argo": {"template": "undo"}}}}
+    whole = definition(undo).model_copy(update={"finally_": definition({"tell": ARGO}).steps})
+    begun = StartRun(definition=whole, bundle_digest="sha256:0")
+    details = static_details(begun)
+    assert "- **a** (a.yaml on argo)\n  - taken back by WorkflowTemplate undo on argo\n" in details
+    assert details.endswith("- **tell** (a.yaml on argo, at the end)")
+    b = Board("run-1", "t-1", begun, NOW)
+    b.ended("a", StepState.FAILED, NOW, "why", None)
+    b.continued("a")
+    b.add_compensations(["compensate_a"])
+    drawn = markdown(b.snapshot())
+    assert cells(row_of("a", drawn))[2] == f"🔴{NBSP}failed, continued"
+    assert [cells(line)[0] for line in drawn.splitlines() if line.startswith("| ")][1:] == [
+        "a",
+        "compensate_a",
+        "tell (finally)",
+    ]

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, cast, get_args
 
 from pydantic import BeforeValidator, Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema, model_validator
 
-from workflows.outcome import EngineKind, FailureClass, StepKind
+from workflows.outcome import EngineKind, FailureClass, StepKind, StepState
 from workflows.spec.base import Duration, Label, Model, Name
 from workflows.spec.sources import (
     ActivitySource,
@@ -285,6 +285,10 @@ class Step(Work):
     def continues(self) -> frozenset[FailureClass]:
         """Classes of failure that let the run go on."""
         return frozenset(STATE_WORDS[word] for word in self.continue_on)
+
+    def goes_on_after(self, state: StepState) -> bool:
+        """Whether a step that has not succeeded lets the run go on as if it had."""
+        return any(state.value == one.value for one in self.continues)
 
     def settled(self, engine: str, kind: EngineKind) -> Step:
         """The step as it runs where its use case has an engine.

@@ -11,7 +11,7 @@ from meta.cli.failures import kubectl_logs
 from meta.cli.progress import follow
 from meta.cli.render import duration_text, print_run, runs_table
 from meta.client import MetaClient, RunView
-from workflows.messages import OtherRun, StepSnapshot
+from workflows.messages import OtherRun, StepRole, StepSnapshot
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailedNode, RunState, StepKind, StepState
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -143,3 +143,18 @@ async def test_in_a_terminal_the_table_is_live_and_its_last_state_stays() -> Non
     screen, out = console(terminal=True)
     await follow(Scripted(), "chain-1", screen)
     assert "succeeded" in out.getvalue().split("\x1b[2K")[-1]
+
+
+def test_compensations_and_last_steps_stand_in_groups_of_their_own_and_a_continued_step_says_so() -> None:
+    step = run(RunState.FAILED, StepState.FAILED).steps[0]
+    steps = [
+        step.model_copy(update={"continued": True}),
+        step.model_copy(update={"name": "compensate_load", "role": StepRole.COMPENSATION}),
+        step.model_copy(update={"name": "compensate_make", "role": StepRole.COMPENSATION}),
+        step.model_copy(update={"name": "tell", "role": StepRole.FINALLY}),
+    ]
+    screen, out = console()
+    print_run(screen, run(RunState.FAILED, StepState.FAILED, steps=steps))
+    lines = [line.split()[0] for line in out.getvalue().splitlines()[1:8]]
+    assert lines == ["step", "train", "compensations", "compensate_load", "compensate_make", "finally", "tell"]
+    assert "failed, continued" in out.getvalue().splitlines()[2]

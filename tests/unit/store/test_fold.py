@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meta.store.fold import fold_ended, fold_gone, fold_run, fold_step, fold_submitted, progress
-from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.messages import RunSnapshot, StepRole, StepSnapshot
 from workflows.outcome import (
     Artifact,
     EngineKind,
@@ -112,3 +112,13 @@ def test_a_run_that_temporal_terminated_leaves_no_step_running() -> None:
     assert (gone.state, gone.message, gone.finished_at) == (RunState.TERMINATED, "stopped by hand", AT)
     done = run(step(StepState.SUCCEEDED, 1), state=RunState.SUCCEEDED)
     assert fold_gone(done, RunState.TERMINATED, "too late", AT) == done
+
+
+def test_the_role_of_a_step_stays_whoever_tells_of_it_first() -> None:
+    mine = step(StepState.RUNNING, 1).model_copy(update={"role": StepRole.COMPENSATION})
+    told = fold_ended(
+        fold_submitted(mine, "train", REF, 1, AT), "train", REF, 1, outcome=DONE, at=AT + timedelta(seconds=1)
+    )
+    assert (told.role, told.state) == (StepRole.COMPENSATION, StepState.SUCCEEDED)
+    early = fold_ended(None, "train", REF, 1, outcome=DONE, at=AT)
+    assert fold_step(early, mine) == early.model_copy(update={"role": StepRole.COMPENSATION})

@@ -15,7 +15,7 @@ from meta.store.fold import fold_ended, fold_gone, fold_run, fold_submitted
 from meta.store.outgoing import MAX_VALUES, Happening, Kind, happenings
 from meta.trace.record import RunRecord
 from meta.trace.spans import run_spans
-from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.messages import RunSnapshot, StepRole, StepSnapshot
 from workflows.outcome import Artifact, EngineKind, EngineRunRef, FailureClass, Outcome, RunState, StepKind, StepState
 from workflows.spec.subjects import covers, subject_fault
 
@@ -254,3 +254,12 @@ def test_every_state_of_an_end_has_its_kind() -> None:
         if state.ended:
             [told_end] = happenings(run(), run(state=state), [], said=[], now=AT)
             assert told_end.type == f"meta.run.{'cancelled' if state is RunState.CANCELED else state.value}"
+
+
+def test_a_compensation_says_its_role_and_a_continued_step_that_the_run_goes_on() -> None:
+    undo = step("compensate_a", StepState.SUCCEEDED, 1, role=StepRole.COMPENSATION)
+    news = run(step("a", StepState.FAILED, 1, continued=True), undo, state=RunState.FAILED)
+    told = {one.what: one.data for one in happenings(run(), news, None, said=(), now=AT)}
+    assert told["step.a.failed"].get("continued") is True
+    assert "role" not in told["step.a.failed"]
+    assert told["step.compensate_a.succeeded"]["role"] == "compensation"
