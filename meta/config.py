@@ -287,8 +287,10 @@ class MetaConfig(BaseSettings):
     def _engines_of_use_cases_exist(self) -> Self:
         for use_case, engine in self.use_cases.items():
             if engine not in self.engines:
-                hint = did_you_mean(engine, self.engines, what="engines")
-                raise ValueError(f"[use_cases] {use_case}: no engine {engine!r} is configured; {hint}")
+                variable = f"META_USE_CASES__{use_case.replace('-', '_').upper()}"
+                where = variable if os.environ.get(variable) else f"[use_cases] {use_case}"
+                hint = did_you_mean(engine, self.engines, what="engines") or "add it under [engines]"
+                raise ValueError(f"{where}: no engine {engine!r} is configured; {hint}")
         return self
 
     @model_validator(mode="after")

@@ -56,6 +56,16 @@ def test_an_engine_that_is_not_configured_is_refused_with_the_row(file: Path) ->
         load_config(file)
 
 
+def test_an_engine_that_a_variable_names_is_refused_with_the_variable(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("META_USE_CASES__MODEL_EVALUATION", "spark")
+    with pytest.raises(
+        SettingsInvalid, match=r"META_USE_CASES__MODEL_EVALUATION: no engine 'spark'.*engines: argo, kfp"
+    ):
+        load_config(file)
+
+
 def test_a_name_that_no_step_could_write_is_refused(file: Path) -> None:
     file.write_text(FILE + '"Model Evaluation" = "kfp"\n')
     with pytest.raises(SettingsInvalid, match=r"use_cases\.Model Evaluation"):
