@@ -92,6 +92,7 @@ async def test_the_exit_handler_reports_a_failure_too(stack: Addresses) -> None:
     assert any(line.startswith("Failed after ") for line in lines)
 
 
+@pytest.mark.prove
 async def test_a_shard_that_fails_is_tried_again_by_argo_and_the_step_has_one_attempt(stack: Addresses) -> None:
     ended = await run(stack.grpc, "batch-inference", {"shards": 2, "fail_shard": 1})
     outputs = succeeded(ended)
