@@ -13,7 +13,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ("meta/api/v1/meta.proto", "workers/engines/kfp/proto/metadata_store.proto")
-PIPELINES = ("workflows/catalog/hybrid-training/pipelines.py",)
+PIPELINES = tuple(
+    f"workflows/catalog/{chain}/pipelines.py" for chain in ("hybrid-training", "ml-training", "model-evaluation")
+)
 SCHEMA = "docs/definition.schema.json"
 
 

@@ -1,7 +1,8 @@
 """Configuration: meta.toml, META_ environment variables, and the addresses of a running embedded stack.
 
 Looked up in this order: `--config FILE`, `META_CONFIG`, `./meta.toml`, `.meta/meta.toml` (written by `meta up`).
-An environment variable wins over the file: `META_TEMPORAL__ADDRESS=host:7233`, `META_ENGINES__KFP__TOKEN=...`.
+An environment variable wins over the file: `META_TEMPORAL__ADDRESS=host:7233`, `META_ENGINES__KFP__TOKEN=...`,
+`META_USE_CASES__MODEL_EVALUATION=kfp`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
@@ -27,7 +28,11 @@ from meta.nats_login import check_login
 from workers.engines.times import check_times
 from workers.settings import EngineSettings, NamedStore, StoreSettings, check_stores
 from workflows.errors import SettingsInvalid
+from workflows.outcome import EngineKind
+from workflows.spec.base import Label
 from workflows.spec.subjects import covers, subject_fault
+from workflows.suggest import did_you_mean
+from workflows.use_cases import UseCases
 
 DEFAULT_GRPC = "127.0.0.1:7400"
 REQUEST_ID = "{request_id}"
@@ -243,6 +248,15 @@ class WorkerConfig(_Section):
     shutdown_grace: float = 10.0
 
 
+def _with_hyphens(value: object) -> object:
+    """A variable's name has no hyphens: `META_USE_CASES__MODEL_EVALUATION` wins over the file's `model-evaluation`."""
+    if not isinstance(value, dict):
+        return value
+    given = cast("dict[str, object]", value)
+    spelled = {name: engine for name, engine in given.items() if "_" not in name}
+    return {**spelled, **{name.replace("_", "-"): engine for name, engine in given.items() if "_" in name}}
+
+
 class MetaConfig(BaseSettings):
     """All settings of the service, the worker and the command line."""
 
@@ -260,6 +274,9 @@ class MetaConfig(BaseSettings):
     objects: StoreSettings = Field(default=StoreSettings(), description="The S3 store that the engines share.")
     stores: dict[str, NamedStore] = Field(default_factory=dict, description="Further stores, by name.")
     engines: dict[str, EngineSettings] = Field(default_factory=dict)
+    use_cases: Annotated[dict[Label, str], BeforeValidator(_with_hyphens)] = Field(
+        default_factory=dict, description="Use case to the name of the engine that it goes to."
+    )
 
     @model_validator(mode="after")
     def _stores_of_engines_exist(self) -> Self:
@@ -267,10 +284,25 @@ class MetaConfig(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _engines_of_use_cases_exist(self) -> Self:
+        for use_case, engine in self.use_cases.items():
+            if engine not in self.engines:
+                variable = f"META_USE_CASES__{use_case.replace('-', '_').upper()}"
+                where = variable if os.environ.get(variable) else f"[use_cases] {use_case}"
+                hint = did_you_mean(engine, self.engines, what="engines") or "add it under [engines]"
+                raise ValueError(f"{where}: no engine {engine!r} is configured; {hint}")
+        return self
+
+    @model_validator(mode="after")
     def _a_bridge_has_nats(self) -> Self:
         if self.triggers.bridge is not None and not self.nats.url:
             raise ValueError("[triggers.bridge] needs NATS: set url in [nats], as nats://host:4222")
         return self
+
+    @property
+    def routing(self) -> UseCases:
+        """The table of use cases, as whoever starts runs needs it."""
+        return UseCases(self.use_cases, {name: EngineKind(engine.kind) for name, engine in self.engines.items()})
 
     @classmethod
     def settings_customise_sources(

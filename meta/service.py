@@ -81,7 +81,7 @@ class Service:
             feed = RunFeed(self.store)
             engines = Engines(config)
             stack.push_async_callback(engines.close)
-            starter = Starter(self.store, temporal)
+            starter = Starter(self.store, temporal, config.routing)
             self._background(stack, "feed", feed.run)
             finder = OrphanFinder(self.store, temporal, engines)
             sweeper = Sweeper(self.store, engines, finder, self._sweep)

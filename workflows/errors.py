@@ -5,6 +5,7 @@
     │   ├── DefinitionInvalid         a definition, with every problem found (line, column, hint)
     │   ├── BundleInvalid             a file that a definition names: missing, of neither engine, too large
     │   ├── InputsInvalid             inputs of a run: unknown, missing, of a wrong type, too large
+    │   ├── UseCaseUnsettled          a step's use case that has no engine, or one for whose kind the step has nothing
     │   ├── ExpressionFailed          an expression that could not be evaluated on the values at hand
     │   ├── EventMalformed            a message whose bytes or headers cannot be read
     │   └── SettingsInvalid           meta.toml, an option, an environment variable
@@ -115,6 +116,12 @@ class BundleInvalid(InvalidInput):
 
 class InputsInvalid(InvalidInput):
     code = "INPUTS_INVALID"
+
+
+class UseCaseUnsettled(InvalidInput):
+    """The table of use cases names no engine that a step can run on."""
+
+    code = "USE_CASE_UNSETTLED"
 
 
 class ExpressionFailed(InvalidInput):

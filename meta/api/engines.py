@@ -17,10 +17,13 @@ from workflows.suggest import did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class EngineReport:
+    """What is known of an engine; `use_cases` are those that the configuration's table sends to it."""
+
     name: str
     kind: str
     url: str
     health: EngineHealth
+    use_cases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,15 @@ class Engines:
         """Whether each engine answers, asked side by side."""
         engines = await self.all()
         healths = await asyncio.gather(*(engine.health() for engine in engines.values()))
+        table = self._config.use_cases
         return [
-            EngineReport(name, engine.kind.value, self._config.engines[name].url, health)
+            EngineReport(
+                name,
+                engine.kind.value,
+                self._config.engines[name].url,
+                health,
+                tuple(use_case for use_case, chosen in table.items() if chosen == name),
+            )
             for (name, engine), health in zip(engines.items(), healths, strict=True)
         ]
 

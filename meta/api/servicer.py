@@ -190,6 +190,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
                         pb.EngineCheck(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint)
                         for c in report.health.checks
                     ],
+                    use_cases=report.use_cases,
                 )
                 for report in await self._engines.report()
             ]

@@ -14,15 +14,17 @@ from meta.store import Store
 from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.board import first_steps
-from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
+from workflows.errors import Conflict, InvalidInput, ServiceUnavailable, UseCaseUnsettled
 from workflows.inputs import check_inputs
 from workflows.messages import Cause, RunSnapshot, StartRun
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
+from workflows.use_cases import UseCases
 from workflows.values import JsonObject, canonical_json, digest_of
 
 log = logging.getLogger(__name__)
 
+NO_USE_CASES = UseCases()
 MAX_REQUEST_ID = 512  # characters
 MAX_DEFINITIONS = 100  # that are kept at hand
 
@@ -45,11 +47,18 @@ def new_run_id(workflow: str) -> str:
 
 
 class Starter:
-    """Temporal first, then the store: a crash between the two is healed by the next call, or by the worker."""
+    """Temporal first, then the store: a crash between the two is healed by the next call, or by the worker.
 
-    def __init__(self, store: Store, temporal: TemporalRuns) -> None:
+    Args:
+        store: of the service.
+        temporal: where runs are started.
+        use_cases: which engine each use case goes to.
+    """
+
+    def __init__(self, store: Store, temporal: TemporalRuns, use_cases: UseCases = NO_USE_CASES) -> None:
         self._store = store
         self._temporal = temporal
+        self._use_cases = use_cases
         self._definitions: dict[str, MetaWorkflow] = {}
 
     async def start(
@@ -82,6 +91,7 @@ class Starter:
         Raises:
             NotFound: no such workflow or bundle.
             InputsInvalid: with every input that is wrong.
+            UseCaseUnsettled: a step's use case has no engine that it can run on.
             Conflict: the request id started a run with other inputs, or of another bundle.
             ServiceUnavailable: Temporal or the store does not answer; the same request can be made again.
         """
@@ -111,8 +121,10 @@ class Starter:
         )
         if not by_name and (known := await self._known(memo)) is not None:
             return known
+        settled = self._use_cases.settle(definition)
         argument = StartRun(
-            definition=definition,
+            definition=settled.definition,
+            choices=settled.choices,
             bundle_digest=digest,
             inputs=check_inputs(definition, inputs),
             request_id=request_id,
@@ -127,10 +139,18 @@ class Starter:
         if created:
             if accepted is not None:
                 await accepted(Started(run_id, created))
-            await self._write(first_snapshot(run_id, argument), inputs_digest, definition)
+            await self._write(first_snapshot(run_id, argument), inputs_digest, settled.definition)
         else:
             await self._heal(run_id, memo)
         return Started(run_id, created)
+
+    def settled(self, definition: MetaWorkflow) -> MetaWorkflow:
+        """A definition as a run would have it that was started now.
+
+        Raises:
+            UseCaseUnsettled: a step's use case has no engine that it can run on.
+        """
+        return self._use_cases.settle(definition).definition
 
     async def _definition(self, digest: str) -> MetaWorkflow:
         """The definition of a bundle; those of late are at hand, for what has a digest never changes."""
@@ -164,6 +184,10 @@ class Starter:
         memo, run = await self._temporal.memo(run_id), await self._temporal.look(run_id)
         definition = (await self._store.bundles.get(run.bundle_digest)).definition
         if not run.steps:
+            try:  # what it was settled to stands in its argument; until a worker tells, the table is the best guess
+                definition = self.settled(definition)
+            except UseCaseUnsettled:
+                pass
             run = run.model_copy(update={"steps": first_steps(definition)})
         await self._write(run, memo.inputs_digest, definition)
 

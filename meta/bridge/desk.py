@@ -208,11 +208,12 @@ class Desk:
         Raises:
             NotFound: the catalogue has no such name, or what it names is not published.
             InputsInvalid: the parameters do not fit.
+            UseCaseUnsettled: a step's use case has no engine that it can run on.
             ServiceUnavailable: the store does not answer.
         """
         bridged, definition = await self._meant(request)
         inputs = inputs_of(definition, request.parameters, bridged.inputs)
-        engines = [step.engine for step in definition.steps.values()]
+        engines = [step.engine for step in self._intake.settled(definition).steps.values()]
         event = _event(request, mail, identity_of(SOURCE, request.request_id))
         ask = Ask(
             workflow=bridged.workflow,

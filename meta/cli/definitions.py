@@ -21,7 +21,7 @@ from meta.cli.common import (
     stderr,
     stdout,
 )
-from meta.cli.render import engines_table, workflows_table
+from meta.cli.render import engines_table, use_cases_table, workflows_table
 from meta.cli.shipped import catalog as shipped
 from meta.cli.shipped import shipped_file
 from meta.cli.triggers import tell_triggers
@@ -132,7 +132,9 @@ def schema(output: OutputOption = Output.JSON) -> None:
 
 
 def engines(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
-    """Show the configured engines, and whether they answer.
+    """Show the configured engines, whether they answer, and which use cases go to them.
+
+    A step with `useCase: NAME` runs on the engine that NAME goes to; the table is [use_cases] in meta.toml.
 
     Example: meta engines
 
@@ -148,6 +150,9 @@ def engines(context: typer.Context, output: OutputOption = Output.TEXT) -> None:
         print_json([one.model_dump(mode="json") for one in found])
     else:
         stdout().print(engines_table(found) if found else Text("no engines are configured"))
+        if (routed := use_cases_table(found)) is not None:
+            stdout().print()
+            stdout().print(routed)
     down = [one.name for one in found if not one.ok]
     if down:
         stderr().print(Text(f"down: {', '.join(down)}", style="red"))

@@ -187,3 +187,16 @@ def engines_table(engines: Sequence[EngineInfo]) -> Table:
         words = "; ".join(word for word in (one.message, one.hint, *warned, *troubled) if word)
         table.add_row(one.name, one.kind, one.url, state, one.version, Text(words))
     return table
+
+
+def use_cases_table(engines: Sequence[EngineInfo]) -> Table | None:
+    """Where steps run that name a use case; None when the service knows no use cases."""
+    rows = sorted((use_case, one.name) for one in engines for use_case in one.use_cases)
+    if not rows:
+        return None
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("use case", "engine"):
+        table.add_column(name, no_wrap=True)
+    for use_case, engine in rows:
+        table.add_row(use_case, engine)
+    return table

@@ -277,6 +277,7 @@ class MetaClient(EventsClient):
                 checks=tuple(
                     EngineCheckInfo(name=c.name, verdict=c.verdict, detail=c.detail, hint=c.hint) for c in e.checks
                 ),
+                use_cases=tuple(e.use_cases),
             )
             for e in reply.engines
         ]

@@ -77,7 +77,7 @@ class EngineCheckInfo(View):
 
 
 class EngineInfo(View):
-    """A configured engine, and whether it answers; `hint` says what to do when it does not."""
+    """A configured engine, whether it answers, and which use cases go to it; `hint` says what to do when it is down."""
 
     name: str
     kind: str
@@ -88,6 +88,7 @@ class EngineInfo(View):
     hint: str = ""
     checks: tuple[EngineCheckInfo, ...] = ()
     circuits: list[CircuitInfo] = Field(default_factory=list[CircuitInfo])
+    use_cases: tuple[str, ...] = ()
 
 
 class OrphanInfo(View):

@@ -10,6 +10,15 @@ from meta.stack.credentials import Credentials
 from meta.stack.files import write_private
 
 BUCKET = "meta"
+USE_CASES = {
+    "ml-training": "kfp",
+    "model-evaluation": "kfp",
+    "document-ingestion": "argo",
+    "batch-inference": "argo",
+    "branching-dag": "argo",
+}
+"""What each engine is better at. KFP: experiments, metrics, a cache of steps. Argo: control flow, fan-out, retries of
+pods. A hybrid chain has steps of both."""
 _HEAD = (
     "# Written by `meta up` at each start: changes here are lost. For an installation of your own copy it elsewhere.\n"
 )
@@ -37,6 +46,9 @@ def render(addresses: Addresses, credentials: Credentials) -> str:
     if addresses.kfp:
         values = {"kind": "kfp", "url": addresses.kfp, "metadata_address": addresses.kfp_metadata}
         sections.append(("engines.kfp", values))
+    there = {"argo": addresses.argo, "kfp": addresses.kfp}
+    if routed := {use_case: engine for use_case, engine in USE_CASES.items() if there[engine]}:
+        sections.append(("use_cases", routed))
     return _HEAD + "".join(_section(name, values) for name, values in sections)
 
 

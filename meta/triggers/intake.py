@@ -16,6 +16,7 @@ from meta.triggers.event import Event
 from meta.triggers.kept import became
 from workflows.errors import MetaError, ServiceUnavailable
 from workflows.naming import request_run_id
+from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,10 @@ class Intake:
                 [record_of(event, ask.workflow, ask.trigger, source, run_id=started.run_id) for event in events]
             )
             return started
+
+    def settled(self, definition: MetaWorkflow) -> MetaWorkflow:
+        """A definition as a run would have it that was started now; see `Starter.settled`."""
+        return self._starter.settled(definition)
 
     @asynccontextmanager
     async def _place(self, ask: Ask, events: Sequence[Event], source: str) -> AsyncGenerator[None]:

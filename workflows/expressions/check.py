@@ -164,8 +164,6 @@ def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PL
         if reference.name in RUN_FIELDS:
             return None
         return Issue(f"a run has no '{reference.name}'", at, did_you_mean(reference.name, RUN_FIELDS, what="it has"))
-    if reference.root == "outcome":
-        return Issue("there is no 'outcome' while steps run", at, "compensations and steps of 'finally' read it")
     if reference.root == "inputs":
         if reference.name in scope.inputs:
             return None

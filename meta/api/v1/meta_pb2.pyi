@@ -1368,6 +1368,7 @@ class EngineStatus(_message.Message):
     HINT_FIELD_NUMBER: _builtins.int
     CIRCUITS_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
+    USE_CASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     kind: _builtins.str
     url: _builtins.str
@@ -1383,6 +1384,10 @@ class EngineStatus(_message.Message):
     def checks(self) -> _containers.RepeatedCompositeFieldContainer[Global___EngineCheck]:
         """Every question that was asked of it, in order."""
 
+    @_builtins.property
+    def use_cases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Use cases that go to it, by the configuration's table."""
+
     def __init__(
         self,
         *,
@@ -1395,10 +1400,11 @@ class EngineStatus(_message.Message):
         hint: _builtins.str = ...,
         circuits: _abc.Iterable[Global___WorkerCircuit] | None = ...,
         checks: _abc.Iterable[Global___EngineCheck] | None = ...,
+        use_cases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "circuits", b"circuits", "hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "circuits", b"circuits", "hint", b"hint", "kind", b"kind", "message", b"message", "name", b"name", "ok", b"ok", "url", b"url", "use_cases", b"use_cases", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from meta.api.engines import EngineReport, Engines
-from meta.cli.render import engines_table
+from meta.cli.render import engines_table, use_cases_table
 from meta.config import MetaConfig
 from tests.integration.service.servers import Rig
 from tests.stubs.argo import ArgoStub
@@ -17,7 +17,9 @@ async def test_every_question_to_an_engine_crosses_the_api(rig: Rig, monkeypatch
     async with ArgoStub() as argo, KfpStub() as kfp:
         argo.may_create, kfp.version = False, "9.1.0"
         settings = {"west": ArgoSettings(url=argo.url), "kfp": KfpSettings(url=kfp.url)}
-        asked = Engines(MetaConfig(engines=settings))
+        asked = Engines(
+            MetaConfig(engines=settings, use_cases={"training": "kfp", "judging": "west", "scoring": "kfp"})
+        )
         report = asked.report
 
         async def of_these(_self: Engines) -> list[EngineReport]:
@@ -34,4 +36,11 @@ async def test_every_question_to_an_engine_crosses_the_api(rig: Rig, monkeypatch
     assert {check.name: check.verdict for check in other.checks}["version"] == "warn"
     shown = [str(cell) for cell in engines_table([west, other]).columns[-1].cells]
     assert "cannot create resource" in shown[0]
+    assert (west.use_cases, other.use_cases) == (("judging",), ("training", "scoring"))
+    table = use_cases_table([west, other])
+    assert table is not None
+    assert [list(column.cells) for column in table.columns] == [
+        ["judging", "scoring", "training"],
+        ["west", "kfp", "kfp"],
+    ]
     assert "version: Kubeflow Pipelines 9.1.0 is not a version that is known here" in shown[1]

@@ -20,7 +20,7 @@ def test_a_chain_of_the_catalogue_is_valid_and_bears_its_folders_name(chain: str
     bundle = build_bundle(CATALOG / chain / "workflow.yaml")
     assert bundle.definition.name == chain
     assert bundle.definition.metadata.description
-    assert list(bundle.files) == [step.file for step in bundle.definition.steps.values()]
+    assert list(bundle.files) == [file for step in bundle.definition.steps.values() for file in step.files.values()]
     assert validate_bundle(bundle) == []
 
 
