@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workflows.attempts import EngineRuns
+from workflows.foreign import ForeignRuns
+from workflows.waits import wait
 from workflows.work import End, Job, Progress
 
 
@@ -12,4 +14,9 @@ async def do(job: Job, progress: Progress) -> End:
     Raises:
         asyncio.CancelledError: cancelled, and what the job had begun has ended.
     """
+    step = job.step
+    if step.activity is not None:
+        return await ForeignRuns(job, step.activity, progress).run()
+    if step.wait is not None:
+        return await wait(job, step.wait, progress)
     return await EngineRuns(job, progress).run()

@@ -82,12 +82,23 @@ def _plan_step(name: str, step: Step, positions: Mapping[str, int]) -> PlannedSt
 
 
 def step_expressions(step: Step) -> Iterator[str]:
-    """Every expression of a step: its `when`, and those in its parameters and artifacts."""
+    """Every expression of a step: its `when`, those in its parameters and artifacts, and those of its kind."""
     if step.when is not None:
         yield step.when
     templates = [text for _, text in walk_strings(step.parameters)]
-    for text in (*templates, *step.artifacts.values()):
+    for text in (*templates, *step.artifacts.values(), *_templates_of_kind(step)):
         yield from (e.text for e in parse_template(text).expressions)
+    if step.wait is not None and step.wait.event is not None and step.wait.event.when is not None:
+        yield step.wait.event.when
+
+
+def _templates_of_kind(step: Step) -> Iterator[str]:
+    if step.approval is not None:
+        yield step.approval.prompt
+    if step.wait is not None and step.wait.until is not None:
+        yield step.wait.until
+    if step.wait is not None and step.wait.event is not None:
+        yield step.wait.event.subject
 
 
 def find_circle(dependencies: dict[str, tuple[str, ...]]) -> list[str]:
