@@ -1,4 +1,4 @@
-"""What a step's kind says with expressions: an approval's prompt, a wait's point in time, subject and condition."""
+"""Expressions of a step's kind: an approval's prompt, a wait's point in time, its subject and condition."""
 
 from __future__ import annotations
 

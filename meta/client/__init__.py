@@ -11,6 +11,7 @@ from meta.client.client import MetaClient
 from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
 from meta.client.views import (
     CircuitInfo,
+    DecidedInfo,
     EndedOrphan,
     EngineCheckInfo,
     EngineInfo,
@@ -24,10 +25,12 @@ from meta.client.views import (
     RunView,
     StartedRun,
     TraceView,
+    WaitingApproval,
 )
 
 __all__ = [
     "CircuitInfo",
+    "DecidedInfo",
     "EndedOrphan",
     "EngineCheckInfo",
     "EngineInfo",
@@ -46,4 +49,5 @@ __all__ = [
     "StartedRun",
     "TraceView",
     "TriggerInfo",
+    "WaitingApproval",
 ]

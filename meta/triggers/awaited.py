@@ -1,8 +1,8 @@
 """Messages that steps wait for, read from JetStream; implements `workers.ports.EventReader`.
 
-Each wait has a consumer of its own at the server, without a name and without acknowledgements, which vanishes by itself.
-When it is gone (the server was started again, another node leads) the wait makes another one, from the message after
-the last that it has looked at.
+Each wait has a consumer of its own at the server, without acknowledgements, which vanishes by itself. When it is gone
+(the server was started again, another node leads) the wait makes another one, from the message after the last that it
+has looked at.
 """
 
 from __future__ import annotations

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import datetime, timedelta
 
 import pytest
+import pytest_asyncio
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
 from tests.support.approvals import Handle, step_of, until_asked
 from tests.support.world import World
+from tests.support.world import world as make_world
 from workflows.decisions import Decide, Decided
 from workflows.messages import ErrorDetail, RunSnapshot
 from workflows.outcome import Artifact, Outcome, StepState
 from workflows.values import JsonObject
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ARGO = {"argo": {"manifest": "m.yaml"}}
 MODEL = Artifact(name="model", uri="s3://meta/model", sha256="ab", size=2)
 CHAIN: dict[str, object] = {
@@ -27,6 +31,20 @@ CHAIN: dict[str, object] = {
     },
     "deploy": {**ARGO, "needs": ["approve"], "parameters": {"by": "${{ steps.approve.outputs.by }}"}},
 }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def one_world() -> AsyncGenerator[World]:
+    async with make_world() as w:
+        yield w
+
+
+@pytest.fixture
+def world(one_world: World) -> World:
+    """The same for all tests, with an engine that remembers nothing."""
+    one_world.engine.script.clear()
+    one_world.engine.submitted.clear()
+    return one_world
 
 
 async def decide(handle: Handle, approve: bool, by: str, **more: str) -> Decided:
