@@ -17,6 +17,7 @@ from temporalio.worker import Worker
 from tests.support.approvals import Handle, step_of, until_running
 from tests.support.world import World
 from tests.support.world import world as make_world
+from workflows import foreign
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.outcome import StepState
 from workflows.values import JsonObject
@@ -144,6 +145,21 @@ async def test_a_cancelled_run_ends_when_its_activity_has_ended(world: World) ->
     with pytest.raises(WorkflowFailureError):
         await handle.result()
     assert "cut" in ended
+    assert step_of(world.store.snapshots[handle.id], "call").state is StepState.CANCELLED
+
+
+async def test_a_worker_that_does_not_confirm_the_end_holds_a_cancelled_run_up_for_a_while_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(foreign, "CONFIRM", timedelta(milliseconds=300))
+    handle: Handle = await world.start({"call": call("hangs", {"name": "deaf", "beats": False})})
+    async with asyncio.timeout(20):
+        while not [a for a in (await handle.describe()).raw_description.pending_activities if a.last_worker_identity]:
+            await asyncio.sleep(0.02)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    assert "deaf" not in ended
     assert step_of(world.store.snapshots[handle.id], "call").state is StepState.CANCELLED
 
 
