@@ -67,7 +67,7 @@ async def _event(job: Job, source: EventSource, progress: Progress) -> End:
     time = arrived.time.astimezone(UTC).isoformat()
     outcome = StepOutcome(outputs={"event": arrived.event, "subject": arrived.subject, "time": time})
     many = "" if arrived.skipped == 1 else "s"
-    words = f"{arrived.skipped} message{many} before it could not be read; the worker's log names them"
+    words = f"{arrived.skipped} message{many} before it could not be read; the worker's log says why"
     return End(StepState.SUCCEEDED, words if arrived.skipped else "", outcome)
 
 

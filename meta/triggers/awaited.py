@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 BATCH = 100
 """Messages asked for at a time."""
 
+SAID = 20
+"""Skipped messages of one wait that the log names; a condition can fit none of a busy subject's."""
+
 TICK_S = 1.0
 VANISH_S = 300.0
 """A consumer that nobody has asked for so long is deleted by the server."""
@@ -89,7 +92,9 @@ class NatsEvents:
                             return EventArrived(event=view, subject=event.subject, time=time, skipped=skipped)
                     except (EventMalformed, ExpressionFailed) as error:
                         skipped += 1
-                        log.warning("%s: message %d of %s is skipped: %s", what, sequence, place.stream, error.message)
+                        level = logging.WARNING if skipped <= SAID else logging.DEBUG
+                        words = "%s: message %d of %s is skipped: %s"
+                        log.log(level, words, what, sequence, place.stream, error.message)
                     read(Place(place.stream, place.created, sequence))
         raise ServiceUnavailable(f"{what}: stream {place.stream} was deleted, or made anew")
 

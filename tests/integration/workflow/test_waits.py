@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import pytest_asyncio
 from temporalio.client import WorkflowFailureError
 
 from tests.support.approvals import step_of, until_running
 from tests.support.world import World
+from tests.support.world import world as make_world
 from workflows.messages import RunSnapshot
 from workflows.outcome import StepState
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 ARGO = {"argo": {"manifest": "m.yaml"}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world() -> AsyncGenerator[World]:
+    async with make_world() as w:
+        yield w
 
 
 async def test_a_wait_lasts_as_long_as_it_says_and_not_at_all_when_its_time_is_past(world: World) -> None:
