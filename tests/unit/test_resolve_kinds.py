@@ -14,7 +14,7 @@ from workflows.plan import plan_step
 from workflows.resolve import resolve_step
 from workflows.resolve_kinds import MAX_TEXT
 from workflows.spec.models import MetaWorkflow
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 
 def definition(step: JsonObject) -> MetaWorkflow:
@@ -29,8 +29,8 @@ def definition(step: JsonObject) -> MetaWorkflow:
     )
 
 
-def resolved(step: JsonObject, **inputs: object) -> ResolvedStep:
-    given: JsonObject = {"x": "a", "n": 1} | dict(inputs)  # type: ignore[arg-type]
+def resolved(step: JsonObject, **inputs: JsonValue) -> ResolvedStep:
+    given: JsonObject = {"x": "a", "n": 1, **inputs}
     view = StepView(state=StepState.SUCCEEDED, outputs={"rows": "7"})
     return resolve_step(
         ResolveStep(meta_run="chain-1", definition=definition(step), step="it", inputs=given, steps={"train": view})
@@ -55,7 +55,10 @@ def test_prompt_point_in_time_and_subject_become_text_and_a_condition_gets_its_v
         "Load 1 rows of chain-1?"
     )
     assert resolved({"wait": {"until": "${{ inputs.x }}"}}, x="2030-01-01T00:00:00Z").text == "2030-01-01T00:00:00Z"
-    event = {"subject": "jobs.${{ inputs.x }}", "when": "event.n > inputs.n && event.rows == steps.train.outputs.rows"}
+    event: JsonObject = {
+        "subject": "jobs.${{ inputs.x }}",
+        "when": "event.n > inputs.n && event.rows == steps.train.outputs.rows",
+    }
     found = resolved({"wait": {"event": event}})
     assert (found.text, found.variables) == ("jobs.a", {"inputs.n": 1, "steps.train.outputs.rows": "7"})
 
