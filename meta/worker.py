@@ -10,6 +10,7 @@ from temporalio.runtime import Runtime
 from meta.config import MetaConfig
 from meta.server_process import end_task, open_store, run_server
 from meta.telemetry.metrics import measured
+from meta.triggers.awaited import NatsEvents
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
 from workers.circuit_report import report_circuits, worker_name
@@ -39,6 +40,7 @@ async def _work(config: MetaConfig, stop: asyncio.Event, runtime: Runtime | None
     engines = build_engines(config.engines, objects, store)
     sizes = Sizes(config.worker.wait_slots, config.worker.activity_slots, config.worker.shutdown_grace)
     limits = SubmitLimits(limits_of(config.engines), store.slots)
+    events = NatsEvents(config.nats) if config.nats.url else None
     activities = Activities(
         engines=engines,
         objects=objects,
@@ -46,6 +48,7 @@ async def _work(config: MetaConfig, stop: asyncio.Event, runtime: Runtime | None
         recorder=store,
         limits=limits,
         sampling=config.telemetry.sampling,
+        events=events,
     )
     reporter = asyncio.create_task(report_circuits(engines, store, worker_name()), name="circuits")
     try:
@@ -55,6 +58,8 @@ async def _work(config: MetaConfig, stop: asyncio.Event, runtime: Runtime | None
             log.info("stopping; engine runs go on")
     finally:
         await end_task(reporter)
+        if events is not None:
+            await events.close()
         for engine in engines.values():
             await engine.close()
         objects.close()

@@ -14,14 +14,17 @@ from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
+from workers.events import wait_for_event
 from workers.limits import SubmitLimits
 from workers.log_context import note_engine
-from workers.ports import BundleStore, Recorder
+from workers.ports import BundleStore, EventReader, Recorder
+from workers.results import MAX_OUTPUTS, take_result
 from workers.staging import stage_artifacts
 from workers.submission import make_submission
 from workflows import resolve
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.expressions.retry_on import wants_retry
+from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.manifests import definition_names
 from workflows.messages import (
     Activity,
@@ -44,15 +47,13 @@ from workflows.values import JsonObject, canonical_json
 
 log = logging.getLogger(__name__)
 
-MAX_OUTPUTS = 256 * 1024
-"""Bytes of a step's outputs as JSON; they live in the history. Larger results are artifacts."""
-
 
 @dataclass(frozen=True, slots=True)
 class Activities:
     """All activities, with what they need from outside.
 
     Attributes:
+        events: where steps wait for messages; None: this worker has no NATS.
         sampling: ratio of traces that are exported, which code in engine runs is told.
     """
 
@@ -62,6 +63,7 @@ class Activities:
     recorder: Recorder
     limits: SubmitLimits = field(default_factory=SubmitLimits)
     sampling: float = 1.0
+    events: EventReader | None = None
 
     def control(self) -> Sequence[Callable[..., Any]]:
         """Short ones, on the main task queue."""
@@ -73,16 +75,19 @@ class Activities:
             self.terminate,
             self.record,
             self.retry_on,
+            self.take_result,
         ]
 
     def waits(self) -> Sequence[Callable[..., Any]]:
         """Long ones, on a task queue of their own: thousands of them must not starve a submit."""
-        return [self.wait, self.stage]
+        return [self.wait, self.stage, self.wait_for_event]
 
     @activity.defn(name=Activity.RESOLVE)
     async def resolve(self, message: ResolveStep) -> ResolvedStep:
         resolved = resolve.resolve_step(message)
         engine = message.definition.step(message.step).engine
+        if not engine:
+            return resolved
         copies = [name for name, one in resolved.artifacts.items() if self.objects.needs_copy(engine, one)]
         return resolved.model_copy(update={"copies": copies}) if copies else resolved
 
@@ -184,6 +189,14 @@ class Activities:
         if message.failure is not None:
             await self.recorder.attempt_cut(message.attempt or message.key, message.failure, message.reason)
         return found
+
+    @activity.defn(name=Activity.WAIT_EVENT)
+    async def wait_for_event(self, message: AwaitEvent) -> EventArrived:
+        return await wait_for_event(self.events, message)
+
+    @activity.defn(name=Activity.TAKE_RESULT)
+    async def take_result(self, message: TakeResult) -> JsonObject:
+        return take_result(message)
 
     @activity.defn(name=Activity.RETRY_ON)
     async def retry_on(self, message: AskRetry) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from workers.circuit import CircuitView
 from workflows.bundle import Bundle
+from workflows.kind_messages import AwaitEvent, EventArrived
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.values import JsonObject
 
 
 class BundleStore(Protocol):
@@ -88,6 +90,47 @@ class OtherRuns(Protocol):
 
 class Keeper(Leases, SeenEnds, OtherRuns, Protocol):
     """What keeps one adopted engine run for each key, whatever happens to worker processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a stream was read.
+
+    Attributes:
+        stream: its name.
+        created: its creation time, the server's text: sequences begin again when it is made anew.
+        sequence: of the last message that was looked at; 0: none.
+    """
+
+    stream: str
+    created: str
+    sequence: int
+
+
+class EventReader(Protocol):
+    """Reads messages for steps that wait for one."""
+
+    async def first(
+        self,
+        wanted: AwaitEvent,
+        fits: Callable[[JsonObject], bool],
+        *,
+        after: Place | None,
+        read: Callable[[Place], None],
+    ) -> EventArrived:
+        """The first message that fits, from `wanted.since` on. What cannot be read is skipped and logged.
+
+        Args:
+            wanted: where.
+            fits: raises ExpressionFailed on a message for which it cannot tell.
+            after: how far an earlier try came.
+            read: hears how far this one is.
+
+        Raises:
+            ServiceUnavailable: NATS does not answer: worth another try.
+            Conflict: there is no stream to read.
+        """
+        ...
 
 
 KEPT_TRIES = 20

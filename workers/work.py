@@ -19,6 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from workers.ports import KEPT_TRIES, Recorder, Work
 from workflows.errors import EngineFull, MetaError
+from workflows.kind_messages import AwaitEvent, TakeResult
 from workflows.messages import (
     Activity,
     AskRetry,
@@ -105,11 +106,11 @@ def key_of(message: object, run_id: str) -> RunKey | None:
     match message:
         case TerminateStep():
             return message.attempt or message.key
-        case SubmitStep() | ResumeStep() | WaitStep():
+        case SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent():
             return message.key
         case AskRetry():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
-        case ResolveStep() | StageArtifacts():
+        case ResolveStep() | StageArtifacts() | TakeResult():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)
         case ResolveOutputs():
             return RunKey(meta_run=run_id, step="", attempt=0)

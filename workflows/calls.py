@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import (
     SUBMIT_TIMEOUT,
@@ -35,7 +36,8 @@ from workflows.messages import (
 )
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, RunState
-from workflows.values import JsonObject
+from workflows.spec.sources import ActivitySource
+from workflows.values import JsonObject, JsonValue
 
 T = TypeVar("T")
 
@@ -266,6 +268,33 @@ async def wait(message: WaitStep) -> StepOutcome:
     )
 
 
+async def wait_for_event(message: AwaitEvent) -> EventArrived:
+    # As `wait`; there is nothing to end when it is cancelled.
+    return await workflow.execute_activity(
+        Activity.WAIT_EVENT,
+        message,
+        result_type=EventArrived,
+        task_queue=WAIT_TASK_QUEUE,
+        start_to_close_timeout=_FOREVER,
+        heartbeat_timeout=_HEARTBEAT,
+        retry_policy=_PATIENT,
+        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
+        summary=_sentence(f"Wait for a message on {message.subject}, for {message.key.step}"),
+    )
+
+
+async def take_result(message: TakeResult) -> JsonObject:
+    activity = workflow.execute_local_activity(
+        Activity.TAKE_RESULT,
+        message,
+        result_type=JsonObject,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=_sentence(f"Take what the activity has given as outputs of {message.step}"),
+    )
+    return await _local(activity)
+
+
 async def ask_retry(message: AskRetry) -> bool:
     activity = workflow.execute_local_activity(
         Activity.RETRY_ON,
@@ -290,6 +319,36 @@ async def terminate(message: TerminateStep) -> bool:
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=_sentence(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
     )
+
+
+def start_foreign(
+    source: ActivitySource, parameters: JsonObject, limit: timedelta, words: str
+) -> workflow.ActivityHandle[JsonValue]:
+    """Start an activity of somebody else's worker; Temporal tries it once.
+
+    Args:
+        source: which, and where.
+        parameters: its one argument.
+        limit: of its run.
+        words: what people read of whom it is for.
+    """
+    handle: workflow.ActivityHandle[JsonValue] = workflow.start_activity(
+        source.name,
+        parameters,
+        task_queue=source.task_queue,
+        start_to_close_timeout=limit,
+        schedule_to_start_timeout=source.schedule_timeout,
+        heartbeat_timeout=source.heartbeat_timeout,
+        retry_policy=RetryPolicy(maximum_attempts=1),
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=_sentence(f"Run {source.name} on {source.task_queue}, for {words}"),
+    )
+    return handle
+
+
+async def let_pass(time: timedelta, words: str) -> None:
+    """Let time pass; `words` is what people read of the timer."""
+    await workflow.sleep(time, summary=_sentence(words))
 
 
 async def pause(delay: timedelta, step: str, attempt: int) -> None:

@@ -225,6 +225,8 @@ def _tail(run: RunSnapshot) -> list[str]:
         lines += ["", plain(run.message, _MESSAGE)]
     if run.outputs:
         lines += ["", f"Outputs: {plain(_values(run.outputs), _MESSAGE)}"]
+    for step in [one for one in run.steps if one.asked is not None][-_NAMED:]:
+        lines += _asked(run.id, step)
     left = _LOGS_LIMIT
     for step in run.steps:
         if not step.failed_nodes:
@@ -237,6 +239,28 @@ def _tail(run: RunSnapshot) -> list[str]:
         left -= length
         lines += words
     return [*lines, "", f"Trace {code(trace_id(run.id, run.trace), 32)}, drawn by {_command('trace', run.id)}"]
+
+
+def _asked(run_id: str, step: StepSnapshot) -> list[str]:
+    """What a step asks, and how to decide it; or who decided."""
+    if (decision := step.decision) is not None:
+        word = "approved" if decision.approved else "rejected"
+        why = f": {plain(decision.reason, _NOTE)}" if decision.reason else ""
+        by = plain(decision.by, _NOTE) or "its time-out"
+        return ["", f"**{step.name}** was {word} by {by} at {decision.at:%Y-%m-%d %H:%M:%S} UTC{why}"]
+    if step.asked is None or step.state is not StepState.RUNNING:
+        return []
+    asked = step.asked
+    values = f" ({plain(_values(asked.parameters), _MESSAGE)})" if asked.parameters else ""
+    things = [f"{name} {plain(one.uri, _MESSAGE)}" for name, one in list(asked.artifacts.items())[:_NAMED]]
+    about = f", about {_listed(things)}" if things else ""
+    return [
+        "",
+        f"**{step.name}** asks: {plain(asked.prompt, _MESSAGE)}{values}{about}",
+        "",
+        f"To decide: {_command('approve', run_id, '--step', step.name)} or {_command('reject', run_id)},"
+        f" or the update {code('decide', 10)} here",
+    ]
 
 
 def _last_lines(run_id: str, step: StepSnapshot) -> list[str]:

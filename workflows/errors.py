@@ -10,7 +10,8 @@
     │   ├── EventMalformed            a message whose bytes or headers cannot be read
     │   └── SettingsInvalid           meta.toml, an option, an environment variable
     ├── NotFound                      no such workflow, run, bundle, engine
-    ├── Conflict                      the same request id with other inputs; a name in use
+    ├── Conflict                      the same request id with other inputs; a name in use; decided otherwise
+    ├── NotAllowed                    an approval whose approvers are others
     ├── EngineError                   what went wrong at an engine
     │   ├── EngineUnavailable         the API is down or overloaded: tried again, costs no attempt
     │   ├── EngineFull                the engine's own limit in meta.toml is reached: waits, costs no attempt
@@ -142,6 +143,12 @@ class NotFound(MetaError):
 
 class Conflict(MetaError):
     code = "CONFLICT"
+
+
+class NotAllowed(MetaError):
+    """Whoever asks is none of those who may."""
+
+    code = "NOT_ALLOWED"
 
 
 class EngineError(MetaError):

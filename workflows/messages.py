@@ -47,6 +47,8 @@ class Activity(StrEnum):
     RECORD = "record"
     RETRY_ON = "retry_on"
     STAGE = "stage_artifacts"
+    WAIT_EVENT = "wait_for_event"
+    TAKE_RESULT = "take_result"
 
 
 class SearchAttribute(StrEnum):

@@ -13,9 +13,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from workflows import calls
+from workflows.approvals import DECIDE, refuse
 from workflows.board import Board
+from workflows.decisions import Decide, Decided, Inbox
 from workflows.details import Details
 from workflows.ending import Ending, Verdict
+from workflows.errors import MetaError
 from workflows.messages import WORKFLOW_TYPE, ErrorDetail, ResolveOutputs, RunSnapshot, StartRun, StepSnapshot
 from workflows.news import News
 from workflows.order import run_in_order
@@ -43,7 +46,11 @@ class MetaRun:
         self._over: tuple[list[StepSnapshot], list[str]] = ([], [])  # what had failed and what ran at the time-out
         self._details = Details()
         self._news = News(self._board)
-        self._run = Run(info.workflow_id, start, self._board, self._show, self._news.told, lambda: self._cut)
+        approvals = {name: step for name, step in start.definition.everything().items() if step.approval is not None}
+        self._inbox = Inbox(approvals)
+        self._run = Run(
+            info.workflow_id, start, self._board, self._show, self._news.told, self._inbox, cut=lambda: self._cut
+        )
 
     @workflow.run
     async def run(self, start: StartRun) -> RunSnapshot:
@@ -75,6 +82,33 @@ class MetaRun:
     def state(self) -> RunSnapshot:
         """The run as it is now."""
         return self._board.snapshot()
+
+    @workflow.update(name=DECIDE, description="Approve or reject what a step asks: step, approve, by, reason, digest")
+    def decide(self, message: Decide) -> Decided:
+        """Decide an approval; the same decision again is fine."""
+        try:
+            return self._inbox.take(message, workflow.now())
+        except MetaError as error:  # what was right when it was checked can have become wrong since
+            refuse(error)
+
+    @decide.validator
+    def check_decision(self, message: Decide) -> None:
+        """Refuse what cannot be decided; that leaves no trace in the history."""
+        try:
+            self._inbox.check(message)
+        except MetaError as error:
+            refuse(error)
+
+    @workflow.signal(name=DECIDE, description="The same for the Web UI; why one is refused stands at the step")
+    def decide_by_signal(self, message: Decide) -> None:
+        """Decide an approval; a signal has no answer, so a refusal is told where people look."""
+        try:
+            self._inbox.take(message, workflow.now())
+        except MetaError as error:
+            workflow.logger.warning("a decision was refused: %s", error)
+            for step in self._inbox.waiting:
+                self._board.waiting(step, f"a decision by {message.by or 'nobody'} was refused: {error.message}")
+            self._show()
 
     @workflow.query(description="The steps in order: what each runs on which engine, after which others, and reads")
     def plan(self) -> PlanView:

@@ -12,7 +12,7 @@ from workflows.outcome import StepKind
 from workflows.plan import PlannedStep, make_plan, step_expressions
 from workflows.spec.durations import format_duration
 from workflows.spec.models import COMPENSATE, MetaWorkflow
-from workflows.spec.steps import Step
+from workflows.spec.steps import ENGINE_KINDS, Step
 from workflows.trace import TRACEPARENT, engine_span_id, span_id, trace_id
 
 
@@ -117,7 +117,8 @@ def _planned(step: Step, planned: PlannedStep, role: StepRole) -> PlannedView:
 
 
 def _traced(run_id: str, step: StepSnapshot) -> StepTrace:
-    keys = [RunKey(meta_run=run_id, step=step.name, attempt=number + 1) for number in range(step.attempt)]
+    attempts = step.attempt if step.kind in ENGINE_KINDS else 0  # others have no engine run, and no span of one
+    keys = [RunKey(meta_run=run_id, step=step.name, attempt=number + 1) for number in range(attempts)]
     return StepTrace(
         name=step.name,
         span_id=span_id(run_id, "step", step.name),

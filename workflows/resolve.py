@@ -19,6 +19,7 @@ from workflows.manifests.names import definition_names, engine_name
 from workflows.messages import ResolvedStep, ResolveOutputs, ResolveStep, StepView
 from workflows.outcome import Artifact, StepState
 from workflows.plan import PlannedStep, plan_step
+from workflows.resolve_kinds import what_its_kind_says
 from workflows.spec.models import MetaWorkflow
 from workflows.suggest import did_you_mean
 from workflows.values import JsonObject, JsonValue, ValueType
@@ -60,7 +61,8 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         for name, text in step.artifacts.items()
         for place in (f"step '{message.step}', artifact '{name}'",)
     }
-    return ResolvedStep(parameters=parameters, artifacts=artifacts)
+    resolved = ResolvedStep(parameters=parameters, artifacts=artifacts)
+    return resolved.model_copy(update=what_its_kind_says(message.step, step, values.at))
 
 
 def resolve_outputs(message: ResolveOutputs) -> JsonObject:

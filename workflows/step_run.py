@@ -10,12 +10,15 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
+from workflows.approvals import asked_of, decided, waiting_words
 from workflows.attempts import message_of
 from workflows.board import Board
+from workflows.decisions import Inbox
 from workflows.doing import do
 from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
 from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
+from workflows.spec.sources import ApprovalSource
 from workflows.values import JsonObject
 from workflows.work import End, Job, Progress
 
@@ -30,6 +33,7 @@ class Run:
         board: where the state goes.
         changed: called after each change of the board.
         told: waits until the store knows what has ended before.
+        inbox: where decisions on approvals come.
         cut: why steps are ended before their end, for people.
     """
 
@@ -38,6 +42,7 @@ class Run:
     board: Board
     changed: Callable[[], None]
     told: Callable[[], Awaitable[None]]
+    inbox: Inbox
     cut: Callable[[], str] = lambda: "cancelled"
 
     @property
@@ -121,8 +126,18 @@ class StepRun:
         self._end(end)
 
     async def _do(self, resolved: ResolvedStep) -> End:
+        if self._step.approval is not None:
+            return await self._approval(self._step.approval, resolved)
         job = Job(self._run.origin, self._name, self._step, resolved)
         return await do(job, OnBoard(self._run, self._name))
+
+    async def _approval(self, source: ApprovalSource, resolved: ResolvedStep) -> End:
+        asked = asked_of(source, resolved)
+        self._run.board.tell(self._name, asked=asked)
+        progress = OnBoard(self._run, self._name)
+        progress.attempt_started(1)
+        progress.says(waiting_words(asked))
+        return await decided(self._name, asked, self._run.inbox, source.timeout)
 
     async def _resolve(self) -> ResolvedStep:
         return await calls.resolve(

@@ -27,6 +27,7 @@ _CODES: list[tuple[type[MetaError], grpc.StatusCode]] = [
     (errors.InvalidInput, grpc.StatusCode.INVALID_ARGUMENT),
     (errors.NotFound, grpc.StatusCode.NOT_FOUND),
     (errors.Conflict, grpc.StatusCode.FAILED_PRECONDITION),
+    (errors.NotAllowed, grpc.StatusCode.PERMISSION_DENIED),
     (errors.EngineUnavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.ServiceUnavailable, grpc.StatusCode.UNAVAILABLE),
     (errors.EngineError, grpc.StatusCode.FAILED_PRECONDITION),

@@ -19,6 +19,8 @@ from temporalio.client import (
     WorkflowHistoryEventFilterType,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
 )
 from temporalio.common import TypedSearchAttributes, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -26,8 +28,11 @@ from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlr
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from meta.api.errors import by_code
+from workflows.approvals import DECIDE
+from workflows.decisions import Decide, Decided
 from workflows.details import static_details, static_summary
-from workflows.errors import NotFound, ServiceUnavailable
+from workflows.errors import Conflict, MetaError, NotFound, ServiceUnavailable
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapshot, StartRun
 from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
@@ -37,6 +42,7 @@ log = logging.getLogger(__name__)
 
 RPC_TIMEOUT = timedelta(seconds=10)
 QUERY_TIMEOUT = timedelta(seconds=2)  # a query needs a worker, and there may be none
+UPDATE_TIMEOUT = timedelta(seconds=8)  # an update needs a worker, too; the client waits longer
 _HINT = "is Temporal running? temporal.address in meta.toml says where it is looked for; `meta doctor` checks it"
 
 _ABOUT_ONE_RUN = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.ALREADY_EXISTS)
@@ -245,6 +251,33 @@ class TemporalRuns:
             raise
         return True
 
+    async def decide(self, run_id: str, message: Decide) -> Decided | None:
+        """Tell a run what somebody has decided.
+
+        Returns:
+            What its workflow says; None when the run has ended, or Temporal does not know it.
+
+        Raises:
+            MetaError: the workflow refuses: no such approval, not allowed, decided otherwise.
+            ServiceUnavailable: no worker took it in time. It may still be taken; to say the same again is safe.
+        """
+        try:
+            with _unavailable():
+                return await self._handle(run_id).execute_update(
+                    DECIDE, message, result_type=Decided, rpc_timeout=UPDATE_TIMEOUT
+                )
+        except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+            raise ServiceUnavailable(
+                f"no worker has taken the decision within {UPDATE_TIMEOUT.total_seconds():g} s",
+                hint="is a worker running? to decide the same again is safe: `meta get` shows whether it has arrived",
+            ) from error
+        except WorkflowUpdateFailedError as error:
+            raise _refusal(error) from error
+        except RPCError as error:
+            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                return None
+            raise
+
     def _handle(self, run_id: str) -> WorkflowHandle[object, RunSnapshot]:
         return self._client.get_workflow_handle(run_id, result_type=RunSnapshot)
 
@@ -300,6 +333,15 @@ class TemporalRuns:
             async for event in last:
                 return event.workflow_execution_terminated_event_attributes.reason
         return ""
+
+
+def _refusal(failure: WorkflowUpdateFailedError) -> MetaError:
+    """The workflow's own error."""
+    cause = failure.cause
+    if not isinstance(cause, ApplicationError) or not cause.details:
+        return Conflict(f"the run cannot take a decision: {cause}", hint="`meta get` shows what it asks")
+    detail = ErrorDetail.model_validate(cause.details[0])
+    return by_code().get(detail.code, Conflict)(detail.message, hint=detail.hint)
 
 
 def _snapshot_of(failure: ApplicationError) -> RunSnapshot | None:

@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, events, importing, orphans, plan, runs, sandbox, send, stack, trace, triggers
+from meta.cli import (
+    approvals,
+    definitions,
+    demo,
+    events,
+    importing,
+    orphans,
+    plan,
+    runs,
+    sandbox,
+    send,
+    stack,
+    trace,
+    triggers,
+)
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -40,6 +54,7 @@ def options(
 
 runs.register(app)
 plan.register(app)
+approvals.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)

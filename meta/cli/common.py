@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from meta.client import MetaClient, RunFailed
 from meta.config import MetaConfig, find_config, load_config
-from workflows.errors import Conflict, InvalidInput, MetaError, NotFound, ServiceUnavailable
+from workflows.errors import Conflict, InvalidInput, MetaError, NotAllowed, NotFound, ServiceUnavailable
 from workflows.values import JsonValue
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def report(error: MetaError) -> int:
         console.print(Text(f"  {error.hint}", style="yellow"), soft_wrap=True)
     if isinstance(error, ServiceUnavailable):
         return EXIT_UNREACHABLE
-    if isinstance(error, InvalidInput | NotFound | Conflict):
+    if isinstance(error, InvalidInput | NotFound | Conflict | NotAllowed):
         return EXIT_INPUT
     return EXIT_FAILED
 

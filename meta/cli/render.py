@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from meta.cli.asking import approval_lines
 from meta.cli.failures import print_failure
 from meta.client import EngineInfo, PublishedInfo, RunView
 from workflows.messages import StepRole, StepSnapshot
@@ -96,7 +97,8 @@ def headline(run: RunView, now: datetime | None = None) -> Text:
 def live_view(run: RunView) -> RenderableType:
     """A run while it goes on."""
     now = datetime.now(UTC)
-    return Group(headline(run, now), steps_table(run, now))
+    asking = [line for step in run.steps for line in approval_lines(run.id, step)]
+    return Group(headline(run, now), steps_table(run, now), *asking)
 
 
 def print_run(console: Console, run: RunView) -> None:
@@ -108,6 +110,8 @@ def print_run(console: Console, run: RunView) -> None:
     if line := other_runs_line(run):
         console.print(Text(line, style="yellow"), soft_wrap=True)
     for step in run.steps:
+        for line in approval_lines(run.id, step):
+            console.print(line, soft_wrap=True)
         if step.note:
             console.print(Text(f"{step.name}: {step.note}", style="yellow"), soft_wrap=True)
     print_results(console, run)

@@ -12,6 +12,7 @@ from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, Trigger
 from meta.client.plans import PlanInfo, PlannedStepInfo
 from meta.client.views import (
     CircuitInfo,
+    DecidedInfo,
     EndedOrphan,
     EngineCheckInfo,
     EngineInfo,
@@ -25,10 +26,12 @@ from meta.client.views import (
     RunView,
     StartedRun,
     TraceView,
+    WaitingApproval,
 )
 
 __all__ = [
     "CircuitInfo",
+    "DecidedInfo",
     "EndedOrphan",
     "EngineCheckInfo",
     "EngineInfo",
@@ -49,4 +52,5 @@ __all__ = [
     "StartedRun",
     "TraceView",
     "TriggerInfo",
+    "WaitingApproval",
 ]

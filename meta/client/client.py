@@ -12,6 +12,7 @@ from grpc import aio
 from meta.api import convert
 from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
+from meta.client.approvals import ApprovalsClient
 from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
 from meta.client.orphans import news_of
@@ -42,7 +43,7 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient(EventsClient):
+class MetaClient(ApprovalsClient, EventsClient):
     """Calls the service.
 
     Args:

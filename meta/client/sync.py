@@ -113,3 +113,5 @@ class MetaClient:
     replay = _stream(AsyncMetaClient.replay)
     discard = _call(AsyncMetaClient.discard)
     triggers = _call(AsyncMetaClient.triggers)
+    decide = _call(AsyncMetaClient.decide)
+    approvals = _stream(AsyncMetaClient.approvals)

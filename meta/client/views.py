@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from meta.trace.model import Span
 from workflows.errors import MetaError
-from workflows.messages import RunSnapshot
+from workflows.messages import Asked, Decision, RunSnapshot
 from workflows.outcome import EngineRunRef
 from workflows.spec.models import MetaWorkflow
 
@@ -29,6 +29,24 @@ class StartedRun(View):
     id: str
     created: bool
     temporal_url: str = ""
+
+
+class WaitingApproval(View):
+    """An approval that waits for a decision; `since` is when it began to."""
+
+    run: str
+    workflow: str
+    step: str
+    asked: Asked
+    since: datetime | None = None
+
+
+class DecidedInfo(View):
+    """What a step's decision is; `decided` is False when the same had been decided before."""
+
+    step: str
+    decision: Decision
+    decided: bool
 
 
 class RunsPage(View):

@@ -64,7 +64,8 @@ def _told(kind: str, data: JsonObject) -> tuple[BridgeStatus, str] | None:
     if kind == "meta.step.started":
         attempt = data.get("attempt")
         again = f", attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else ""
-        return BridgeStatus.RUNNING, f"step '{data.get('step', '')}' runs on {data.get('engine', '')}{again}"
+        on = f" on {engine}" if (engine := data.get("engine")) else ""  # an approval, say, runs on none
+        return BridgeStatus.RUNNING, f"step '{data.get('step', '')}' runs{on}{again}"
     if (state := _ENDS.get(kind)) is not None:
         return end_of(state, str(data.get("message") or ""))
     return None

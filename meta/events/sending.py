@@ -30,7 +30,7 @@ TRIES = 3
 HEADROOM = 2048
 """Bytes of a message's headers, which count against the server's `max_payload`."""
 
-_LARGE = ("inputs", "outputs", "failed_nodes", "message")
+_LARGE = ("inputs", "outputs", "parameters", "artifacts", "prompt", "failed_nodes", "message")
 _LOST = (NatsError, OSError, TimeoutError, ValueError)  # ValueError: an answer that is no JSON
 
 

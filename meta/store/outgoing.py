@@ -18,6 +18,7 @@ from typing import cast
 from meta.store.fold import progress
 from workflows.messages import RunSnapshot, StepRole, StepSnapshot
 from workflows.outcome import Artifact, RunState, StepState
+from workflows.spec.steps import ENGINE_KINDS
 from workflows.values import JsonObject, JsonValue
 
 MAX_VALUES = 128 * 1024
@@ -28,7 +29,7 @@ MAX_MESSAGE = 4000
 
 
 class Kind(StrEnum):
-    """Kinds of events; `meta.<kind>` is the type. Approvals, once steps have them, are kinds beside these."""
+    """Kinds of events; `meta.<kind>` is the type."""
 
     RUN_STARTED = "run.started"
     RUN_SUCCEEDED = "run.succeeded"
@@ -44,6 +45,8 @@ class Kind(StrEnum):
     STEP_CANCELLED = "step.cancelled"
     STEP_SKIPPED = "step.skipped"
     ARTIFACT_PRODUCED = "artifact.produced"
+    APPROVAL_ASKED = "approval.asked"
+    APPROVAL_DECIDED = "approval.decided"
 
 
 _END_OF_RUN = {
@@ -128,6 +131,8 @@ def happenings(
             teller.workflow_says(step)
         elif final is None and _is_news(known.get(step.name), step):
             teller.attempt_says(step)
+        elif final is not None and step.kind not in ENGINE_KINDS:
+            teller.workflow_runs(step)
     if after.state.ended:
         data: JsonObject = {"state": after.state.value, "message": after.message[:MAX_MESSAGE]}
         if after.state is RunState.SUCCEEDED:
@@ -174,10 +179,29 @@ class _Teller:
             return
         if step.state not in _NEVER_STARTED and _what(Kind.STEP_STARTED, step) not in self._whats:
             self._started(step)
+        self._asked(step)
         if step.state is StepState.SUCCEEDED:
             self._succeeded(step)
         else:
             self._step(_END_OF_STEP[step.state], step, step.finished_at, None)
+
+    def workflow_runs(self, step: StepSnapshot) -> None:
+        """The workflow tells that a step runs which has no engine run that would tell it."""
+        if step.state is StepState.RUNNING:
+            self._started(step)
+            self._asked(step)
+
+    def _asked(self, step: StepSnapshot) -> None:
+        """What an approval asks, and how it was decided."""
+        if (asked := step.asked) is not None:
+            data = asked.model_dump(mode="json", exclude={"prompt"})
+            data["prompt"] = asked.prompt[:MAX_MESSAGE]
+            at = step.started_at or self._now
+            self._add(Happening(Kind.APPROVAL_ASKED, f"approval.{step.name}.asked", at, _of_approval(step, data)))
+        if (decision := step.decision) is not None:
+            data = decision.model_dump(mode="json")
+            what = f"approval.{step.name}.decided"
+            self._add(Happening(Kind.APPROVAL_DECIDED, what, decision.at, _of_approval(step, data)))
 
     def _started(self, step: StepSnapshot) -> None:
         at = step.started_at if step.attempt <= 1 else None  # that is when the first attempt began
@@ -235,6 +259,10 @@ def _of_step(step: StepSnapshot) -> JsonObject:
     return data
 
 
+def _of_approval(step: StepSnapshot, data: JsonObject) -> JsonObject:
+    return _bounded({"step": step.name, **data})
+
+
 def _artifact(name: str, artifact: Artifact, step: StepSnapshot) -> JsonObject:
     return {
         "name": name,
@@ -248,7 +276,11 @@ def _artifact(name: str, artifact: Artifact, step: StepSnapshot) -> JsonObject:
 
 def _bounded(data: JsonObject) -> JsonObject:
     """The data without values that are too large for a message; `left_out` names them."""
-    large = [name for name in ("inputs", "outputs") if name in data and len(json.dumps(data[name])) > MAX_VALUES]
+    large = [
+        name
+        for name in ("inputs", "outputs", "parameters")
+        if name in data and len(json.dumps(data[name])) > MAX_VALUES
+    ]
     return without(data, large) if large else data
 
 

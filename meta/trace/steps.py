@@ -8,11 +8,12 @@ from datetime import datetime
 from meta.trace import attributes as names
 from meta.trace.attempts import Place, attempt_spans
 from meta.trace.making import GOOD, UNJUDGED, Trace, Verdict, exception_of
-from meta.trace.model import Part, Span
+from meta.trace.model import Attribute, Part, Span, SpanEvent
 from meta.trace.record import AttemptRecord, WorkRecord
 from meta.trace.work import work_spans
 from workflows.messages import Activity, StepRole, StepSnapshot
 from workflows.outcome import StepState
+from workflows.spec.steps import ENGINE_KINDS
 
 RESULTS = {
     StepState.SUCCEEDED: "success",
@@ -66,13 +67,37 @@ def step_spans(
             names.TASK_RUN_RESULT: RESULTS.get(step.state),
             names.TASK_RUN_URL: step.run.url if step.run is not None else None,
         },
+        events=list(_approval(step, start)),
     )
     before = [one for one in work if not one.key.attempt]
     staging = [one for one in before if one.what == Activity.STAGE]
     if staging:
         yield from _stage(trace, step, own, staging, end if end is not None or step.attempt == 0 else start)
     yield from work_spans(trace, own, (one for one in before if one.what != Activity.STAGE))
-    yield from attempt_spans(trace, Place(step, own, start, end), attempts, [one for one in work if one.key.attempt])
+    later = [one for one in work if one.key.attempt]
+    if step.kind in ENGINE_KINDS or attempts:
+        yield from attempt_spans(trace, Place(step, own, start, end), attempts, later)
+    else:  # its attempts, if it has several, are nobody's engine runs
+        yield from work_spans(trace, own, later)
+
+
+def _approval(step: StepSnapshot, start: datetime) -> Iterator[SpanEvent]:
+    """That a step asked, and who decided what."""
+    if (asked := step.asked) is not None:
+        told: dict[str, Attribute | None] = {
+            names.PROMPT: asked.prompt,
+            names.DIGEST: asked.digest,
+            names.APPROVERS: asked.approvers or None,
+        }
+        yield SpanEvent("asked", step.started_at or start, names.given(told))
+    if (decision := step.decision) is not None:
+        told = {
+            names.APPROVED: decision.approved,
+            names.DECIDED_BY: decision.by,
+            names.REASON: decision.reason,
+            names.DIGEST: decision.digest,
+        }
+        yield SpanEvent("decided", decision.at, names.given(told))
 
 
 def _end(trace: Trace, step: StepSnapshot) -> datetime | None:

@@ -64,12 +64,12 @@ class Streams:
             return await self._named(trigger.stream, trigger.subject)
         if known and (info := await self._info(known)) is not None and _has(info, trigger.subject):
             return bound(info)
-        if (found := await self._covering(trigger.subject)) is not None:
+        if (found := await self.covering(trigger.subject)) is not None:
             return found
         plain = stream_name(workflow, trigger.key)
         if await self._info(plain) is not None:
             plain = stream_name(workflow, trigger.key, taken=trigger.subject)
-        return await self._make(plain, [trigger.subject], lambda: self._covering(trigger.subject))
+        return await self._make(plain, [trigger.subject], lambda: self.covering(trigger.subject))
 
     async def may_have(self, subject: str, spec: JsonObject) -> list[str]:
         """Streams that may have the consumer of a trigger, of which only the store's row is left."""
@@ -104,7 +104,12 @@ class Streams:
             )
         return bound(info)
 
-    async def _covering(self, subject: str) -> Bound | None:
+    async def covering(self, subject: str) -> Bound | None:
+        """The stream that has all of a subject; None when none has any of it.
+
+        Raises:
+            Conflict: streams have a part of it only.
+        """
         parts: list[str] = []
         for name in await stream_names(self._client, subject):
             info = await self._info(name)

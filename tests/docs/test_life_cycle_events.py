@@ -58,7 +58,7 @@ def test_the_table_lists_every_kind() -> None:
     for kind, what in rows:
         assert what == kind.removeprefix("meta.").replace("step.", "step.<step>.").replace(
             "artifact.produced", "artifact.<step>.<name>"
-        )
+        ).replace("approval.", "approval.<step>.")
 
 
 def test_the_example_is_an_event_with_the_data_of_a_failed_attempt() -> None:

@@ -13,11 +13,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.worker import Worker
 
+from tests.support.approvals import until_asked
 from tests.support.world import World, world
 from workers.artifacts import ArtifactStore
 from workers.settings import NamedStore, StoreSettings, StoreType
+from workflows.decisions import Decide, Decided
 from workflows.errors import EngineRunLost
 from workflows.messages import RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
@@ -233,6 +237,45 @@ async def a_run_over_its_time(w: World) -> WorkflowHandle[object, RunSnapshot]:
     )
 
 
+async def an_approval_that_is_decided(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    ask = {"approval": {"prompt": "Deploy?", "approvers": ["ann"], "timeout": "1h"}}
+    handle = await w.start({"approve": ask, "deploy": {**ARGO, "needs": ["approve"]}})
+    await until_asked(handle)
+    await handle.signal("decide", {"approve": True, "by": "eve"})
+    await handle.execute_update("decide", Decide(approve=True, by="ann", reason="fine"), result_type=Decided)
+    return handle
+
+
+async def an_approval_that_nobody_decides(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    return await w.start({"approve": {"approval": {"prompt": "Deploy?", "timeout": "300ms"}}})
+
+
+async def a_wait_for_time(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    past = {"wait": {"until": "2020-01-01T00:00:00Z"}}
+    return await w.start({"rest": {"wait": {"duration": "300ms"}}, "past": past})
+
+
+async def a_wait_for_a_message_without_nats(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    return await w.start({"ready": {"wait": {"event": {"subject": "jobs.done", "when": "event.rows > 1"}}}})
+
+
+async def an_activity_of_another_worker(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    tries: list[object] = []
+
+    @activity.defn(name="count_rows")
+    async def count_rows(parameters: dict[str, object]) -> dict[str, object]:
+        tries.append(parameters)
+        if len(tries) == 1:
+            raise ValueError("not yet")
+        return {"rows": "3"}
+
+    async with Worker(w.client, task_queue="somebody-elses", activities=[count_rows]):
+        call = {"activity": {"name": "count_rows", "taskQueue": "somebody-elses"}, "outputs": {"rows": "integer"}}
+        handle = await w.start({"count": {**call, "retry": {"attempts": 2, "backoff": "10ms"}}})
+        await handle.result()
+    return handle
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -257,6 +300,11 @@ SCENARIOS: dict[str, Scenario] = {
         cancelled_while_work_is_taken_back,
         last_steps_after_a_success,
         a_run_over_its_time,
+        an_approval_that_is_decided,
+        an_approval_that_nobody_decides,
+        a_wait_for_time,
+        a_wait_for_a_message_without_nats,
+        an_activity_of_another_worker,
     )
 }
 

@@ -15,6 +15,7 @@ from tests.support.temporal import temporal_server
 from workers.activities import Activities
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine
+from workers.ports import EventReader
 from workers.runtime import Sizes, register_search_attributes, run_workers
 from workers.settings import StoreSettings
 from workflows.bundle import Bundle
@@ -69,13 +70,16 @@ class World:
 
 @asynccontextmanager
 async def world(
-    engines: Mapping[str, Engine] | None = None, objects: ArtifactStore | None = None
+    engines: Mapping[str, Engine] | None = None,
+    objects: ArtifactStore | None = None,
+    events: EventReader | None = None,
 ) -> AsyncGenerator[World]:
     """A world of a test's own.
 
     Args:
         engines: in place of the scripted one.
         objects: the artifact stores; None for one that does not answer.
+        events: where steps wait for messages.
     """
     async with temporal_server() as client:
         await register_search_attributes(client)
@@ -85,6 +89,7 @@ async def world(
             objects=objects or ArtifactStore(StoreSettings(endpoint="http://127.0.0.1:1")),
             bundles=store,
             recorder=store,
+            events=events,
         )
         async with run_workers(client, activities, Sizes(shutdown_grace_s=0.1)):
             yield World(client, engine, store)

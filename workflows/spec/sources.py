@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from workflows.spec.base import Duration, Label, Model
 from workflows.spec.subjects import subject_fault
+from workflows.spec.trigger_models import STREAM
 
 
 class ArgoSource(Model):
@@ -85,7 +86,12 @@ class EventSource(Model):
     when: str | None = Field(
         default=None, description="CEL over 'event', 'inputs', 'steps' and 'run': which message it is."
     )
-    stream: str | None = Field(default=None, description="Stream to read; by default the one that has the subject.")
+    stream: str | None = Field(
+        default=None,
+        pattern=STREAM,
+        max_length=100,
+        description="Stream to read; by default the one that has the subject.",
+    )
 
 
 class WaitSource(Model):

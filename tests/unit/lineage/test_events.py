@@ -178,6 +178,13 @@ def test_a_step_that_its_engine_refused_fails_and_one_that_was_skipped_has_no_ev
     assert events["end"]["run"]["facets"]["errorMessage"]["message"] == "step train failed"
 
 
+def test_a_step_that_no_engine_runs_has_no_events() -> None:
+    made = record(
+        [step("approve", StepState.FAILED, kind="approval", engine="")], [], state="failed", finished_at=at(9)
+    )
+    assert list(told(made)) == ["start", "end"]
+
+
 def test_an_engines_clock_that_cuts_to_seconds_does_not_end_a_run_before_its_start() -> None:
     made = record([step("prepare")], [attempt("prepare", begin=0.2, end=-0.6)])
     events = told(made)

@@ -1,0 +1,29 @@
+"""What a foreign activity's result is as outputs of its step."""
+
+from __future__ import annotations
+
+from workflows.errors import InputsInvalid
+from workflows.inputs import size_of
+from workflows.kind_messages import TakeResult
+from workflows.resolve import convert_outputs
+from workflows.values import JsonObject
+
+MAX_OUTPUTS = 256 * 1024
+"""Bytes of a step's outputs as JSON; they live in the history. Larger results are artifacts."""
+
+
+def take_result(message: TakeResult) -> JsonObject:
+    """An object's fields are outputs, of the types that the step declares; null is none; all else is `result`.
+
+    Raises:
+        InputsInvalid: they are too large.
+        ExpressionFailed: a declared one is missing, or cannot be converted.
+    """
+    result = message.result
+    outputs: JsonObject = result if isinstance(result, dict) else {} if result is None else {"result": result}
+    if (size := size_of(outputs)) > MAX_OUTPUTS:
+        raise InputsInvalid(
+            f"outputs of step {message.step} are {size // 1024} KB, the limit is {MAX_OUTPUTS // 1024} KB",
+            hint="write large results to the object store and give their URI",
+        )
+    return convert_outputs(message.step, message.outputs, outputs)
