@@ -11,6 +11,7 @@ from typing import Any
 from temporalio import activity
 
 from workers.artifacts import ArtifactStore
+from workers.beginnings import Beginnings
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
@@ -73,6 +74,7 @@ class Activities:
             self.terminate,
             self.record,
             self.retry_on,
+            *Beginnings(self.bundles, self.recorder, self.sampling).activities(),
         ]
 
     def waits(self) -> Sequence[Callable[..., Any]]:

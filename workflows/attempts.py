@@ -10,7 +10,6 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from workflows import calls
 from workflows.messages import (
-    AskRetry,
     ResolvedStep,
     ResumeStep,
     StageArtifacts,
@@ -21,8 +20,9 @@ from workflows.messages import (
 )
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import EngineRunRef, FailureClass, StepState
-from workflows.retry import STATE_OF, Action, Decision, History, asks, decide, policy_of
+from workflows.retry import STATE_OF, Action, policy_of
 from workflows.spec.durations import format_duration
+from workflows.trying import decide_after, last_words
 from workflows.work import End, Job, Progress
 
 RETRIED_BY_HAND = "somebody has retried the engine run of the attempt before; this attempt waits for it"
@@ -109,14 +109,14 @@ class EngineRuns:
             if outcome.failure is None:
                 return End(StepState.SUCCEEDED, "", outcome)
             try:
-                decision = await self._decide(outcome.failure, outcome, number)
+                decision = await decide_after(self._job.name, self._step, outcome, number)
             except ActivityError as error:
                 if is_cancelled_exception(error):
                     raise asyncio.CancelledError from error
                 message = f"{outcome.message}\nnot tried again: {message_of(error)}"
                 return End(STATE_OF[outcome.failure], message, outcome)
             if decision.action is Action.GIVE_UP:
-                return End(STATE_OF[outcome.failure], self._last_words(outcome, decision, number), outcome)
+                return End(STATE_OF[outcome.failure], last_words(self._step, outcome, decision, number), outcome)
             action, previous = decision.action, attempt
             if outcome.failure is FailureClass.REJECTED and action is Action.RESTART:
                 previous = None  # its engine run may well have succeeded: it is what came out that was refused
@@ -124,24 +124,6 @@ class EngineRuns:
             self._progress.says(f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
             if decision.delay:
                 await calls.pause(decision.delay, self._job.title, number + 1)
-
-    async def _decide(self, failure: FailureClass, outcome: StepOutcome, number: int) -> Decision:
-        """What follows an attempt. The expression of `retryOn` is evaluated outside, once: its answer is recorded."""
-        wanted = None
-        expression = self._step.retry.retry_on
-        if isinstance(expression, str) and asks(failure, self._policy, number):
-            wanted = await calls.ask_retry(
-                AskRetry(step=self._job.name, expression=expression, attempt=number, outcome=outcome)
-            )
-        # The workflow's own random numbers are the same in every replay.
-        return decide(failure, self._policy, History(number, wanted), workflow.random().random())
-
-    def _last_words(self, outcome: StepOutcome, decision: Decision, number: int) -> str:
-        """The outcome's message, and why attempts that are left are not used."""
-        left = self._policy.attempts - number
-        if left <= 0 or outcome.failure is FailureClass.REJECTED:
-            return outcome.message
-        return f"{outcome.message}\nnot tried again, {left} left: {decision.reason}"
 
     async def _attempt(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
         """Run one attempt; when it is cut short, end its engine run before anything else happens."""

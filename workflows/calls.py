@@ -45,7 +45,7 @@ _PATIENT = RetryPolicy(
 _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
-_WRAPPED = "local-activity-errors"  # id of a patch: see _local
+_WRAPPED = "local-activity-errors"  # id of a patch: see local
 _END = {
     RunState.SUCCEEDED: "succeeded",
     RunState.FAILED: "failed",
@@ -135,7 +135,7 @@ async def _cancelled(task: asyncio.Task[T]) -> bool:
     return task.cancelled()
 
 
-async def _local(work: Coroutine[Any, Any, T]) -> T:
+async def local(work: Coroutine[Any, Any, T]) -> T:
     """Await a local activity whose failure is for the caller to take.
 
     Temporal raises what went wrong in a local activity bare, and wrapped in an ActivityError for all others. Bare it
@@ -169,7 +169,7 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         retry_policy=_LOCAL,
         summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
@@ -181,7 +181,7 @@ async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
         retry_policy=_LOCAL,
         summary="Work out the outputs of the run",
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def record(snapshot: RunSnapshot) -> None:
@@ -190,7 +190,7 @@ async def record(snapshot: RunSnapshot) -> None:
         snapshot,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=_sentence(f"Record that {_how_far(snapshot)}"),
+        summary=fitting(f"Record that {_how_far(snapshot)}"),
     )
 
 
@@ -206,7 +206,7 @@ async def stage(message: StageArtifacts) -> StagedArtifacts:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Copy {names} to where {message.engine} can read, for {message.step}"),
+        summary=fitting(f"Copy {names} to where {message.engine} can read, for {message.step}"),
     )
 
 
@@ -219,7 +219,7 @@ async def submit(message: SubmitStep, engine: str) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Submit {_attempt(message.key)} to {engine}"),
+        summary=fitting(f"Submit {_attempt(message.key)} to {engine}"),
     )
 
 
@@ -231,7 +231,7 @@ async def resume(message: ResumeStep) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Resume {message.ref.name} on {message.ref.engine} as {_attempt(message.key)}"),
+        summary=fitting(f"Resume {message.ref.name} on {message.ref.engine} as {_attempt(message.key)}"),
     )
 
 
@@ -246,7 +246,7 @@ async def wait(message: WaitStep) -> StepOutcome:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-        summary=_sentence(f"Wait until {message.ref.engine} has ended {_attempt(message.key)} ({message.ref.name})"),
+        summary=fitting(f"Wait until {message.ref.engine} has ended {_attempt(message.key)} ({message.ref.name})"),
     )
 
 
@@ -257,9 +257,9 @@ async def ask_retry(message: AskRetry) -> bool:
         result_type=bool,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=_sentence(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
+        summary=fitting(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def terminate(message: TerminateStep) -> bool:
@@ -272,7 +272,7 @@ async def terminate(message: TerminateStep) -> bool:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
+        summary=fitting(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
     )
 
 
@@ -287,7 +287,7 @@ async def pause(delay: timedelta, step: str, attempt: int) -> None:
     await workflow.sleep(delay, summary=f"Pause for {delay.total_seconds():.3g} s before attempt {attempt} of {step}")
 
 
-def _sentence(text: str) -> str:
+def fitting(text: str) -> str:
     """What people read of an activity, within Temporal's limit; it is no part of what a replay compares."""
     return fit(cut(text, SUMMARY_LIMIT), SUMMARY_LIMIT)
 

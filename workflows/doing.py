@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from workflows.attempts import EngineRuns
+from workflows.child_runs import ChildRuns
+from workflows.outcome import StepKind
 from workflows.work import End, Job, Progress
 
 
@@ -12,4 +14,6 @@ async def do(job: Job, progress: Progress) -> End:
     Raises:
         asyncio.CancelledError: cancelled, and what the job had begun has ended.
     """
+    if job.step.kind is StepKind.WORKFLOW:
+        return await ChildRuns(job, progress).run()
     return await EngineRuns(job, progress).run()

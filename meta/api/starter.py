@@ -9,15 +9,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from meta.api.temporal import RunMemo, TemporalRuns
+from meta.api.temporal import TemporalRuns
 from meta.store import Store
 from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
-from workflows.inputs import check_inputs
-from workflows.messages import Cause, RunSnapshot, StartRun, StepSnapshot
+from workflows.messages import Cause, RunSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
+from workflows.starts import RunMemo, first_snapshot, make_start, pending_steps
 from workflows.values import JsonObject, canonical_json, digest_of
 
 log = logging.getLogger(__name__)
@@ -110,15 +110,8 @@ class Starter:
         )
         if not by_name and (known := await self._known(memo)) is not None:
             return known
-        argument = StartRun(
-            definition=definition,
-            bundle_digest=digest,
-            inputs=check_inputs(definition, inputs),
-            request_id=request_id,
-            trigger=trigger,
-            trace=dict(trace or {}),
-            cause=cause,
-            named_timers=True,
+        argument = make_start(
+            definition, digest, inputs, request_id=request_id, trigger=trigger, trace=trace, cause=cause
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         note_run(run_id, argument.trace)
@@ -126,7 +119,7 @@ class Starter:
         if created:
             if accepted is not None:
                 await accepted(Started(run_id, created))
-            await self._write(first_snapshot(run_id, argument), inputs_digest, definition)
+            await self._write(first_snapshot(run_id, argument, datetime.now(UTC)), inputs_digest, definition)
         else:
             await self._heal(run_id, memo)
         return Started(run_id, created)
@@ -196,25 +189,3 @@ def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:
             f"request id {memo.request_id!r} has started a run of {memo.workflow} with {what}",
             hint="a new run needs a request id of its own; repeat the old one only with what it was first used for",
         )
-
-
-def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
-    """A run as it stands before anything has happened."""
-    definition = argument.definition
-    return RunSnapshot(
-        id=run_id,
-        workflow=definition.name,
-        bundle_digest=argument.bundle_digest,
-        request_id=argument.request_id,
-        trigger=argument.trigger,
-        trace=argument.trace,
-        cause=argument.cause,
-        inputs=argument.inputs,
-        steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
-        started_at=datetime.now(UTC),
-    )
-
-
-def pending_steps(definition: MetaWorkflow) -> list[StepSnapshot]:
-    """Every step before anything has happened, in the definition's order."""
-    return [StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()]

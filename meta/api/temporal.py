@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -32,6 +32,7 @@ from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapsh
 from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
 from workflows.search import search_attributes
+from workflows.starts import RunMemo
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +49,6 @@ _STATES = {
     WorkflowExecutionStatus.CANCELED: RunState.CANCELED,
     WorkflowExecutionStatus.TERMINATED: RunState.TERMINATED,
 }
-
-
-class RunMemo(BaseModel):
-    """Stands with the workflow, so that a repeated start can be compared with the first without the store."""
-
-    workflow: str
-    inputs_digest: str
-    bundle_digest: str
-    request_id: str = ""
-    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +86,11 @@ class TemporalRuns:
         self._client = client
         self._ui_url = ui_url.rstrip("/")
         self._namespace_id = ""
+
+    @property
+    def client(self) -> Client:
+        """For what is no meta-run: schedules, backfills."""
+        return self._client
 
     @classmethod
     async def open(cls, address: str, namespace: str, ui_url: str = "", runtime: Runtime | None = None) -> TemporalRuns:

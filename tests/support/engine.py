@@ -139,6 +139,11 @@ class ScriptedEngine:
                 self._changed.clear()
                 await self._changed.wait()
 
+    def forget(self) -> None:
+        """Begin anew, for the next test of a world that several share."""
+        for each in (self.script, self.submitted, self.terminated, self.graces, self._attempts):
+            each.clear()
+
     def steps(self) -> list[str]:
         return [s.key.step for s in self.submitted]
 
