@@ -100,9 +100,7 @@ class Beginnings:
         inputs = rendered(trigger.inputs, time_event(tick.workflow, tick.trigger, local))
         cause = Cause(kind="schedule", name=tick.trigger, at=message.at)
         request_id = schedule_request(tick.trigger, message.at)
-        return PreparedTick(
-            child=prepared(newest, inputs, request_id=request_id, trigger="schedule", cause=cause)
-        )
+        return PreparedTick(child=prepared(newest, inputs, request_id=request_id, trigger="schedule", cause=cause))
 
     @activity.defn(name=Activity.PREPARE_PARTITION)
     async def prepare_partition(self, message: PreparePartition) -> PreparedPartition:

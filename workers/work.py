@@ -108,9 +108,7 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             return message.attempt or message.key
         case SubmitStep() | ResumeStep() | WaitStep():
             return message.key
-        case PrepareChild():
-            return RunKey(meta_run=run_id, step=message.step, index=message.index, attempt=message.attempt)
-        case AskRetry():
+        case AskRetry() | PrepareChild():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
         case ResolveStep() | StageArtifacts():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
     ApplicationError,

@@ -187,11 +187,11 @@ def _line(step: StepSnapshot) -> str:
         state += f", {step.cached_nodes} of {step.nodes} nodes cached"
     cells = [
         step.name,
-        link(step.engine, url),
+        link(step.engine or step.kind.value, url),
         state,
         str(step.attempt or ""),
         _time(step),
-        plain(step.message, _NOTE) if step.message else _outputs(step),
+        plain(step.message, _NOTE) if step.message else _outputs(step) or _child(step),
     ]
     return f"| {' | '.join(f'{cell}{_GAP}' if cell else '' for cell in cells)} |"
 
@@ -203,6 +203,10 @@ def _time(step: StepSnapshot) -> str:
     if step.state is StepState.RUNNING and step.started_at is not None:
         return f"since{NBSP}{step.started_at:%H:%M:%S}{NBSP}UTC"
     return ""
+
+
+def _child(step: StepSnapshot) -> str:
+    return f"run {plain(step.child, _NOTE)}" if step.child else ""
 
 
 def _outputs(step: StepSnapshot) -> str:
@@ -254,7 +258,14 @@ def _node(node: FailedNode) -> str:
 
 
 def _cause(start: StartRun) -> str:
-    ways = {"api": "a call of the API", "nats": "a message on NATS", "bridge": "a message from another engine's event"}
+    ways = {
+        "api": "a call of the API",
+        "nats": "a message on NATS",
+        "bridge": "a message from another engine's event",
+        "schedule": "a schedule",
+        "backfill": "a backfill",
+        "workflow": "another meta-run",
+    }
     way = ways.get(start.trigger, plain(start.trigger, _NOTE))
     cause = start.cause
     if cause is None:

@@ -36,6 +36,4 @@ def rendered(inputs: Mapping[str, JsonValue], event: JsonObject) -> JsonObject:
     Raises:
         ExpressionFailed: naming the input.
     """
-    return {
-        name: render_value(value, event_evaluator([event], f"input '{name}'")) for name, value in inputs.items()
-    }
+    return {name: render_value(value, event_evaluator([event], f"input '{name}'")) for name, value in inputs.items()}

@@ -1,4 +1,4 @@
-"""What a run is started with, wherever it is started from: the service, a step of another run, a schedule, a backfill."""
+"""What a run is started with, whoever starts it: the service, a step of another run, a schedule, a backfill."""
 
 from __future__ import annotations
 

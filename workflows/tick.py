@@ -1,6 +1,6 @@
 """The small workflow that a Temporal Schedule starts: it runs the meta-run, and ends when that has ended.
 
-So Temporal's overlap policies mean the run: whether one is under way, and that it is cancelled with the schedule's word.
+So Temporal's overlap policies mean the run: whether one is under way, and that it ends on the schedule's word.
 """
 
 from __future__ import annotations

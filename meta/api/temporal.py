@@ -112,7 +112,7 @@ class TemporalRuns:
         """
         if fresh or not self._namespace_id:
             request = DescribeNamespaceRequest(namespace=self._client.namespace)
-            with _unavailable():
+            with unavailable():
                 found = await self._client.workflow_service.describe_namespace(request, timeout=RPC_TIMEOUT)
             self._namespace_id = found.namespace_info.id
         return self._namespace_id
@@ -133,7 +133,7 @@ class TemporalRuns:
         self, run_id: str, start: StartRun, memo: RunMemo, attributes: TypedSearchAttributes | None
     ) -> None:
         try:
-            with _unavailable():
+            with unavailable():
                 await self._client.start_workflow(
                     WORKFLOW_TYPE,
                     start,
@@ -233,7 +233,7 @@ class TemporalRuns:
         if description.status is not WorkflowExecutionStatus.RUNNING:
             return False
         try:
-            with _unavailable():
+            with unavailable():
                 await self._handle(run_id).cancel(reason=reason, rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:  # it ended between the two calls
@@ -247,7 +247,7 @@ class TemporalRuns:
     async def _describe(self, run_id: str) -> WorkflowExecutionDescription:
         missing = NotFound(f"no run {run_id!r}", hint="`meta list` shows the runs there are")
         try:
-            with _unavailable():
+            with unavailable():
                 description = await self._handle(run_id).describe(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
@@ -274,7 +274,7 @@ class TemporalRuns:
 
     async def _result(self, run_id: str, gone: Gone) -> RunSnapshot | Gone:
         try:
-            with _unavailable():
+            with unavailable():
                 return await self._handle(run_id).result(rpc_timeout=RPC_TIMEOUT)
         except WorkflowFailureError as error:
             cause = error.cause
@@ -289,7 +289,7 @@ class TemporalRuns:
 
     async def _why_terminated(self, run_id: str) -> str:
         """What the person wrote; the SDK's error does not carry it, the last event does."""
-        with _unavailable():
+        with unavailable():
             last = self._handle(run_id).fetch_history_events(
                 event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=RPC_TIMEOUT
             )
@@ -310,7 +310,7 @@ def _snapshot_of(failure: ApplicationError) -> RunSnapshot | None:
 
 
 @contextmanager
-def _unavailable() -> Generator[None]:
+def unavailable() -> Generator[None]:
     """Say that Temporal does not answer; its answers about one run pass through."""
     try:
         yield

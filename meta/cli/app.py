@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, events, importing, orphans, runs, sandbox, send, stack, trace, triggers
+from meta.cli import (
+    backfill,
+    definitions,
+    demo,
+    events,
+    importing,
+    orphans,
+    runs,
+    sandbox,
+    schedules,
+    send,
+    stack,
+    trace,
+    triggers,
+)
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -42,6 +56,8 @@ runs.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)
+schedules.register(app)
+backfill.register(app)
 events.register(app)
 send.register(app)
 importing.register(app)

@@ -9,6 +9,7 @@ async with MetaClient("127.0.0.1:7400") as client:
 
 from meta.client.client import MetaClient
 from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
+from meta.client.schedule_views import BackfillInfo, ScheduleInfo
 from meta.client.views import (
     CircuitInfo,
     EndedOrphan,
@@ -27,6 +28,7 @@ from meta.client.views import (
 )
 
 __all__ = [
+    "BackfillInfo",
     "CircuitInfo",
     "EndedOrphan",
     "EngineCheckInfo",
@@ -43,6 +45,7 @@ __all__ = [
     "RunFailed",
     "RunView",
     "RunsPage",
+    "ScheduleInfo",
     "StartedRun",
     "TraceView",
     "TriggerInfo",

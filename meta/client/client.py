@@ -16,6 +16,7 @@ from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
+from meta.client.schedules import SchedulesClient
 from meta.client.tracing import current_trace
 from meta.client.views import (
     CircuitInfo,
@@ -41,7 +42,7 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient(EventsClient):
+class MetaClient(EventsClient, SchedulesClient):
     """Calls the service.
 
     Args:

@@ -13,6 +13,7 @@ def publish(
     world: World,
     name: str,
     steps: dict[str, object],
+    *,
     declared: dict[str, object] | None = None,
     outputs: dict[str, str] | None = None,
     triggers: list[object] | None = None,
