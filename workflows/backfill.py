@@ -110,6 +110,7 @@ class MetaBackfill:
 
     def _ended(self, index: int, task: asyncio.Task[None]) -> None:
         del self._tasks[index]
+        self._set(running=self._progress.running - 1)
         if not task.cancelled():
             self._fault = self._fault or task.exception()
 
@@ -120,8 +121,6 @@ class MetaBackfill:
             if is_cancelled_exception(error):
                 raise asyncio.CancelledError from error
             self._failed("", f"{rfc3339(self._plan.partition(index).start)}: {message_of(error)}")
-        finally:
-            self._set(running=self._progress.running - 1)
 
     async def _run(self, index: int) -> None:
         """Wait until nobody else is at the partition, then run it if it is not done."""

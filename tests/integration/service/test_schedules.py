@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
@@ -74,7 +74,10 @@ async def settled(rig: Rig, name: str) -> list[ScheduleInfo]:
 
 async def fired(client: MetaClient, name: str) -> str:
     """Fire the one schedule of a workflow; the id of its run."""
-    before = (await client.schedules(name))[0].last_run_id
+    (known,) = await client.schedules(name)
+    before = known.last_run_id
+    while known.last is not None and datetime.now(UTC) - known.last < timedelta(seconds=1):
+        await asyncio.sleep(0.05)  # Temporal plans in whole seconds: the same one twice is one run
     await client.fire_schedule(name)
     async with asyncio.timeout(30):
         while (found := (await client.schedules(name))[0].last_run_id) in ("", before):

@@ -156,7 +156,21 @@ async def test_a_partition_that_another_backfill_is_at_is_waited_for(shared: Wor
     assert len(shared.engine.submitted) == 1
 
 
+async def test_a_history_that_grows_long_is_followed_by_another(shared: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill_module, "AT_A_TIME", 3)
+    report(shared, "longer")
+    shared.engine.script["make"] = [FAILED, Outcome()]
+    handle = await begun(shared, "longer", 7)
+    with pytest.raises(WorkflowFailureError):
+        await handle.result()
+    assert sorted(map(str, days(shared))) == [f"2026-01-0{day}" for day in range(1, 8)]
+    now = await handle.query("progress", result_type=BackfillProgress)
+    assert (now.done, now.failed, now.running, len(now.failed_runs)) == (6, 1, 0, 1)
+    assert (await handle.describe()).run_id != handle.first_execution_run_id
+
+
 @pytest.mark.prove
+@pytest.mark.timeout(900)
 async def test_a_long_backfill_goes_on_in_a_history_of_its_own(shared: World) -> None:
     report(shared, "long")
     count = backfill_module.AT_A_TIME + 20
