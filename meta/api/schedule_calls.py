@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 
 from google.protobuf.message import Message
@@ -119,5 +120,5 @@ async def _describe(handle: ScheduleHandle) -> ScheduleDescription:
     return await handle.describe(rpc_timeout=RPC_TIMEOUT)
 
 
-def _stamps(times: list[datetime]) -> list[Timestamp]:
+def _stamps(times: Sequence[datetime]) -> list[Timestamp]:
     return [stamp for at in times if (stamp := convert.to_timestamp(at)) is not None]

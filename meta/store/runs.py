@@ -260,7 +260,7 @@ class Runs:
         )
         async with self._database.read() as session:
             rows = (await session.exec(query)).all()
-        return [AskedRun(run_id, request_id, RunState(state)) for run_id, request_id, state in rows]
+        return [AskedRun(run_id, request_id or "", RunState(state)) for run_id, request_id, state in rows]
 
     async def list(
         self, *, workflow: str = "", state: RunState | None = None, size: int = 50, token: str = ""
