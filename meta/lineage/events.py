@@ -22,6 +22,7 @@ from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, StepState
 from workflows.outcome import RunState as MetaState
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import ENGINE_KINDS
 from workflows.trace import trace_id
 
 _OF_RUN = {
@@ -157,7 +158,9 @@ class _Telling:
         return min((at for at in later if at is not None), default=None)
 
     def _of_refused(self, step: StepSnapshot) -> Iterator[LineageEvent]:
-        """The last attempt of a step, when no engine has taken it."""
+        """The last attempt of an engine's step, when the engine has not taken it."""
+        if step.kind not in ENGINE_KINDS:
+            return
         key = RunKey(meta_run=self._run.id, step=step.name, attempt=step.attempt)
         known = {(one.key.step, one.key.attempt) for one in self._record.attempts}
         over = self._run.state.ended or step.name in self._over

@@ -143,7 +143,7 @@ async def test_the_example_of_a_backfill_runs_what_is_not_done(rig: Rig, meta: M
     assert "2 of 3 done, 1 failed, 0 running" in out
     failed = re.findall(r"meta get (report-\w+)", errors)
     assert len(failed) == 1
-    assert {one.parameters["day"] for one in rig.engine.submitted} == {f"2026-01-0{day}" for day in (1, 2, 3)}
+    assert {str(one.parameters["day"]) for one in rig.engine.submitted} == {f"2026-01-0{day}" for day in (1, 2, 3)}
 
     main = globals_of(snippets("backfill.md", "python")[0])["main"]
     assert callable(main)

@@ -132,8 +132,8 @@ async def test_a_cancelled_backfill_ends_its_runs_first(shared: World) -> None:
 async def test_inputs_that_cannot_be_computed_fail_their_partition_and_say_why(shared: World) -> None:
     report(shared, "broken")
     publish(shared, "broken", {"make": ARGO}, declared={"day": {"type": "string"}})
+    handle = await begun(shared, "broken", 1)
     with pytest.raises(WorkflowFailureError):
-        handle = await begun(shared, "broken", 1)
         await handle.result()
     now = await handle.query("progress", result_type=BackfillProgress)
     assert (now.failed, now.running) == (1, 0)
