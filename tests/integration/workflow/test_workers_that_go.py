@@ -40,6 +40,7 @@ async def worker(w: World) -> AsyncGenerator[None]:
         yield
 
 
+@pytest.mark.prove  # Temporal waits ten seconds for a worker that went, and fifteen for its waits
 async def test_a_step_a_schedule_and_a_backfill_go_on_with_the_next_worker(temporal: Client) -> None:
     await register_search_attributes(temporal)
     w = World(temporal, ScriptedEngine(), MemoryStore())
@@ -74,6 +75,7 @@ async def test_a_step_a_schedule_and_a_backfill_go_on_with_the_next_worker(tempo
 
 
 @pytest.mark.prove
+@pytest.mark.timeout(900)
 async def test_workers_that_go_again_and_again_run_each_partition_once(temporal: Client) -> None:
     await register_search_attributes(temporal)
     w = World(temporal, ScriptedEngine(), MemoryStore())
