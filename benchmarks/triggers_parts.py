@@ -23,13 +23,14 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from meta.api.starter import request_run_id
-from meta.api.temporal import RunMemo, TemporalRuns
+from meta.api.temporal import TemporalRuns
 from meta.config import load_config
 from meta.service import serve
 from workflows.bundle import build_bundle
 from workflows.details import static_details
 from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, StartRun
 from workflows.search import search_attributes
+from workflows.starts import RunMemo
 
 
 def say(run_id: str) -> None:

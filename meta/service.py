@@ -25,6 +25,7 @@ from meta.bridge.reading import reading
 from meta.config import MetaConfig
 from meta.events.publisher import Publisher
 from meta.nats_login import check_files
+from meta.schedules.runtime import Schedules
 from meta.server_process import RETRY_S, end_task, open_store, run_server
 from meta.store import Store
 from meta.telemetry.gauges import Gauges
@@ -50,6 +51,8 @@ class Service:
 
     Attributes:
         address: host:port of gRPC, with the real port when the configuration says 0.
+        temporal: its Temporal.
+        schedules: those of published definitions.
         triggers: None when no NATS is configured.
         bridge: None when none is configured.
     """
@@ -61,6 +64,8 @@ class Service:
         self._stack = AsyncExitStack()
         self.address = ""
         self.store: Store
+        self.temporal: TemporalRuns
+        self.schedules: Schedules
         self.triggers: NatsTriggers | None = None
         self.bridge: Bridge | None = None
 
@@ -93,6 +98,9 @@ class Service:
                 from meta.lineage.exporter import LineageExporter
 
                 self._background(stack, "lineage", LineageExporter(config.telemetry.lineage, self.store).run)
+            self.temporal = temporal
+            self.schedules = schedules = Schedules(self.store, temporal)
+            self._background(stack, "schedules", schedules.run)
             if config.telemetry.metrics.wanted("service"):
                 self._background(stack, "gauges", self._gauges().run)
             if config.nats.url:
@@ -111,7 +119,7 @@ class Service:
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
                 nats=bool(config.nats.url), telemetry=config.telemetry,
-                published=self.triggers.nudge if self.triggers is not None else lambda: None,
+                schedules=schedules, published=self._published(schedules),
             )  # fmt: skip
             server = ApiServer(servicer)
             self.address = await server.start(config.grpc.address)
@@ -123,6 +131,16 @@ class Service:
 
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
+
+    def _published(self, schedules: Schedules) -> Callable[[], None]:
+        """What is called when what is published has changed."""
+
+        def tell() -> None:
+            schedules.nudge()
+            if self.triggers is not None:
+                self.triggers.nudge()
+
+        return tell
 
     def _gauges(self) -> Gauges:
         return Gauges(self.store, nats=bool(self._config.nats.url), every=self._config.telemetry.metrics.interval)

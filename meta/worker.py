@@ -49,6 +49,7 @@ async def _work(config: MetaConfig, stop: asyncio.Event, runtime: Runtime | None
         limits=limits,
         sampling=config.telemetry.sampling,
         events=events,
+        use_cases=config.routing,
     )
     reporter = asyncio.create_task(report_circuits(engines, store, worker_name()), name="circuits")
     try:

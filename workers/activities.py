@@ -11,6 +11,7 @@ from typing import Any
 from temporalio import activity
 
 from workers.artifacts import ArtifactStore
+from workers.beginnings import Beginnings
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
@@ -43,6 +44,7 @@ from workflows.messages import (
 )
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
+from workflows.use_cases import UseCases
 from workflows.values import JsonObject, canonical_json
 
 log = logging.getLogger(__name__)
@@ -55,6 +57,7 @@ class Activities:
     Attributes:
         events: where steps wait for messages; None: this worker has no NATS.
         sampling: ratio of traces that are exported, which code in engine runs is told.
+        use_cases: which engine each goes to, for runs that workers start.
     """
 
     engines: Mapping[str, Engine]
@@ -63,6 +66,7 @@ class Activities:
     recorder: Recorder
     limits: SubmitLimits = field(default_factory=SubmitLimits)
     sampling: float = 1.0
+    use_cases: UseCases = field(default_factory=UseCases)
     events: EventReader | None = None
 
     def control(self) -> Sequence[Callable[..., Any]]:
@@ -76,6 +80,7 @@ class Activities:
             self.record,
             self.retry_on,
             self.take_result,
+            *Beginnings(self.bundles, self.recorder, self.sampling, self.use_cases).activities(),
         ]
 
     def waits(self) -> Sequence[Callable[..., Any]]:

@@ -12,8 +12,17 @@ from workflows.bundle import Bundle
 from workflows.kind_messages import AwaitEvent, EventArrived
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
-from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.outcome import EngineRunRef, FailureClass, Outcome, RunState
+from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class NewestBundle:
+    """What a published name stands for now."""
+
+    digest: str
+    definition: MetaWorkflow
 
 
 class BundleStore(Protocol):
@@ -23,6 +32,29 @@ class BundleStore(Protocol):
         Raises:
             NotFound: no bundle has this digest.
         """
+        ...
+
+    async def newest(self, workflow: str) -> NewestBundle:
+        """The newest published version of a name.
+
+        Raises:
+            NotFound: nothing is published under the name.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AskedRun:
+    """A run and the request that it was started by."""
+
+    id: str
+    request_id: str
+    state: RunState
+
+
+class Requests(Protocol):
+    async def asked_runs(self, workflow: str, prefix: str) -> list[AskedRun]:
+        """Runs of a workflow whose request ids begin with a text."""
         ...
 
 
@@ -160,7 +192,7 @@ class Work:
     message: str = ""
 
 
-class Recorder(OtherRuns, Protocol):
+class Recorder(OtherRuns, Requests, Protocol):
     """Writes lineage. Every call is idempotent: it may be repeated after a crash, and come late or out of order."""
 
     async def attempt_submitted(
@@ -211,6 +243,16 @@ class Recorder(OtherRuns, Protocol):
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """The whole state of a meta-run, as its workflow sees it; it wins over what attempts wrote."""
+        ...
+
+    async def run_started(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
+        """Temporal has accepted a run that another workflow started.
+
+        Args:
+            snapshot: as it stands before anything has happened.
+            inputs_digest: of the inputs as they were asked for.
+            definition: of its bundle.
+        """
         ...
 
 

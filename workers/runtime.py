@@ -22,15 +22,21 @@ from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
 from workers.log_interceptor import LogInterceptor
 from workers.work import WorkInterceptor
+from workflows.backfill import MetaBackfill
 from workflows.errors import SettingsInvalid
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE
 from workflows.meta_run import MetaRun
 from workflows.search import KEYS
+from workflows.tick import MetaTick
 
 log = logging.getLogger(__name__)
 
 PASSED_THROUGH = ("pydantic", "pydantic_core", "workflows", "annotated_types", "typing_extensions")
 """Pure modules that the workflow sandbox need not import again for each run."""
+
+
+WORKFLOWS = (MetaRun, MetaTick, MetaBackfill)
+"""All that a worker runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
     control = Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[MetaRun],
+        workflows=list(WORKFLOWS),
         activities=activities.control(),
         workflow_runner=workflow_runner(),
         interceptors=interceptors,

@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError, is_cancelled_exception
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from workers.ports import KEPT_TRIES, Recorder, Work
+from workflows.child_messages import PrepareChild
 from workflows.errors import EngineFull, MetaError
 from workflows.kind_messages import AwaitEvent, TakeResult
 from workflows.messages import (
@@ -108,7 +109,7 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             return message.attempt or message.key
         case SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent():
             return message.key
-        case AskRetry():
+        case AskRetry() | PrepareChild():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
         case ResolveStep() | StageArtifacts() | TakeResult():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)

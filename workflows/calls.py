@@ -47,7 +47,7 @@ _PATIENT = RetryPolicy(
 _LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
-_WRAPPED = "local-activity-errors"  # id of a patch: see _local
+_WRAPPED = "local-activity-errors"  # id of a patch: see local
 _END = {
     RunState.SUCCEEDED: "succeeded",
     RunState.FAILED: "failed",
@@ -153,7 +153,7 @@ async def _cancelled(task: asyncio.Task[T]) -> bool:
     return task.cancelled()
 
 
-async def _local(work: Coroutine[Any, Any, T]) -> T:
+async def local(work: Coroutine[Any, Any, T]) -> T:
     """Await a local activity whose failure is for the caller to take.
 
     Temporal raises what went wrong in a local activity bare, and wrapped in an ActivityError for all others. Bare it
@@ -187,7 +187,7 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         retry_policy=_LOCAL,
         summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
@@ -199,7 +199,7 @@ async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
         retry_policy=_LOCAL,
         summary="Work out the outputs of the run",
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def record(snapshot: RunSnapshot) -> None:
@@ -208,7 +208,7 @@ async def record(snapshot: RunSnapshot) -> None:
         snapshot,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=_sentence(f"Record that {_how_far(snapshot)}"),
+        summary=fitting(f"Record that {_how_far(snapshot)}"),
     )
 
 
@@ -224,7 +224,7 @@ async def stage(message: StageArtifacts) -> StagedArtifacts:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Copy {names} to where {message.engine} can read, for {message.step}"),
+        summary=fitting(f"Copy {names} to where {message.engine} can read, for {message.step}"),
     )
 
 
@@ -237,7 +237,7 @@ async def submit(message: SubmitStep, engine: str) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Submit {_attempt(message.key)} to {engine}"),
+        summary=fitting(f"Submit {_attempt(message.key)} to {engine}"),
     )
 
 
@@ -249,7 +249,7 @@ async def resume(message: ResumeStep) -> EngineRunRef:
         start_to_close_timeout=SUBMIT_TIMEOUT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Resume {message.ref.name} on {message.ref.engine} as {_attempt(message.key)}"),
+        summary=fitting(f"Resume {message.ref.name} on {message.ref.engine} as {_attempt(message.key)}"),
     )
 
 
@@ -264,7 +264,7 @@ async def wait(message: WaitStep) -> StepOutcome:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-        summary=_sentence(f"Wait until {message.ref.engine} has ended {_attempt(message.key)} ({message.ref.name})"),
+        summary=fitting(f"Wait until {message.ref.engine} has ended {_attempt(message.key)} ({message.ref.name})"),
     )
 
 
@@ -279,7 +279,7 @@ async def wait_for_event(message: AwaitEvent) -> EventArrived:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
-        summary=_sentence(f"Wait for a message on {message.subject}, for {message.key.step}"),
+        summary=fitting(f"Wait for a message on {message.subject}, for {message.key.step}"),
     )
 
 
@@ -290,9 +290,9 @@ async def take_result(message: TakeResult) -> JsonObject:
         result_type=JsonObject,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=_sentence(f"Take what the activity has given as outputs of {message.step}"),
+        summary=fitting(f"Take what the activity has given as outputs of {message.step}"),
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def ask_retry(message: AskRetry) -> bool:
@@ -302,9 +302,9 @@ async def ask_retry(message: AskRetry) -> bool:
         result_type=bool,
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
-        summary=_sentence(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
+        summary=fitting(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
     )
-    return await _local(activity)
+    return await local(activity)
 
 
 async def terminate(message: TerminateStep) -> bool:
@@ -317,7 +317,7 @@ async def terminate(message: TerminateStep) -> bool:
         heartbeat_timeout=_HEARTBEAT,
         retry_policy=_PATIENT,
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
+        summary=fitting(f"End {message.name} on {message.engine}, for {message.key.step}: {message.reason}"),
     )
 
 
@@ -341,14 +341,14 @@ def start_foreign(
         heartbeat_timeout=source.heartbeat_timeout,
         retry_policy=RetryPolicy(maximum_attempts=1),
         cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=_sentence(f"Run {source.name} on {source.task_queue}, for {words}"),
+        summary=fitting(f"Run {source.name} on {source.task_queue}, for {words}"),
     )
     return handle
 
 
 async def let_pass(time: timedelta, words: str) -> None:
     """Let time pass; `words` is what people read of the timer."""
-    await workflow.sleep(time, summary=_sentence(words))
+    await workflow.sleep(time, summary=fitting(words))
 
 
 async def pause(delay: timedelta, step: str, attempt: int) -> None:
@@ -362,7 +362,7 @@ async def pause(delay: timedelta, step: str, attempt: int) -> None:
     await workflow.sleep(delay, summary=f"Pause for {delay.total_seconds():.3g} s before attempt {attempt} of {step}")
 
 
-def _sentence(text: str) -> str:
+def fitting(text: str) -> str:
     """What people read of an activity, within Temporal's limit; it is no part of what a replay compares."""
     return fit(cut(text, SUMMARY_LIMIT), SUMMARY_LIMIT)
 

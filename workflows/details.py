@@ -195,11 +195,11 @@ def _line(step: StepSnapshot) -> str:
         state += ", continued"
     cells = [
         step.name if step.role is not StepRole.FINALLY else f"{step.name} (finally)",
-        link(step.engine, url),
+        link(step.engine or step.kind.value, url),
         state,
         str(step.attempt or ""),
         _time(step),
-        plain(step.message, _NOTE) if step.message else _outputs(step),
+        plain(step.message, _NOTE) if step.message else _outputs(step) or _child(step),
     ]
     return f"| {' | '.join(f'{cell}{_GAP}' if cell else '' for cell in cells)} |"
 
@@ -211,6 +211,10 @@ def _time(step: StepSnapshot) -> str:
     if step.state is StepState.RUNNING and step.started_at is not None:
         return f"since{NBSP}{step.started_at:%H:%M:%S}{NBSP}UTC"
     return ""
+
+
+def _child(step: StepSnapshot) -> str:
+    return f"run {plain(step.child, _NOTE)}" if step.child else ""
 
 
 def _outputs(step: StepSnapshot) -> str:
@@ -286,7 +290,14 @@ def _node(node: FailedNode) -> str:
 
 
 def _cause(start: StartRun) -> str:
-    ways = {"api": "a call of the API", "nats": "a message on NATS", "bridge": "a message from another engine's event"}
+    ways = {
+        "api": "a call of the API",
+        "nats": "a message on NATS",
+        "bridge": "a message from another engine's event",
+        "schedule": "a schedule",
+        "backfill": "a backfill",
+        "workflow": "another meta-run",
+    }
     way = ways.get(start.trigger, plain(start.trigger, _NOTE))
     cause = start.cause
     if cause is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from workflows.attempts import EngineRuns
+from workflows.child_runs import ChildRuns
 from workflows.foreign import ForeignRuns
 from workflows.outcome import StepState
 from workflows.waits import wait
@@ -18,6 +19,8 @@ async def do(job: Job, progress: Progress) -> End:
     step = job.step
     if step.activity is not None:
         return await ForeignRuns(job, step.activity, progress).run()
+    if step.workflow is not None:
+        return await ChildRuns(job, progress).run()
     if step.wait is not None:
         return await wait(job, step.wait, progress)
     if step.engine_kind is None:

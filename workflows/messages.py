@@ -49,6 +49,10 @@ class Activity(StrEnum):
     STAGE = "stage_artifacts"
     WAIT_EVENT = "wait_for_event"
     TAKE_RESULT = "take_result"
+    PREPARE_CHILD = "prepare_child"
+    PREPARE_TICK = "prepare_tick"
+    PREPARE_PARTITION = "prepare_partition"
+    RECORD_START = "record_start"
 
 
 class SearchAttribute(StrEnum):
@@ -69,8 +73,8 @@ class Cause(Message):
     """What made a run start, for its trace.
 
     Attributes:
-        kind: `grpc`, `nats`, `bridge`, `schedule`.
-        name: what a span of it is called: the method, the subject, the schedule.
+        kind: `grpc`, `nats`, `bridge`, `schedule`, `backfill`, `workflow`.
+        name: what a span of it is called: the method, the subject, the schedule, the step of another run.
         at: when it came: the call, the message's storing, the planned time.
         attributes: of the span, by OpenTelemetry's semantic conventions.
     """
@@ -173,7 +177,7 @@ class StartRun(Message):
     bundle_digest: str
     inputs: JsonObject = Field(default_factory=dict)
     request_id: str = ""
-    trigger: str = Field(default="api", description="What started it: api, nats, bridge.")
+    trigger: str = Field(default="api", description="What started it: api, nats, bridge, schedule, backfill, workflow.")
     trace: dict[str, str] = Field(
         default_factory=dict, description="W3C trace context of the cause: traceparent, tracestate, baggage."
     )
@@ -194,6 +198,7 @@ class Origin(Message):
 
     Attributes:
         choices: what use cases were settled to, by step.
+        depth: how many meta-runs the run is below.
     """
 
     run_id: str
@@ -202,6 +207,7 @@ class Origin(Message):
     trace: dict[str, str] = Field(default_factory=dict)
     choices: dict[str, EngineChoice] = Field(default_factory=dict)
     named_timers: bool = True
+    depth: int = 0
 
 
 class StepView(Message):

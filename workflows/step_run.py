@@ -55,6 +55,7 @@ class Run:
             trace=start.trace,
             choices=start.choices,
             named_timers=start.named_timers,
+            depth=start.depth,
         )
 
 
@@ -75,6 +76,10 @@ class OnBoard(Progress):
 
     def says(self, message: str) -> None:
         self._run.board.waiting(self._name, message)
+        self._run.changed()
+
+    def child(self, run_id: str) -> None:
+        self._run.board.tell(self._name, child=run_id)
         self._run.changed()
 
     async def told(self) -> None:

@@ -84,6 +84,11 @@ def context_of_run(run_id: str, trace: Mapping[str, str], ratio: float) -> dict[
     return _context(run_id, root_span_id(run_id), trace, ratio)
 
 
+def context_of_step(run_id: str, step: str, trace: Mapping[str, str], ratio: float) -> dict[str, str]:
+    """What goes into a run that a step starts: its trace goes on below the step's span; see `context_of`."""
+    return _context(run_id, span_id(run_id, "step", step), trace, ratio)
+
+
 def _context(run_id: str, span: str, trace: Mapping[str, str], ratio: float) -> dict[str, str]:
     parent = trace.get(TRACEPARENT, "")
     flags = int(parent.split("-")[3], 16) & _RANDOM if parent else 0

@@ -61,6 +61,10 @@ class Progress(Protocol):
         """Something for people to read while the execution goes on."""
         ...
 
+    def child(self, run_id: str) -> None:
+        """The meta-run that the execution has started."""
+        ...
+
     async def told(self) -> None:
         """Wait until the store knows what has ended before."""
         ...

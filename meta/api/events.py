@@ -41,7 +41,7 @@ class EventCalls(MetaServiceServicer):
         newest = await self._store.workflows.newest(request.name)
         await self._store.workflows.remove(request.name)
         self._published()
-        return pb.DeleteWorkflowResponse(triggers=sum(one.nats is not None for one in newest.definition.triggers))
+        return pb.DeleteWorkflowResponse(triggers=len(newest.definition.triggers))
 
     async def Events(self, request: pb.EventsRequest, context: _Context) -> pb.EventsResponse:
         if request.page_size < 0:

@@ -27,6 +27,7 @@ from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
 from meta.config import TelemetryConfig
+from meta.schedules.runtime import Schedules
 from meta.store import Store
 from meta.store.bundles import PublishedWorkflow
 from meta.store.circuits import WorkerCircuit
@@ -59,6 +60,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         engines: Engines,
         orphans: OrphanFinder,
         replayer: Replayer,
+        schedules: Schedules,
         nats: bool,
         telemetry: TelemetryConfig | None = None,
         published: Callable[[], None] = lambda: None,
@@ -66,6 +68,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         self._published = published
         self._orphans = orphans
         self._replayer = replayer
+        self._schedules = schedules
         self._nats = nats
         self._telemetry = telemetry or TelemetryConfig()
         self._store = store

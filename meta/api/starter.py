@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from meta.api.temporal import RunMemo, TemporalRuns
+from meta.api.temporal import TemporalRuns
 from meta.store import Store
 from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.board import first_steps
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable, UseCaseUnsettled
-from workflows.inputs import check_inputs
-from workflows.messages import Cause, RunSnapshot, StartRun
+from workflows.messages import Cause, RunSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
+from workflows.starts import RunMemo, first_snapshot, make_start
 from workflows.use_cases import UseCases
 from workflows.values import JsonObject, canonical_json, digest_of
 
@@ -121,17 +121,15 @@ class Starter:
         )
         if not by_name and (known := await self._known(memo)) is not None:
             return known
-        settled = self._use_cases.settle(definition)
-        argument = StartRun(
-            definition=settled.definition,
-            choices=settled.choices,
-            bundle_digest=digest,
-            inputs=check_inputs(definition, inputs),
+        argument = make_start(
+            definition,
+            digest,
+            inputs,
+            use_cases=self._use_cases,
             request_id=request_id,
             trigger=trigger,
-            trace=dict(trace or {}),
+            trace=trace,
             cause=cause,
-            named_timers=True,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         note_run(run_id, argument.trace)
@@ -139,7 +137,8 @@ class Starter:
         if created:
             if accepted is not None:
                 await accepted(Started(run_id, created))
-            await self._write(first_snapshot(run_id, argument), inputs_digest, settled.definition)
+            first = first_snapshot(run_id, argument, datetime.now(UTC))
+            await self._write(first, inputs_digest, argument.definition)
         else:
             await self._heal(run_id, memo)
         return Started(run_id, created)
@@ -221,20 +220,3 @@ def _compare(memo: RunMemo, first_inputs: str, first_bundle: str) -> None:
             f"request id {memo.request_id!r} has started a run of {memo.workflow} with {what}",
             hint="a new run needs a request id of its own; repeat the old one only with what it was first used for",
         )
-
-
-def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
-    """A run as it stands before anything has happened."""
-    definition = argument.definition
-    return RunSnapshot(
-        id=run_id,
-        workflow=definition.name,
-        bundle_digest=argument.bundle_digest,
-        request_id=argument.request_id,
-        trigger=argument.trigger,
-        trace=argument.trace,
-        cause=argument.cause,
-        inputs=argument.inputs,
-        steps=first_steps(definition),
-        started_at=datetime.now(UTC),
-    )

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
@@ -37,6 +37,7 @@ from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, ErrorDetail, RunSnapsh
 from workflows.meta_run import RUN_FAILED
 from workflows.outcome import RunState
 from workflows.search import search_attributes
+from workflows.starts import RunMemo
 
 log = logging.getLogger(__name__)
 
@@ -54,16 +55,6 @@ _STATES = {
     WorkflowExecutionStatus.CANCELED: RunState.CANCELED,
     WorkflowExecutionStatus.TERMINATED: RunState.TERMINATED,
 }
-
-
-class RunMemo(BaseModel):
-    """Stands with the workflow, so that a repeated start can be compared with the first without the store."""
-
-    workflow: str
-    inputs_digest: str
-    bundle_digest: str
-    request_id: str = ""
-    trigger: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +93,11 @@ class TemporalRuns:
         self._ui_url = ui_url.rstrip("/")
         self._namespace_id = ""
 
+    @property
+    def client(self) -> Client:
+        """For what is no meta-run: schedules, backfills."""
+        return self._client
+
     @classmethod
     async def open(cls, address: str, namespace: str, ui_url: str = "", runtime: Runtime | None = None) -> TemporalRuns:
         """Prepare a client; it connects at the first call, so that the service starts before Temporal does."""
@@ -122,7 +118,7 @@ class TemporalRuns:
         """
         if fresh or not self._namespace_id:
             request = DescribeNamespaceRequest(namespace=self._client.namespace)
-            with _unavailable():
+            with unavailable():
                 found = await self._client.workflow_service.describe_namespace(request, timeout=RPC_TIMEOUT)
             self._namespace_id = found.namespace_info.id
         return self._namespace_id
@@ -143,7 +139,7 @@ class TemporalRuns:
         self, run_id: str, start: StartRun, memo: RunMemo, attributes: TypedSearchAttributes | None
     ) -> None:
         try:
-            with _unavailable():
+            with unavailable():
                 await self._client.start_workflow(
                     WORKFLOW_TYPE,
                     start,
@@ -243,7 +239,7 @@ class TemporalRuns:
         if description.status is not WorkflowExecutionStatus.RUNNING:
             return False
         try:
-            with _unavailable():
+            with unavailable():
                 await self._handle(run_id).cancel(reason=reason, rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:  # it ended between the two calls
@@ -262,7 +258,7 @@ class TemporalRuns:
             ServiceUnavailable: no worker took it in time. It may still be taken; to say the same again is safe.
         """
         try:
-            with _unavailable():
+            with unavailable():
                 return await self._handle(run_id).execute_update(
                     DECIDE, message, result_type=Decided, rpc_timeout=UPDATE_TIMEOUT
                 )
@@ -284,7 +280,7 @@ class TemporalRuns:
     async def _describe(self, run_id: str) -> WorkflowExecutionDescription:
         missing = NotFound(f"no run {run_id!r}", hint="`meta list` shows the runs there are")
         try:
-            with _unavailable():
+            with unavailable():
                 description = await self._handle(run_id).describe(rpc_timeout=RPC_TIMEOUT)
         except RPCError as error:
             if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
@@ -311,7 +307,7 @@ class TemporalRuns:
 
     async def _result(self, run_id: str, gone: Gone) -> RunSnapshot | Gone:
         try:
-            with _unavailable():
+            with unavailable():
                 return await self._handle(run_id).result(rpc_timeout=RPC_TIMEOUT)
         except WorkflowFailureError as error:
             cause = error.cause
@@ -326,7 +322,7 @@ class TemporalRuns:
 
     async def _why_terminated(self, run_id: str) -> str:
         """What the person wrote; the SDK's error does not carry it, the last event does."""
-        with _unavailable():
+        with unavailable():
             last = self._handle(run_id).fetch_history_events(
                 event_filter_type=WorkflowHistoryEventFilterType.CLOSE_EVENT, rpc_timeout=RPC_TIMEOUT
             )
@@ -356,7 +352,7 @@ def _snapshot_of(failure: ApplicationError) -> RunSnapshot | None:
 
 
 @contextmanager
-def _unavailable() -> Generator[None]:
+def unavailable() -> Generator[None]:
     """Say that Temporal does not answer; its answers about one run pass through."""
     try:
         yield

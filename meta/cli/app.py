@@ -9,6 +9,7 @@ import typer
 
 from meta.cli import (
     approvals,
+    backfill,
     definitions,
     demo,
     events,
@@ -17,6 +18,7 @@ from meta.cli import (
     plan,
     runs,
     sandbox,
+    schedules,
     send,
     stack,
     trace,
@@ -58,6 +60,8 @@ approvals.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)
+schedules.register(app)
+backfill.register(app)
 events.register(app)
 send.register(app)
 importing.register(app)

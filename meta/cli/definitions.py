@@ -72,9 +72,11 @@ def workflows(context: typer.Context, output: OutputOption = Output.TEXT) -> Non
 
 
 def _told(published: PublishedInfo) -> JsonValue:
-    """For programs: without the definition, but for the subjects that start it."""
-    subjects: list[JsonValue] = [one.nats.subject for one in published.definition.triggers if one.nats is not None]
-    return {**published.model_dump(mode="json", exclude={"definition"}), "triggers": subjects}
+    """For programs: without the definition, but for the subjects and times that start it."""
+    triggers = published.definition.triggers
+    subjects: list[JsonValue] = [one.nats.subject for one in triggers if one.nats is not None]
+    times: list[JsonValue] = [one.schedule.times for one in triggers if one.schedule is not None]
+    return {**published.model_dump(mode="json", exclude={"definition"}), "triggers": subjects, "schedules": times}
 
 
 def validate(file: FileArgument, output: OutputOption = Output.TEXT) -> None:

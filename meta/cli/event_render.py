@@ -190,12 +190,16 @@ def print_trigger_messages(console: Console, triggers: Sequence[TriggerInfo]) ->
 
 
 def trigger_lines(definition: MetaWorkflow) -> list[str]:
-    """The triggers of a definition, as `ml.datasets.*.ready -> chain`."""
-    return [
-        f"{trigger.nats.subject} -> {definition.name}" + (f" ({trigger.nats.name})" if trigger.nats.name else "")
-        for trigger in definition.triggers
-        if trigger.nats is not None
-    ]
+    """The triggers of a definition, as `ml.datasets.*.ready -> chain` and `0 3 * * * -> chain`."""
+    lines: list[str] = []
+    for trigger in definition.triggers:
+        what, name = "", None
+        if trigger.nats is not None:
+            what, name = trigger.nats.subject, trigger.nats.name
+        elif trigger.schedule is not None:
+            what, name = trigger.schedule.times, trigger.schedule.name
+        lines.append(f"{what} -> {definition.name}" + (f" ({name})" if name else ""))
+    return lines
 
 
 def _time(at: datetime | None) -> str:

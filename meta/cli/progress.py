@@ -54,14 +54,20 @@ async def _follow_lines(client: MetaClient, run_id: str, console: Console) -> Ru
 
 
 def _line(step: StepSnapshot) -> Text:
-    words = [_clock(), step.name, step.state.value + (", continued" if step.continued else ""), f"({step.engine}"]
+    words = [_clock(), step.name, step.state.value + (", continued" if step.continued else "")]
+    words.append(f"({step.engine or step.kind.value}")
     words[-1] += f", attempt {step.attempt})" if step.attempt else ")"
     if step.cached_nodes:
         words.append(f"{step.cached_nodes} of {step.nodes} nodes cached")
     if step.duration is not None:
         words.append(f"in {duration_text(step.duration)}")
-    words.append(step.message or (step.run.name if step.run and step.state is StepState.RUNNING else ""))
+    words.append(step.message or (_what_runs(step) if step.state is StepState.RUNNING else ""))
     return Text(" ".join(word for word in words if word))
+
+
+def _what_runs(step: StepSnapshot) -> str:
+    """The engine run, or the meta-run, that a step waits for."""
+    return step.run.name if step.run is not None else step.child
 
 
 def _clock() -> str:

@@ -70,13 +70,13 @@ def steps_table(run: RunView, now: datetime | None = None) -> Table:
             table.add_row(Text(_GROUPS[role], style="bold"))
         table.add_row(
             Text(step.name),
-            Text(step.engine),
+            Text(step.engine or step.kind.value),
             Text.assemble(state_text(step.state), (", continued", "dim") if step.continued else ""),
             str(step.attempt or ""),
             str(step.nodes or ""),
             str(step.cached_nodes or ""),
             duration_text(_taken(step, now)),
-            Text(step.message or (step.run.name if step.run is not None else "")),
+            Text(step.message or (step.run.name if step.run is not None else step.child)),
         )
     return table
 
@@ -109,9 +109,14 @@ def print_run(console: Console, run: RunView) -> None:
     console.print(steps_table(run, datetime.now(UTC)))
     if line := other_runs_line(run):
         console.print(Text(line, style="yellow"), soft_wrap=True)
+    if run.parent:
+        console.print(Text(f"a step of {run.parent}   (meta get {run.parent})", style="dim"), soft_wrap=True)
     for step in run.steps:
         for line in approval_lines(run.id, step):
             console.print(line, soft_wrap=True)
+        if step.child:
+            words = f"{step.name}: run {step.child}   (meta get {step.child})"
+            console.print(Text(words, style="dim"), soft_wrap=True)
         if step.note:
             console.print(Text(f"{step.name}: {step.note}", style="yellow"), soft_wrap=True)
     print_results(console, run)

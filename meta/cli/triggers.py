@@ -9,7 +9,8 @@ from rich.text import Text
 
 from meta.cli.common import EXIT_FAILED, Output, OutputOption, client_of, print_json, run_async, stderr, stdout
 from meta.cli.event_render import print_trigger_messages, print_triggers, trigger_lines
-from meta.client import MetaClient, PublishedInfo, TriggerInfo
+from meta.cli.schedules import print_schedules
+from meta.client import MetaClient, PublishedInfo, ScheduleInfo, TriggerInfo
 from workflows.errors import InvalidInput, MetaError, NotFound
 from workflows.suggest import did_you_mean
 
@@ -19,7 +20,7 @@ def triggers(
     workflow: Annotated[str, typer.Argument(metavar="[NAME]", help="Only triggers of this workflow.")] = "",
     output: OutputOption = Output.TEXT,
 ) -> None:
-    """Show the triggers of published workflows and how they stand at NATS.
+    """Show the triggers of published workflows and how they stand at NATS; below them the schedules.
 
     waiting: messages in the stream that the trigger has yet to see, and those that are under way.
 
@@ -28,17 +29,22 @@ def triggers(
     Exit code: 0, or 1 when one is failing.
     """
 
-    async def body() -> list[TriggerInfo]:
+    async def body() -> tuple[list[TriggerInfo], list[ScheduleInfo]]:
         async with client_of(context) as client:
-            return await client.triggers(workflow)
+            found = await client.triggers(workflow)
+            # one whose consumer outlives its definition is no workflow any more
+            published = not workflow or any(one.name == workflow for one in await client.workflows())
+            return found, await client.schedules(workflow) if published else []
 
-    found = run_async(body())
+    found, schedules = run_async(body())
     if output is Output.JSON:
-        print_json([one.model_dump(mode="json") for one in found])
+        print_json([one.model_dump(mode="json") for one in found])  # `meta schedules` has the others
     else:
         if found:
             print_triggers(stdout(), found)
-        else:
+        if schedules:
+            print_schedules(stdout(), schedules)
+        if not found and not schedules:
             stdout().print(Text("no triggers"))
         print_trigger_messages(stderr(), found)
     if any(one.state == "failing" for one in found):

@@ -10,6 +10,7 @@ async with MetaClient("127.0.0.1:7400") as client:
 from meta.client.client import MetaClient
 from meta.client.event_views import EventInfo, EventsPage, ReplayedInfo, TriggerInfo
 from meta.client.plans import PlanInfo, PlannedStepInfo
+from meta.client.schedule_views import BackfillInfo, ScheduleInfo
 from meta.client.views import (
     CircuitInfo,
     DecidedInfo,
@@ -30,6 +31,7 @@ from meta.client.views import (
 )
 
 __all__ = [
+    "BackfillInfo",
     "CircuitInfo",
     "DecidedInfo",
     "EndedOrphan",
@@ -49,6 +51,7 @@ __all__ = [
     "RunFailed",
     "RunView",
     "RunsPage",
+    "ScheduleInfo",
     "StartedRun",
     "TraceView",
     "TriggerInfo",

@@ -18,6 +18,7 @@ from meta.client.events import EventsClient
 from meta.client.orphans import news_of
 from meta.client.plans import PlanInfo, plan_of
 from meta.client.retry import Patience, error_of, persist
+from meta.client.schedules import SchedulesClient
 from meta.client.tracing import current_trace
 from meta.client.views import (
     CircuitInfo,
@@ -43,7 +44,7 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient(ApprovalsClient, EventsClient):
+class MetaClient(ApprovalsClient, SchedulesClient, EventsClient):
     """Calls the service.
 
     Args:

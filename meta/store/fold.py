@@ -31,6 +31,8 @@ _RUN_FILLED = (
     "temporal_namespace",
     "trace",
     "cause",
+    "parent",
+    "retry_of",
 )
 
 

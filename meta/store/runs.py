@@ -29,6 +29,7 @@ from meta.store.tables import (
     RunRow,
     StepRow,
 )
+from workers.ports import AskedRun
 from workflows.errors import NotFound
 from workflows.messages import OtherRun, RunSnapshot, StepSnapshot
 from workflows.outcome import EngineRunRef, RunState, StepState
@@ -251,6 +252,15 @@ class Runs:
             return await self.requested(workflow, request_id), ""
         [(newest, run_id, inputs, bundle)] = rows
         return RequestedRun(run_id, inputs, bundle) if run_id and inputs else None, newest
+
+    async def asked(self, workflow: str, prefix: str) -> Sequence[AskedRun]:
+        """Runs of a workflow whose request ids begin with a text."""
+        query = select(RunRow.id, RunRow.request_id, RunRow.state).where(
+            RunRow.workflow == workflow, col(RunRow.request_id).startswith(prefix, autoescape=True)
+        )
+        async with self._database.read() as session:
+            rows = (await session.exec(query)).all()
+        return [AskedRun(run_id, request_id or "", RunState(state)) for run_id, request_id, state in rows]
 
     async def list(
         self, *, workflow: str = "", state: RunState | None = None, size: int = 50, token: str = ""

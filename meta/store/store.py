@@ -23,11 +23,12 @@ from meta.store.traces import Traces
 from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
-from workers.ports import EngineLoad, Lease, Work
+from workers.ports import AskedRun, EngineLoad, Lease, NewestBundle, Work
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.spec.models import MetaWorkflow
 
 
 class Store:
@@ -92,6 +93,19 @@ class Store:
     async def get(self, digest: str) -> Bundle:
         """See `Bundles.get`."""
         return await self.bundles.get(digest)
+
+    async def newest(self, workflow: str) -> NewestBundle:
+        """See `Workflows.newest`."""
+        found = await self.workflows.newest(workflow)
+        return NewestBundle(found.bundle_digest, found.definition)
+
+    async def asked_runs(self, workflow: str, prefix: str) -> list[AskedRun]:
+        """See `Runs.asked`."""
+        return list(await self.runs.asked(workflow, prefix))
+
+    async def run_started(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
+        """See `Runs.create`."""
+        await self.runs.create(snapshot, inputs_digest, definition)
 
     async def attempt_submitted(
         self,

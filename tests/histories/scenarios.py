@@ -11,6 +11,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio import activity
@@ -18,12 +19,14 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Worker
 
 from tests.support.approvals import until_asked
+from tests.support.nested import publish
 from tests.support.world import World, world
 from workers.artifacts import ArtifactStore
 from workers.settings import NamedStore, StoreSettings, StoreType
+from workflows.child_messages import BACKFILL_TYPE, TICK_TYPE, BackfillPlan, StartBackfill, Tick
 from workflows.decisions import Decide, Decided
 from workflows.errors import EngineRunLost
-from workflows.messages import RunSnapshot
+from workflows.messages import TASK_QUEUE, RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
 
 FOLDER = Path(__file__).parent
@@ -276,6 +279,77 @@ async def an_activity_of_another_worker(w: World) -> WorkflowHandle[object, RunS
     return handle
 
 
+INNER = {"workflow": {"name": "inner"}}
+
+
+async def a_workflow_as_a_step_that_fails_once(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [FAILED, Outcome(outputs={"accuracy": "0.5"})]
+    train = {**ARGO, "outputs": {"accuracy": "number"}}
+    publish(w, "inner", {"train": train}, outputs={"accuracy": "${{ steps.train.outputs.accuracy }}"})
+    step = {**INNER, "outputs": {"accuracy": "number"}, "retry": {"attempts": 2, "backoff": "10ms"}}
+    return await w.start({"nested": step, "deploy": {**ARGO, "when": "steps.nested.outputs.accuracy > 0.4"}})
+
+
+async def a_workflow_as_a_step_cancelled_with_its_run(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [None]
+    publish(w, "inner", {"train": ARGO})
+    handle = await w.start({"nested": INNER})
+    await w.engine.until(lambda: w.engine.steps() == ["train"])
+    while not any(run.parent == handle.id for run in w.store.started.values()):
+        await asyncio.sleep(0.01)
+    await handle.cancel()
+    return handle
+
+
+async def a_planned_time_of_a_schedule(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    day = {"type": "string"}
+    schedule = {"every": "1h", "name": "hourly", "inputs": {"day": "${{ event.date }}"}}
+    publish(w, "inner", {"train": ARGO}, declared={"day": day}, triggers=[{"schedule": schedule}])
+    return await w.client.start_workflow(
+        TICK_TYPE, Tick(workflow="inner", trigger="hourly"), id="tick", task_queue=TASK_QUEUE
+    )
+
+
+async def a_backfill_paused_and_with_a_failure(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [None, FAILED, Outcome()]
+    handle = await _backfill(w)
+    await w.engine.until(lambda: len(w.engine.submitted) == 2)
+    await handle.signal("pause", "the source is down")
+    w.engine.finish("train")
+    while sum(run.state.ended for run in w.store.snapshots.values()) < 2:
+        await asyncio.sleep(0.01)
+    await handle.signal("resume", "")
+    return handle
+
+
+async def a_backfill_that_was_cancelled(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [None]
+    handle = await _backfill(w)
+    await w.engine.until(lambda: len(w.engine.submitted) == 2)
+    while len(w.store.started) < 2:
+        await asyncio.sleep(0.01)
+    await handle.cancel()
+    return handle
+
+
+async def _backfill(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    """Four days, two at a time."""
+    publish(w, "inner", {"train": ARGO}, declared={"day": {"type": "string"}})
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    plan = BackfillPlan(
+        workflow="inner",
+        bundle_digest=w.store.published["inner"],
+        start=start,
+        end=start + timedelta(days=4),
+        step=timedelta(days=1),
+        parallelism=2,
+        inputs={"day": "${{ event.date }}"},
+    )
+    return await w.client.start_workflow(
+        BACKFILL_TYPE, StartBackfill(plan=plan), id="backfill-inner", task_queue=TASK_QUEUE
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -305,6 +379,11 @@ SCENARIOS: dict[str, Scenario] = {
         a_wait_for_time,
         a_wait_for_a_message_without_nats,
         an_activity_of_another_worker,
+        a_workflow_as_a_step_that_fails_once,
+        a_workflow_as_a_step_cancelled_with_its_run,
+        a_planned_time_of_a_schedule,
+        a_backfill_paused_and_with_a_failure,
+        a_backfill_that_was_cancelled,
     )
 }
 

@@ -8,8 +8,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from tests.histories.scenarios import FOLDER, SCENARIOS
-from workers.runtime import workflow_runner
-from workflows.meta_run import MetaRun
+from workers.runtime import WORKFLOWS, workflow_runner
 
 HISTORIES = sorted(FOLDER.glob("*.json"))
 
@@ -20,5 +19,7 @@ def test_every_scenario_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays_with_the_code_as_it_is(path: Path) -> None:
-    replayer = Replayer(workflows=[MetaRun], data_converter=pydantic_data_converter, workflow_runner=workflow_runner())
+    replayer = Replayer(
+        workflows=list(WORKFLOWS), data_converter=pydantic_data_converter, workflow_runner=workflow_runner()
+    )
     await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))

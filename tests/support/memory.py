@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from workers.ports import Work
+from workers.ports import AskedRun, NewestBundle, Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
+from workflows.spec.models import MetaWorkflow
 
 
 @dataclass
@@ -20,6 +21,8 @@ class MemoryStore:
     others: list[tuple[RunKey, EngineRunRef]] = field(default_factory=list[tuple[RunKey, EngineRunRef]])
 
     bundles: dict[str, Bundle] = field(default_factory=dict[str, Bundle])
+    published: dict[str, str] = field(default_factory=dict[str, str])
+    started: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
     submitted: list[RunKey] = field(default_factory=list[RunKey])
     ended: list[RunKey] = field(default_factory=list[RunKey])
     cut: dict[RunKey, FailureClass] = field(default_factory=dict[RunKey, FailureClass])
@@ -35,6 +38,27 @@ class MemoryStore:
         if digest not in self.bundles:
             raise NotFound(f"no bundle {digest}")
         return self.bundles[digest]
+
+    def publish(self, bundle: Bundle) -> str:
+        self.published[bundle.definition.name] = digest = self.put(bundle)
+        return digest
+
+    async def newest(self, workflow: str) -> NewestBundle:
+        if workflow not in self.published:
+            raise NotFound(f"no workflow {workflow!r} is published")
+        digest = self.published[workflow]
+        return NewestBundle(digest, self.bundles[digest].definition)
+
+    async def asked_runs(self, workflow: str, prefix: str) -> list[AskedRun]:
+        runs = self.started | self.snapshots
+        return [
+            AskedRun(one.id, one.request_id, one.state)
+            for one in runs.values()
+            if one.workflow == workflow and one.request_id.startswith(prefix)
+        ]
+
+    async def run_started(self, snapshot: RunSnapshot, inputs_digest: str, definition: MetaWorkflow) -> None:
+        self.started[snapshot.id] = snapshot
 
     async def attempt_submitted(
         self,

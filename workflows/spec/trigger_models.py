@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import timedelta
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StrictInt, model_validator
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 
 from workflows.spec.base import Duration, Label, Model, Name
+from workflows.spec.durations import format_duration
+from workflows.spec.sources import parse_time
 from workflows.spec.subjects import subject_fault
 from workflows.values import JsonValue
 
@@ -122,13 +124,98 @@ class NatsTrigger(Model):
         return self.debounce is not None or self.batch is not None
 
 
+Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel_other", "allow_all"]
+
+
+def _point_in_time(value: str) -> str:
+    parse_time(value)
+    return value
+
+
+PointInTime = Annotated[str, AfterValidator(_point_in_time)]
+"""RFC 3339 with a time zone."""
+
+
+class ScheduleTrigger(Model):
+    """Time starts runs: a Temporal Schedule that follows the published definition.
+
+    Expressions of `inputs` read `event`: `time` (the planned time, RFC 3339 in UTC), `date` (its day in the schedule's
+    time zone), `timestamp` (seconds since 1970), `workflow`, `trigger`; in a backfill `end` too.
+    """
+
+    cron: str | list[str] | None = Field(
+        default=None,
+        description="Five fields (minute, hour, day, month, weekday) or @daily and the like; several in a list.",
+        examples=["0 3 * * *"],
+    )
+    every: Duration | None = Field(default=None, description="One run in each such stretch of time since 1970.")
+    offset: Duration | None = Field(default=None, description="How long after the begin of a stretch; with 'every'.")
+    timezone: str = Field(default="UTC", description="IANA name of the time zone that 'cron' is read in.")
+    name: Label | None = Field(
+        default=None, description="Tells schedules of a workflow apart; by default made from the times."
+    )
+    inputs: dict[Name, JsonValue] = Field(
+        default_factory=dict, description="Inputs of the run; values may hold ${{ expressions }} over 'event'."
+    )
+    overlap: Overlap = Field(
+        default="skip",
+        description="When the run before goes on: leave this one out; begin it afterwards, one or all of them; cancel"
+        " the other, begin when that has ended; run beside it.",
+    )
+    catchup: Duration = Field(
+        default=timedelta(days=1), description="Times that passed while Temporal was down run, if no older than this."
+    )
+    jitter: Duration | None = Field(default=None, description="A random delay of at most this.")
+    start: PointInTime | None = Field(default=None, description="No run before this point in time (RFC 3339).")
+    end: PointInTime | None = Field(default=None, description="No run after it.")
+    paused: StrictBool | None = Field(
+        default=None,
+        description="How it stands when this version is published; left out: as it was, at first not paused.",
+    )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Self:
+        if (self.cron is None) == (self.every is None) or self.cron == []:
+            raise ValueError("give exactly one of 'cron', 'every'")
+        if self.offset is not None and self.every is None:
+            raise ValueError("'offset' goes with 'every'")
+        if self.every is not None and self.every < timedelta(seconds=1):
+            raise ValueError("'every' is at least 1s")
+        if self.every is not None and self.offset is not None and self.offset >= self.every:
+            raise ValueError("'offset' is shorter than 'every'")
+        if self.catchup < timedelta(seconds=10):
+            raise ValueError("'catchup' is at least 10s")
+        if self.start is not None and self.end is not None and parse_time(self.start) >= parse_time(self.end):
+            raise ValueError("'start' is before 'end'")
+        return self
+
+    @property
+    def crons(self) -> list[str]:
+        return [self.cron] if isinstance(self.cron, str) else list(self.cron or [])
+
+    @property
+    def times(self) -> str:
+        """The times in words, as people wrote them."""
+        if self.every is not None:
+            offset = f" + {format_duration(self.offset)}" if self.offset else ""
+            return f"every {format_duration(self.every)}{offset}"
+        zone = "" if self.timezone == "UTC" else f" {self.timezone}"
+        return "; ".join(self.crons) + zone
+
+    @property
+    def key(self) -> str:
+        """Tells the schedules of a workflow apart; part of the schedule's id."""
+        return self.name or "t" + hashlib.sha256(self.times.encode()).hexdigest()[:8]
+
+
 class Trigger(Model):
     """One way to start runs of the definition by itself."""
 
     nats: NatsTrigger | None = Field(default=None, description="A message on a NATS subject.")
+    schedule: ScheduleTrigger | None = Field(default=None, description="Times.")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if self.nats is None:
-            raise ValueError("a trigger has 'nats'")
+        if (self.nats is None) == (self.schedule is None):
+            raise ValueError("a trigger has exactly one of 'nats', 'schedule'")
         return self

@@ -16,7 +16,13 @@ async def world() -> AsyncGenerator[World]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared_world() -> AsyncGenerator[World]:
-    """One for all tests of a file, which end their runs and call `engine.forget` before they begin."""
+async def module_world() -> AsyncGenerator[World]:
     async with make_world() as w:
         yield w
+
+
+@pytest.fixture
+def shared(module_world: World) -> World:
+    """One world for all tests of a module, with an engine that knows nothing of the test before."""
+    module_world.engine.forget()
+    return module_world

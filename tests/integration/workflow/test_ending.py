@@ -22,9 +22,8 @@ Handle = WorkflowHandle[object, RunSnapshot]
 
 
 @pytest.fixture
-def world(shared_world: World) -> World:
-    shared_world.engine.forget()
-    return shared_world
+def world(shared: World) -> World:
+    return shared
 
 
 async def failure(handle: Handle) -> str:

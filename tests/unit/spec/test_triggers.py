@@ -121,4 +121,4 @@ def test_two_triggers_need_two_names() -> None:
 
 
 def test_a_trigger_is_of_some_kind() -> None:
-    assert any("has 'nats'" in p.message for p in problems("triggers: [{}]\n"))
+    assert any("exactly one of 'nats', 'schedule'" in p.message for p in problems("triggers: [{}]\n"))

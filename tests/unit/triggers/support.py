@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from sqlalchemy.pool import QueuePool
 from sqlmodel.ext.asyncio.session import AsyncSession
 
-from meta.api.starter import Started, Starter, first_snapshot
-from meta.api.temporal import RunMemo, TemporalRuns
+from meta.api.starter import Started, Starter
+from meta.api.temporal import TemporalRuns
 from meta.store import Store
 from meta.store.database import Database, parse_url
 from meta.triggers.event import Event
@@ -23,6 +23,7 @@ from workflows.errors import NotFound, ServiceUnavailable
 from workflows.messages import RunSnapshot, StartRun
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.trigger_models import NatsTrigger
+from workflows.starts import RunMemo, first_snapshot
 
 AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FAST = Pace(poll=0.02, idle=0.03, claim=0.1, backoff=0.02, longest=0.1)
@@ -107,7 +108,7 @@ class RememberedRuns(TemporalRuns):
         return self.runs[run_id][1]
 
     async def look(self, run_id: str) -> RunSnapshot:
-        return first_snapshot(run_id, self.runs[run_id][0])
+        return first_snapshot(run_id, self.runs[run_id][0], datetime.now(UTC))
 
     async def namespace_id(self, *, fresh: bool = False) -> str:
         return "remembered"

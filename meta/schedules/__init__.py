@@ -1,0 +1,1 @@
+"""Schedules of published definitions: Temporal Schedules that follow them."""
