@@ -22,6 +22,7 @@ from workers.activities import Activities
 from workers.interceptor import ErrorInterceptor
 from workers.log_interceptor import LogInterceptor
 from workers.work import WorkInterceptor
+from workflows.chunk_run import MetaChunk
 from workflows.errors import SettingsInvalid
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE
 from workflows.meta_run import MetaRun
@@ -119,7 +120,7 @@ async def run_workers(client: Client, activities: Activities, sizes: Sizes) -> A
     control = Worker(
         client,
         task_queue=TASK_QUEUE,
-        workflows=[MetaRun],
+        workflows=[MetaRun, MetaChunk],
         activities=activities.control(),
         workflow_runner=workflow_runner(),
         interceptors=interceptors,

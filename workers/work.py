@@ -107,6 +107,8 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             return message.attempt or message.key
         case SubmitStep() | ResumeStep() | WaitStep():
             return message.key
+        case AskRetry() | StageArtifacts() if message.key is not None:
+            return message.key
         case AskRetry():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
         case ResolveStep() | StageArtifacts():

@@ -83,7 +83,12 @@ class EngineRuns:
             self._progress.says(f"copying {', '.join(wanted)}")
             try:
                 staged = await calls.stage(
-                    StageArtifacts(step=self._job.name, engine=self._step.engine, artifacts=wanted)
+                    StageArtifacts(
+                        step=self._job.name,
+                        engine=self._step.engine,
+                        artifacts=wanted,
+                        key=self._job.key(0) if self._job.index else None,
+                    )
                 )
             except ActivityError as error:
                 if is_cancelled_exception(error):
@@ -131,7 +136,13 @@ class EngineRuns:
         expression = self._step.retry.retry_on
         if isinstance(expression, str) and asks(failure, self._policy, number):
             wanted = await calls.ask_retry(
-                AskRetry(step=self._job.name, expression=expression, attempt=number, outcome=outcome)
+                AskRetry(
+                    step=self._job.name,
+                    expression=expression,
+                    attempt=number,
+                    outcome=outcome,
+                    key=self._job.key(number) if self._job.index else None,
+                )
             )
         # The workflow's own random numbers are the same in every replay.
         return decide(failure, self._policy, History(number, wanted), workflow.random().random())

@@ -50,6 +50,7 @@ class Board:
                 artifact_lists=step.artifact_lists,
                 continued=step.continued,
                 stored=step.stored,
+                items=step.items,
             )
             for name, step in self._steps.items()
             if step.state.ended
@@ -130,7 +131,14 @@ def _own_news(step: StepSnapshot) -> Iterator[str]:
         yield step.name
     elif step.state is StepState.RUNNING and step.kind not in ENGINE_KINDS:
         yield f"{step.name}/{step.attempt}"
+    if step.items is not None and step.state is StepState.RUNNING:
+        yield f"{step.name}/items/{_tenths(step.items)}"
     if step.asked is not None:
         yield f"{step.name}/asked"
     if step.child:
         yield f"{step.name}/{step.child}"
+
+
+def _tenths(items: ItemCounts) -> int:
+    """How far a fan-out is: not each of thousands of items is news."""
+    return (items.succeeded + items.failed) * 10 // max(items.total, 1)

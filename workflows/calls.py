@@ -15,6 +15,16 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.fanout_messages import (
+    CHUNK_TYPE,
+    RECORD_ITEMS,
+    RESOLVE_ITEMS,
+    ItemsEnd,
+    RecordItems,
+    ResolvedItems,
+    ResolveItems,
+    StartChunk,
+)
 from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import (
     SUBMIT_TIMEOUT,
@@ -172,6 +182,47 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
     return await _local(activity)
 
 
+async def resolve_items(message: ResolveItems) -> ResolvedItems:
+    last = message.first + len(message.items) - 1
+    activity = workflow.execute_local_activity(
+        RESOLVE_ITEMS,
+        message,
+        result_type=ResolvedItems,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=_sentence(f"Work out the parameters of items {message.first} to {last} of {message.shared.name}"),
+    )
+    return await _local(activity)
+
+
+async def record_items(message: RecordItems) -> None:
+    await workflow.execute_local_activity(
+        RECORD_ITEMS,
+        message,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=_sentence(f"Record what {len(message.items)} items of {message.step} came to"),
+    )
+
+
+async def chunk(message: StartChunk) -> ItemsEnd:
+    """Run a part of a fan-out in a workflow of its own.
+
+    Its id says which part of which run. When it is cancelled, it ends its engine runs, and then says what it came to.
+    When the run is terminated in Temporal, it is asked to end, too.
+    """
+    shared, last = message.shared, message.first + len(message.items) - 1
+    return await workflow.execute_child_workflow(
+        CHUNK_TYPE,
+        message,
+        id=f"{shared.origin.run_id}/{shared.name}/{message.first}-{last}",
+        result_type=ItemsEnd,
+        cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+        parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+        static_summary=_sentence(f"Items {message.first} to {last} of {shared.name} in {shared.origin.run_id}"),
+    )
+
+
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
     activity = workflow.execute_local_activity(
         Activity.RESOLVE_OUTPUTS,
@@ -293,7 +344,8 @@ def _sentence(text: str) -> str:
 
 
 def _attempt(key: RunKey) -> str:
-    return key.step if key.attempt == 1 else f"attempt {key.attempt} of {key.step}"
+    title = f"{key.step}[{key.index - 1}]" if key.index else key.step
+    return title if key.attempt == 1 else f"attempt {key.attempt} of {title}"
 
 
 def _how_far(run: RunSnapshot) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -13,9 +13,13 @@ from workflows import calls
 from workflows.attempts import message_of
 from workflows.board import Board
 from workflows.doing import do
-from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
+from workflows.fanout import Budget, Fanout
+from workflows.fanout_messages import Shared
+from workflows.messages import ItemCounts, Origin, ResolvedStep, ResolveStep, StartRun, StepOutcome
 from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
+from workflows.spec.steps import Foreach
+from workflows.values import JsonValue
 from workflows.work import End, Job, Progress
 
 
@@ -29,6 +33,7 @@ class Run:
         board: where the state goes.
         changed: called after each change of the board.
         told: waits until the store knows what has ended before.
+        budget: of its fan-outs.
     """
 
     id: str
@@ -36,6 +41,7 @@ class Run:
     board: Board
     changed: Callable[[], None]
     told: Callable[[], Awaitable[None]]
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def origin(self) -> Origin:
@@ -111,8 +117,41 @@ class StepRun:
         self._end(end)
 
     async def _do(self, resolved: ResolvedStep) -> End:
+        if self._step.foreach is not None and resolved.items is not None:
+            return await self._fan_out(self._step.foreach, resolved, resolved.items)
         job = Job(self._run.origin, self._name, self._step, resolved)
         return await do(job, OnBoard(self._run, self._name))
+
+    async def _fan_out(self, foreach: Foreach, resolved: ResolvedStep, items: list[JsonValue]) -> End:
+        board, name = self._run.board, self._name
+        board.attempt_started(name, 1, workflow.now())
+        self._counted(ItemCounts(total=len(items)))
+        await self._run.told()
+        if not items:
+            return End(StepState.SUCCEEDED, "", StepOutcome(outputs={output: [] for output in self._step.outputs}))
+        worked_out = {"parameters": {}, "artifacts": {}, "when": None, "foreach": None, "needs": [], "compensate": None}
+        shared = Shared(
+            origin=self._run.origin,
+            name=name,
+            step=self._step.model_copy(update=worked_out),
+            total=len(items),
+            values=resolved.variables,
+            stored={step: view for step, view in board.views().items() if view.stored},
+        )
+        fanout = Fanout(
+            shared,
+            items,
+            parallelism=foreach.parallelism,
+            fail_fast=foreach.fail_fast,
+            budget=self._run.budget,
+            counted=self._counted,
+            told=self._run.told,
+        )
+        return await fanout.run()
+
+    def _counted(self, items: ItemCounts) -> None:
+        self._run.board.tell(self._name, items=items)
+        self._run.changed()
 
     async def _resolve(self) -> ResolvedStep:
         return await calls.resolve(

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field, replace
 
 from workflows.expressions.cel import MAX_LENGTH, CompileFailed, Issue, compile_checked
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import RUN_FIELDS, Found, Reference, ReferenceMalformed, find_references
+from workflows.expressions.references import (
+    INDEX,
+    ITEM_ROOTS,
+    RUN_FIELDS,
+    Found,
+    Reference,
+    ReferenceMalformed,
+    find_references,
+)
 from workflows.expressions.tokens import macro_nesting, tokenize
 from workflows.expressions.types import ExprType
 from workflows.outcome import Artifact, StepState
@@ -93,6 +101,8 @@ def check_against(text: str, variables: Mapping[str, ExprType], reads: str) -> C
 
 def reference_type(reference: Reference, scope: Scope) -> ExprType:
     """The type of what is read; `ANY` when it is unknown or does not exist, so that one slip makes one issue."""
+    if reference.root in ITEM_ROOTS:
+        return ExprType.INTEGER if reference.root == INDEX else ExprType.ANY
     if reference.root == "run" or reference.field == "state":
         return ExprType.STRING
     if reference.root == "inputs":
@@ -125,6 +135,8 @@ _IN_A_STEP = "work on large lists in a step"
 def _missing(found: Found, text: str, scope: Scope) -> Issue | None:  # noqa: PLR0911 - one for each kind of name
     """The issue of a reference that reads what does not exist."""
     reference, at = found.reference, found.start
+    if reference.root in ITEM_ROOTS:
+        return None
     if reference.root == "run":
         if reference.name in RUN_FIELDS:
             return None

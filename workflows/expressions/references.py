@@ -1,4 +1,5 @@
-"""What an expression reads: `inputs.x`, `run.id`, and `state`, `outputs.y`, `artifacts.z` of `steps.train`.
+"""What an expression reads: `inputs.x`, `run.id`, `state`, `outputs.y`, `artifacts.z` of `steps.train`; in a fan-out
+`item` and `index`.
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).
@@ -12,7 +13,12 @@ from workflows.errors import ExpressionFailed
 from workflows.expressions.tokens import Kind, Token, tokenize
 from workflows.suggest import did_you_mean
 
-ROOTS = ("inputs", "steps", "run")
+ITEM, INDEX = "item", "index"
+"""What a fan-out runs over, and its place from 0: read as they stand, whatever follows."""
+
+ITEM_ROOTS = (ITEM, INDEX)
+ROOTS = ("inputs", "steps", "run", *ITEM_ROOTS)
+_BINDING = frozenset({"map", "filter", "all", "exists", "exists_one"})
 RUN_FIELDS = ("id", "workflow")
 STEP_FIELDS = ("state", "outputs", "artifacts")
 
@@ -22,14 +28,14 @@ class Reference:
     """One thing that an expression reads.
 
     Attributes:
-        root: `inputs`, `steps` or `run`.
-        name: of the input, the step, or the field of the run.
+        root: `inputs`, `steps`, `run`, `item` or `index`.
+        name: of the input, the step, or the field of the run; empty for `item` and `index`.
         field: of a step: `state`, `outputs` or `artifacts`; else empty.
         item: name of the output or artifact; else empty.
     """
 
     root: str
-    name: str
+    name: str = ""
     field: str = ""
     item: str = ""
 
@@ -70,9 +76,10 @@ def find_references(expression: str) -> list[Found]:
         ReferenceMalformed: the first one that is cut short or reads what nothing has, as `steps.train` alone.
     """
     tokens = tokenize(expression)
+    bound = _bound(tokens)
     found: list[Found] = []
     for i, token in enumerate(tokens):
-        if token.kind is not Kind.NAME or token.text not in ROOTS:
+        if token.kind is not Kind.NAME or token.text not in ROOTS or token.text in bound:
             continue
         if i > 0 and tokens[i - 1].text == ".":
             if i > 1 and _ends_operand(tokens[i - 2]):
@@ -87,11 +94,24 @@ def references(expression: str) -> frozenset[Reference]:
     return frozenset(f.reference for f in find_references(expression))
 
 
+def _bound(tokens: list[Token]) -> frozenset[str]:
+    """`item` and `index` where the expression uses the word for its own: `inputs.sizes.map(item, item * 2)`."""
+    return frozenset(
+        token.text
+        for i, token in enumerate(tokens)
+        if token.text in ITEM_ROOTS
+        and 2 <= i < len(tokens) - 1
+        and (tokens[i - 2].text, tokens[i - 1].text, tokens[i + 1].text) in {(name, "(", ",") for name in _BINDING}
+    )
+
+
 def _ends_operand(token: Token) -> bool:
     return token.kind is not Kind.OPERATOR or token.text in ")]}"
 
 
 def _read(expression: str, tokens: list[Token], at: int) -> Found:
+    if tokens[at].text in ITEM_ROOTS:
+        return Found(Reference(tokens[at].text), tokens[at].start, tokens[at].end)
     names = [tokens[at].text]
     last = at
     while (

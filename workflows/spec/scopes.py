@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from workflows.expressions.check import Scope, StepScope
 from workflows.expressions.types import ExprType, of_declared
@@ -16,13 +17,22 @@ def scope_of(definition: MetaWorkflow, manifests: Mapping[str, ManifestInfo]) ->
     """What expressions of a definition can read."""
     return Scope(
         inputs={name: _input_type(i) for name, i in definition.inputs.items()},
-        steps={name: _step_scope(name, step, manifests.get(name)) for name, step in definition.steps.items()},
+        steps={
+            name: _listed(step, _step_scope(name, step, manifests.get(name))) for name, step in definition.steps.items()
+        },
     )
 
 
 def _input_type(declared: Input) -> ExprType:
     nullable = not declared.is_required and declared.default is None
     return ExprType.ANY if nullable else of_declared(declared.type)
+
+
+def _listed(step: Step, scope: StepScope) -> StepScope:
+    """A fan-out's outputs are lists, one value for each item."""
+    if step.foreach is None or scope.outputs is None:
+        return scope
+    return replace(scope, outputs=dict.fromkeys(scope.outputs, ExprType.LIST))
 
 
 def _step_scope(name: str, step: Step, manifest: ManifestInfo | None) -> StepScope:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, cast
 from pydantic import Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema, model_validator
 
 from workflows.outcome import EngineKind, FailureClass, StepKind
+from workflows.expressions.templates import walk_strings
 from workflows.spec.base import Duration, Label, Model, Name
 from workflows.spec.sources import (
     ActivitySource,
@@ -110,6 +111,12 @@ class Foreach(Model):
         if sum(x is not None for x in (self.items, self.range, self.matrix)) != 1:
             raise ValueError("give exactly one of 'items', 'range', 'matrix'")
         return self
+
+    def templates(self) -> list[str]:
+        """Every string in what it runs over; each may hold ${{ expressions }}."""
+        bounds = [self.range.start, self.range.to] if isinstance(self.range, Range) else []
+        given: list[JsonValue] = [self.items, *bounds, *(self.matrix or {}).values()]
+        return [text for _, text in walk_strings(given)]
 
 
 class Cache(Model):
