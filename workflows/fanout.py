@@ -116,7 +116,11 @@ class Fanout:
             fail_fast=self._fail_fast,
             changed=lambda: self._counted(
                 ItemCounts(
-                    total=len(self._items), running=runs.running, succeeded=runs.succeeded, failed=runs.failed
+                    total=len(self._items),
+                    running=runs.running,
+                    succeeded=runs.succeeded,
+                    failed=runs.failed,
+                    taken=runs.taken,
                 )
             ),
             told=self._told,

@@ -73,7 +73,7 @@ class ItemRuns:
         self._records: dict[int, ItemRecord] = {}
         self._unrecorded: list[ItemRecord] = []
         self._failures: list[FailedItem] = []
-        self.running = self.succeeded = self.failed = self._taken = self._nodes = self._cached_nodes = 0
+        self.running = self.succeeded = self.failed = self.taken = self._nodes = self._cached_nodes = 0
 
     async def run(self) -> None:
         """Run them until all have ended, or none is to begin any more; what they came to is recorded.
@@ -96,7 +96,7 @@ class ItemRuns:
         return ItemsEnd(
             succeeded=self.succeeded,
             failed=self.failed,
-            taken=self._taken,
+            taken=self.taken,
             nodes=self._nodes,
             cached_nodes=self._cached_nodes,
             failures=self._failures,
@@ -173,7 +173,7 @@ class ItemRuns:
         record = ItemRecord(position=self._first + at + 1, state=end.state, attempt=attempt, message=end.message, item=item)
         if outcome is not None:
             record = record.model_copy(update={"outputs": outcome.outputs, "artifacts": outcome.artifacts})
-            self._taken += outcome.taken_from is not None
+            self.taken += outcome.taken_from is not None
             self._nodes += outcome.nodes
             self._cached_nodes += outcome.cached_nodes
         self._records[at] = record
