@@ -15,10 +15,12 @@ from pathlib import Path
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
+from tests.histories import fanouts
 from tests.support.world import World, world
 from workers.artifacts import ArtifactStore
 from workers.settings import NamedStore, StoreSettings, StoreType
 from workflows.errors import EngineRunLost
+from workflows.fanout_messages import CHUNK_TYPE
 from workflows.messages import RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
 
@@ -183,6 +185,10 @@ SCENARIOS: dict[str, Scenario] = {
         an_expression_that_fails_its_step,
         an_artifact_copied_for_its_consumer,
         a_failure_told_while_another_step_runs,
+        fanouts.a_fan_out_inside_the_run,
+        fanouts.a_fan_out_whose_item_failed,
+        fanouts.a_fan_out_by_chunks,
+        fanouts.a_fan_out_by_chunks_cancelled,
     )
 }
 
@@ -201,6 +207,16 @@ async def record(names: list[str]) -> None:
                 print(f"{name}: {error.cause}")
             path.write_text(_of_no_machine((await handle.fetch_history()).to_json()))
             print(f"wrote {path.name}")
+            await _record_last_chunk(w, name)
+
+
+async def _record_last_chunk(w: World, name: str) -> None:
+    """One of the workflows that the run began for a part of a fan-out, if it did: the smallest."""
+    chunks = [one.id async for one in w.client.list_workflows(f"WorkflowType = '{CHUNK_TYPE}'")]
+    if chunks:
+        last = max(chunks, key=lambda each: int(each.rpartition("-")[2]))
+        history = (await w.client.get_workflow_handle(last).fetch_history()).to_json()
+        (FOLDER / f"{name}_last_chunk.json").write_text(_of_no_machine(history))
 
 
 def _of_no_machine(history: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from temporalio.worker import Replayer
 
 from tests.histories.scenarios import FOLDER, SCENARIOS
 from workers.runtime import workflow_runner
+from workflows.chunk_run import MetaChunk
 from workflows.meta_run import MetaRun
 
 HISTORIES = sorted(FOLDER.glob("*.json"))
@@ -20,5 +22,10 @@ def test_every_scenario_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_a_recorded_history_replays_with_the_code_as_it_is(path: Path) -> None:
-    replayer = Replayer(workflows=[MetaRun], data_converter=pydantic_data_converter, workflow_runner=workflow_runner())
-    await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+    replayer = Replayer(
+        workflows=[MetaRun, MetaChunk], data_converter=pydantic_data_converter, workflow_runner=workflow_runner()
+    )
+    text = path.read_text()
+    began = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
+    run_id = began["workflowId"]  # ids of child workflows begin with it
+    await replayer.replay_workflow(WorkflowHistory.from_json(run_id, text))
