@@ -255,8 +255,7 @@ def _within_limits(message: WaitStep, outcome: Outcome) -> Outcome:
     if size <= limit:
         return outcome
     text = (
-        f"outputs of {whose} are {size // 1024} KB, the limit is {limit // 1024} KB;"
-        " write large results as an artifact"
+        f"outputs of {whose} are {size // 1024} KB, the limit is {limit // 1024} KB; write large results as an artifact"
     )
     return outcome.model_copy(update={"failure": FailureClass.REJECTED, "message": text, "outputs": {}})
 

@@ -107,12 +107,11 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             return message.attempt or message.key
         case SubmitStep() | ResumeStep() | WaitStep():
             return message.key
-        case AskRetry() | StageArtifacts() if message.key is not None:
-            return message.key
         case AskRetry():
-            return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
+            return message.key or RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
         case ResolveStep() | StageArtifacts():
-            return RunKey(meta_run=run_id, step=message.step, attempt=0)
+            key = message.key if isinstance(message, StageArtifacts) else None
+            return key or RunKey(meta_run=run_id, step=message.step, attempt=0)
         case ResolveOutputs():
             return RunKey(meta_run=run_id, step="", attempt=0)
         case _:

@@ -274,7 +274,8 @@ def _words(counts: ItemCounts, failures: list[FailedItem], *, fast: bool) -> str
     if fast:
         rest = counts.total - counts.succeeded - counts.failed
         also = f", {counts.failed} failed" if counts.failed > 1 else ""
-        return f"{told[0]}\n{counts.succeeded} of {counts.total} items had succeeded{also}; the other {rest} were ended or not begun"
+        done = f"{counts.succeeded} of {counts.total} items had succeeded{also}"
+        return f"{told[0]}\n{done}; the other {rest} were ended or not begun"
     more = counts.failed - len(told[:KEPT_FAILURES])
     lines = [f"{counts.failed} of {counts.total} items failed", *told[:KEPT_FAILURES]]
     return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)

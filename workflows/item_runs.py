@@ -170,7 +170,9 @@ class ItemRuns:
                 message = end.message[:_MESSAGE]
                 failure = FailedItem(index=self._first + at, label=label(item), state=end.state, message=message)
                 self._failures.append(failure)
-        record = ItemRecord(position=self._first + at + 1, state=end.state, attempt=attempt, message=end.message, item=item)
+        record = ItemRecord(
+            position=self._first + at + 1, state=end.state, attempt=attempt, message=end.message, item=item
+        )
         if outcome is not None:
             record = record.model_copy(update={"outputs": outcome.outputs, "artifacts": outcome.artifacts})
             self.taken += outcome.taken_from is not None

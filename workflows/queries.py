@@ -106,7 +106,10 @@ def _planned(name: str, step: Step, dependencies: tuple[str, ...]) -> PlannedVie
 
 
 def _traced(run_id: str, step: StepSnapshot) -> StepTrace:
-    keys = [RunKey(meta_run=run_id, step=step.name, attempt=number + 1) for number in range(step.attempt)]
+    keys = [
+        RunKey(meta_run=run_id, step=step.name, attempt=number + 1)
+        for number in range(step.attempt if step.items is None else 0)
+    ]
     return StepTrace(
         name=step.name,
         span_id=span_id(run_id, "step", step.name),

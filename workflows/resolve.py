@@ -158,7 +158,7 @@ def _shared_by_items(name: str, step: Step, values: Values) -> JsonObject:
     Raises:
         InputsInvalid: they are too large to go with each chunk of the fan-out.
     """
-    texts = [text for _, text in walk_strings([step.parameters, step.artifacts])]
+    texts = [*(text for _, text in walk_strings(step.parameters)), *step.artifacts.values()]
     read = {r for text in texts for e in parse_template(text).expressions for r in references(e.text)}
     found = values.found(r for r in read if r.root not in ITEM_ROOTS)
     if (size := size_of(found)) > MAX_SHARED:
@@ -192,6 +192,16 @@ def artifact_of(name: str, value: JsonValue, place: str) -> Artifact:
         f"{place}: {show(value)} is neither an artifact nor a URI",
         hint="write ${{ steps.<step>.artifacts.<name> }} or s3://bucket/key",
     )
+
+
+def _of_items(reference: Reference, step: StepView) -> list[JsonValue] | None:
+    """Artifacts of a fan-out in the items' order; None when it has none of the name."""
+    if reference.field == "artifacts" and reference.item in step.artifact_lists:
+        lists = step.artifact_lists[reference.item]
+        return [None if one is None else one.model_dump(mode="json") for one in lists]
+    if step.items is not None and not step.items.total and step.state is StepState.SUCCEEDED:
+        return []  # of no items: nobody knows which names there would have been
+    return None
 
 
 class _Skipped(ExpressionFailed):
@@ -309,11 +319,8 @@ class Values:
             return step.outputs[reference.item]
         if reference.field == "artifacts" and reference.item in step.artifacts:
             return step.artifacts[reference.item].model_dump(mode="json")
-        if reference.field == "artifacts" and reference.item in step.artifact_lists:
-            lists = step.artifact_lists[reference.item]
-            return [None if one is None else one.model_dump(mode="json") for one in lists]
-        if step.items is not None and not step.items.total and step.state is StepState.SUCCEEDED:
-            return []  # of no items: nobody knows which names there would have been
+        if step.items is not None and (found := _of_items(reference, step)) is not None:
+            return found
         raise self._absent(reference, step)
 
     def _absent(self, reference: Reference, step: StepView) -> ExpressionFailed:

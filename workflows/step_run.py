@@ -129,7 +129,8 @@ class StepRun:
         await self._run.told()
         if not items:
             return End(StepState.SUCCEEDED, "", StepOutcome(outputs={output: [] for output in self._step.outputs}))
-        worked_out = {"parameters": {}, "artifacts": {}, "when": None, "foreach": None, "needs": [], "compensate": None}
+        worked_out: dict[str, object] = {"parameters": {}, "artifacts": {}, "when": None, "foreach": None}
+        worked_out |= {"needs": [], "compensate": None}
         shared = Shared(
             origin=self._run.origin,
             name=name,

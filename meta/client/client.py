@@ -14,6 +14,7 @@ from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
 from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
+from meta.client.items import ItemsClient
 from meta.client.orphans import news_of
 from meta.client.retry import Patience, error_of, persist
 from meta.client.tracing import current_trace
@@ -41,7 +42,7 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient(EventsClient):
+class MetaClient(EventsClient, ItemsClient):
     """Calls the service.
 
     Args:

@@ -1,5 +1,4 @@
-"""What an expression reads: `inputs.x`, `run.id`, `state`, `outputs.y`, `artifacts.z` of `steps.train`; in a fan-out
-`item` and `index`.
+"""What an expression reads: `inputs.x`, `run.id`, `state`, `outputs.y`, `artifacts.z` of `steps.train`, or an `item`.
 
 Found without the CEL library, because the plan is computed inside the Temporal workflow, where a library upgrade must
 not change it. Validation checks the finding against the library's own reading (`workflows.expressions.check`).

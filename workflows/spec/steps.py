@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, PlainValidator, StrictBool, StrictInt, WithJsonSchema, model_validator
 
-from workflows.outcome import EngineKind, FailureClass, StepKind
 from workflows.expressions.templates import walk_strings
+from workflows.outcome import EngineKind, FailureClass, StepKind
 from workflows.spec.base import Duration, Label, Model, Name
 from workflows.spec.sources import (
     ActivitySource,

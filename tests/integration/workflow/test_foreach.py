@@ -81,7 +81,11 @@ async def test_results_are_lists_in_the_items_order_that_later_steps_read(world:
                 **ARGO,
                 "needs": ["numbers"],
                 "foreach": "${{ steps.train.artifacts.model }}",
-                "parameters": {"model": "${{ item.uri }}", "loss": "${{ steps.train.outputs.loss[index] }}", "of": "${{ steps.none.outputs.any }}"},
+                "parameters": {
+                    "model": "${{ item.uri }}",
+                    "loss": "${{ steps.train.outputs.loss[index] }}",
+                    "of": "${{ steps.none.outputs.any }}",
+                },
             },
         },
         {"depths": [1, 2], "name": "x"},
@@ -185,7 +189,7 @@ async def test_lists_that_are_too_large_to_travel_are_read_from_the_store(
     in_chunks(monkeypatch)
     monkeypatch.setattr("workflows.chunk_run.MAX_LISTS", 10)
     world.engine.decides["train"] = lambda s: Outcome(outputs={"x": s.key.index * 10})
-    steps = {
+    steps: dict[str, object] = {
         "train": {**ARGO, "foreach": {"range": 5}},
         "report": {**ARGO, "parameters": {"xs": "${{ steps.train.outputs.x }}"}},
         "each": {**ARGO, "foreach": {"range": 2}, "parameters": {"x": "${{ steps.train.outputs.x[item] }}"}},
