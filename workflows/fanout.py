@@ -84,7 +84,6 @@ class Fanout:
         self._counted = counted
         self._told = told
         self._ends: dict[int, ItemsEnd] = {}
-        self._sizes: dict[int, int] = {}
         self._running: dict[int, int] = {}
         self._waiting: deque[tuple[int, list[JsonValue]]] = deque()
         self._tasks: list[asyncio.Task[None]] = []
@@ -127,8 +126,10 @@ class Fanout:
         )
         try:
             await runs.run()
-        finally:
-            self._took(0, runs.end(), len(self._items))
+        except asyncio.CancelledError:
+            self._took(0, runs.end())
+            raise
+        self._took(0, runs.end())
 
     def _fault(self, chunk: int) -> str:
         """Take what the chunks need from the run's budget; why that is not possible, if it is not."""
@@ -166,7 +167,7 @@ class Fanout:
                     end = await self._chunk(first, items, share)
                 finally:
                     del self._running[first]
-            self._took(first, end, len(items))
+            self._took(first, end)
             if end.failed and self._fail_fast:
                 self._stop()
             this = asyncio.current_task()
@@ -205,8 +206,8 @@ class Fanout:
             if task is not asyncio.current_task():
                 task.cancel()
 
-    def _took(self, first: int, end: ItemsEnd, count: int) -> None:
-        self._ends[first], self._sizes[first] = end, count
+    def _took(self, first: int, end: ItemsEnd) -> None:
+        self._ends[first] = end
         self._count()
 
     def _count(self) -> None:

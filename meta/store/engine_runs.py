@@ -125,7 +125,7 @@ class EngineRuns:
                 RunRow.state == RunState.RUNNING.value,
                 StepRow.state == StepState.RUNNING.value,
                 or_(
-                    StepRow.attempt == EngineRunRow.attempt,
+                    and_(EngineRunRow.index == 0, StepRow.attempt == EngineRunRow.attempt),
                     and_(col(EngineRunRow.index) > 0, ~superseded),  # a step's attempt says nothing of its items
                 ),
             )
