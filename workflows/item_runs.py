@@ -12,7 +12,6 @@ from workflows.attempts import message_of
 from workflows.doing import do
 from workflows.fanout_messages import (
     FailedItem,
-    ItemLists,
     ItemRecord,
     ItemsEnd,
     RecordItems,
@@ -21,6 +20,7 @@ from workflows.fanout_messages import (
     Shared,
 )
 from workflows.foreach_items import label
+from workflows.item_lists import lists_of
 from workflows.messages import ResolvedStep
 from workflows.outcome import EngineRunRef, StepState
 from workflows.values import JsonValue
@@ -231,23 +231,3 @@ async def ended(tasks: Sequence[asyncio.Task[None]], stop: Callable[[], None]) -
             cancelled = True
             stop()
     return cancelled
-
-
-def lists_of(records: dict[int, ItemRecord], first: int, count: int) -> ItemLists:
-    """Outputs and artifacts by name, one for each item, None where one did not succeed or gave none.
-
-    Args:
-        records: by place.
-        first: place of the first item is `position` `first` + 1.
-        count: how many items there are.
-    """
-    lists = ItemLists()
-    for record in records.values():
-        if record.state is not StepState.SUCCEEDED:
-            continue
-        place = record.position - first - 1
-        for name, value in record.outputs.items():
-            lists.outputs.setdefault(name, [None] * count)[place] = value
-        for name, artifact in record.artifacts.items():
-            lists.artifacts.setdefault(name, [None] * count)[place] = artifact
-    return ItemLists(outputs=dict(sorted(lists.outputs.items())), artifacts=dict(sorted(lists.artifacts.items())))

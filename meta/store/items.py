@@ -9,7 +9,7 @@ from sqlmodel import Session, col, select
 from meta.store.database import Database
 from meta.store.tables import EngineRunRow, ItemRow
 from workflows.fanout_messages import ItemLists, ItemRecord
-from workflows.item_runs import lists_of
+from workflows.item_lists import lists_of
 from workflows.outcome import EngineRunRef, StepState
 
 _TOLD = ("state", "attempt", "message", "item", "outputs", "artifacts")

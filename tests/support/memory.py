@@ -10,7 +10,7 @@ from workers.ports import Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.fanout_messages import ItemLists, ItemRecord
-from workflows.item_runs import lists_of
+from workflows.item_lists import lists_of
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome

@@ -13,7 +13,7 @@ from workflows.expressions.references import Reference, references
 from workflows.fanout import INLINE_ITEMS, _shares, _words  # pyright: ignore[reportPrivateUsage]
 from workflows.fanout_messages import FailedItem, ItemRecord
 from workflows.foreach_items import MAX_ITEM_BYTES, items_of, label
-from workflows.item_runs import lists_of
+from workflows.item_lists import lists_of
 from workflows.messages import ItemCounts
 from workflows.outcome import Artifact, StepState
 from workflows.plan import step_expressions
