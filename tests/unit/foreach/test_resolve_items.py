@@ -114,7 +114,7 @@ def test_an_item_whose_parameters_are_too_large_says_so_and_does_not_stop_others
 
 def test_a_batch_ends_where_one_recorded_result_would_be_too_large() -> None:
     step: dict[str, JsonValue] = {
-        "foreach": ["x" * 9_000] * 20,
+        "foreach": list[JsonValue](["x" * 9_000] * 20),
         "parameters": {"x": "${{ item }}"},
     }
     found = each(step).items
