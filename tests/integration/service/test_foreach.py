@@ -58,7 +58,7 @@ async def test_the_example_of_the_page_runs_and_its_items_are_shown(rig: Rig, tm
     ]  # fmt: skip
     assert items[2].item == {"rate": 0.2, "depth": 2}
     assert all(one.engine_run for one in items)
-    names = {s.parameters["name"] for s in rig.engine.submitted if s.key.step == "train"}
+    names = {str(s.parameters["name"]) for s in rig.engine.submitted if s.key.step == "train"}
     assert names == {"trial-0-depth-2", "trial-1-depth-4", "trial-2-depth-2", "trial-3-depth-4"}
     spans = {one.span_id: one for one in trace.spans}
     above = [spans[one.parent_id].name for one in trace.spans if one.part is Part.ATTEMPT]
