@@ -119,7 +119,7 @@ async def meta_worker(folder: Path, temporal: str, kind: str, url: str, slots: i
 
 async def measure_waits(runs: int, kind: str, hold: float, spread: float) -> dict[str, float]:
     """Await runs, hold for a while, then let them end evenly over `spread` seconds."""
-    metrics = _free_port()
+    metrics = free_port()
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         client = await stack.enter_async_context(temporal(folder, metrics))
@@ -157,12 +157,12 @@ async def measure_waits(runs: int, kind: str, hold: float, spread: float) -> dic
         held = time.monotonic() - held_from
         quiet, beats = await stub.requests(), _heartbeats(metrics)
         busy = _cpu(worker.process.pid) - cpu
-        rss_waiting = _status(worker.process.pid, "VmRSS")
+        rss_waiting = status(worker.process.pid, "VmRSS")
         await stub.ask({"finish": names if kind == "argo" else uids, "spread": spread})
         await asyncio.wait_for(asyncio.gather(*map(_ended, handles)), spread + 300)
         done = await stub.requests()
         ends: dict[str, float] = (await stub.ask({}))["ends"]
-        rss = _status(worker.process.pid, "VmHWM")
+        rss = status(worker.process.pid, "VmHWM")
         delays: list[float] = []
         for handle, at in zip(handles, range(0, runs, BATCH), strict=True):
             batch = (names if kind == "argo" else uids)[at : at + BATCH]
@@ -192,7 +192,7 @@ async def measure_throughput(runs: int, kind: str) -> dict[str, float]:
     bundle = Bundle(definition=definition, files={"noop.yaml": WORKFLOW if kind == "argo" else PIPELINE})
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        client = await stack.enter_async_context(temporal(folder, _free_port()))
+        client = await stack.enter_async_context(temporal(folder, free_port()))
         address = client.service_client.config.target_host
         stub = await stack.enter_async_context(part("benchmarks.waits_parts", "stub", "--kind", kind))
         url = (await stub.read())["url"]
@@ -273,7 +273,7 @@ async def _completions(handle: WorkflowHandle[Any, Any]) -> list[float]:
     return [at for _, at in sorted(completed.items())]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
@@ -285,7 +285,7 @@ def _heartbeats(port: int) -> float:
     return sum(float(found) for found in _HEARTBEATS.findall(text))
 
 
-def _status(pid: int, key: str) -> float:
+def status(pid: int, key: str) -> float:
     """A line of /proc/PID/status in MB."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{key}:"))

@@ -25,6 +25,7 @@ from workers.submission import make_submission
 from workflows import resolve
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.expressions.retry_on import wants_retry
+from workflows.fanout_messages import RECORD_ITEMS, RESOLVE_ITEMS, RecordItems, ResolvedItems, ResolveItems
 from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.manifests import definition_names
 from workflows.messages import (
@@ -38,16 +39,24 @@ from workflows.messages import (
     StageArtifacts,
     StagedArtifacts,
     StepOutcome,
+    StepView,
     SubmitStep,
     TerminateStep,
     WaitStep,
 )
 from workflows.naming import RunKey
 from workflows.outcome import Artifact, EngineRunRef, FailureClass, Outcome
+from workflows.resolve_items import resolve_items
 from workflows.use_cases import UseCases
 from workflows.values import JsonObject, canonical_json
 
 log = logging.getLogger(__name__)
+
+
+MAX_ITEM_OUTPUTS = 16 * 1024
+"""The same for an item of a fan-out: hundreds of them live in one history."""
+
+_ITEM_NODES, _ITEM_MESSAGE = 2, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,8 @@ class Activities:
         """Short ones, on the main task queue."""
         return [
             self.resolve,
+            self.resolve_items,
+            self.record_items,
             self.resolve_outputs,
             self.submit,
             self.resume,
@@ -89,6 +100,7 @@ class Activities:
 
     @activity.defn(name=Activity.RESOLVE)
     async def resolve(self, message: ResolveStep) -> ResolvedStep:
+        message = message.model_copy(update={"steps": await self._with_lists(message.meta_run, message.steps)})
         resolved = resolve.resolve_step(message)
         engine = message.definition.step(message.step).engine
         if not engine:
@@ -98,7 +110,38 @@ class Activities:
 
     @activity.defn(name=Activity.RESOLVE_OUTPUTS)
     async def resolve_outputs(self, message: ResolveOutputs) -> JsonObject:
+        message = message.model_copy(update={"steps": await self._with_lists(message.meta_run, message.steps)})
         return resolve.resolve_outputs(message)
+
+    @activity.defn(name=RESOLVE_ITEMS)
+    async def resolve_items(self, message: ResolveItems) -> ResolvedItems:
+        shared = message.shared
+        bundle = await self.bundles.get(shared.origin.bundle_digest)
+        views = await self._with_lists(shared.origin.run_id, shared.stored)
+        resolved = resolve_items(message, bundle.definition, views)
+        engine = shared.step.engine
+        return ResolvedItems(
+            items=[
+                one.model_copy(
+                    update={"copies": [n for n, a in one.artifacts.items() if self.objects.needs_copy(engine, a)]}
+                )
+                for one in resolved.items
+            ]
+        )
+
+    @activity.defn(name=RECORD_ITEMS)
+    async def record_items(self, message: RecordItems) -> None:
+        await self.recorder.record_items(message.run, message.step, message.items)
+
+    async def _with_lists(self, run: str, views: Mapping[str, StepView]) -> dict[str, StepView]:
+        """The views of steps, with the lists of fan-outs that were too large to travel."""
+        filled = dict(views)
+        for name, view in views.items():
+            if view.stored and view.items is not None:
+                lists = await self.recorder.item_lists(run, name, view.items.total)
+                update = {"outputs": {**view.outputs, **lists.outputs}, "artifact_lists": lists.artifacts}
+                filled[name] = view.model_copy(update=update)
+        return filled
 
     @activity.defn(name=Activity.STAGE)
     async def stage(self, message: StageArtifacts) -> StagedArtifacts:
@@ -222,14 +265,31 @@ def grace_left(message: TerminateStep, now: datetime) -> float:
 
 
 def _within_limits(message: WaitStep, outcome: Outcome) -> Outcome:
-    size = len(canonical_json(outcome.outputs))
-    if size <= MAX_OUTPUTS:
+    size, limit = len(canonical_json(outcome.outputs)), MAX_OUTPUTS
+    whose = f"step {message.key.step}"
+    if message.key.index:
+        outcome = as_of_item(outcome)
+        limit, whose = MAX_ITEM_OUTPUTS, f"item {message.key.index - 1} of {whose}"
+    if size <= limit:
         return outcome
     text = (
-        f"outputs of step {message.key.step} are {size // 1024} KB, the limit is {MAX_OUTPUTS // 1024} KB;"
-        " write large results as an artifact"
+        f"outputs of {whose} are {size // 1024} KB, the limit is {limit // 1024} KB; write large results as an artifact"
     )
     return outcome.model_copy(update={"failure": FailureClass.REJECTED, "message": text, "outputs": {}})
+
+
+def as_of_item(outcome: Outcome) -> Outcome:
+    """What an item of a fan-out has of an outcome: little, because hundreds of them share a history."""
+    artifacts = outcome.artifacts
+    if len(canonical_json({name: one.model_dump(mode="json") for name, one in artifacts.items()})) > MAX_ITEM_OUTPUTS:
+        artifacts = {name: one.model_copy(update={"metadata": {}}) for name, one in artifacts.items()}
+    return outcome.model_copy(
+        update={
+            "failed_nodes": outcome.failed_nodes[:_ITEM_NODES],
+            "message": outcome.message[:_ITEM_MESSAGE],
+            "artifacts": artifacts,
+        }
+    )
 
 
 def _outputs(message: WaitStep, outcome: Outcome) -> JsonObject:

@@ -26,6 +26,7 @@ from temporalio.worker import (
 
 from workers.log_context import LogContext, context_of_attempt, context_of_run, context_of_step, set_log_context
 from workers.work import key_of
+from workflows.fanout_messages import StartChunk
 from workflows.messages import (
     ResolveStep,
     ResumeStep,
@@ -69,9 +70,11 @@ class _Workflow(WorkflowInboundInterceptor):
 
     async def execute_workflow(self, input: ExecuteWorkflowInput) -> Any:
         start = input.args[0] if input.args else None
-        trace = start.trace if isinstance(start, StartRun) else {}
+        run, trace = workflow.info().workflow_id, start.trace if isinstance(start, StartRun) else {}
+        if isinstance(start, StartChunk):  # a part of a run
+            run, trace = start.shared.origin.run_id, start.shared.origin.trace
         self._outbound.traceparent = trace.get(TRACEPARENT, "")
-        set_log_context(context_of_run(workflow.info().workflow_id, trace))
+        set_log_context(context_of_run(run, trace))
         return await super().execute_workflow(input)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from workers.circuit import CircuitView
 from workflows.bundle import Bundle
+from workflows.fanout_messages import ItemLists, ItemRecord
 from workflows.kind_messages import AwaitEvent, EventArrived
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -192,7 +193,19 @@ class Work:
     message: str = ""
 
 
-class Recorder(OtherRuns, Requests, Protocol):
+class Items(Protocol):
+    """What the items of fan-outs came to."""
+
+    async def record_items(self, run: str, step: str, items: Sequence[ItemRecord]) -> None:
+        """Write down what items came to. May be repeated; the last telling counts."""
+        ...
+
+    async def item_lists(self, run: str, step: str, total: int) -> ItemLists:
+        """Outputs and artifacts of a fan-out, `total` long each; None where an item did not succeed or gave none."""
+        ...
+
+
+class Recorder(OtherRuns, Requests, Items, Protocol):
     """Writes lineage. Every call is idempotent: it may be repeated after a crash, and come late or out of order."""
 
     async def attempt_submitted(

@@ -23,6 +23,7 @@ from workers.interceptor import ErrorInterceptor
 from workers.log_interceptor import LogInterceptor
 from workers.work import WorkInterceptor
 from workflows.backfill import MetaBackfill
+from workflows.chunk_run import MetaChunk
 from workflows.errors import SettingsInvalid
 from workflows.messages import TASK_QUEUE, WAIT_TASK_QUEUE
 from workflows.meta_run import MetaRun
@@ -35,7 +36,7 @@ PASSED_THROUGH = ("pydantic", "pydantic_core", "workflows", "annotated_types", "
 """Pure modules that the workflow sandbox need not import again for each run."""
 
 
-WORKFLOWS = (MetaRun, MetaTick, MetaBackfill)
+WORKFLOWS = (MetaRun, MetaChunk, MetaTick, MetaBackfill)
 """All that a worker runs."""
 
 

@@ -105,9 +105,11 @@ def key_of(message: object, run_id: str) -> RunKey | None:
         None for what has no place in a trace.
     """
     match message:
-        case TerminateStep():
-            return message.attempt or message.key
-        case SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent():
+        case (
+            TerminateStep(attempt=RunKey() as key) | AskRetry(key=RunKey() as key) | StageArtifacts(key=RunKey() as key)
+        ):
+            return key
+        case TerminateStep() | SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent():
             return message.key
         case AskRetry() | PrepareChild():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)

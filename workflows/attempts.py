@@ -83,7 +83,12 @@ class EngineRuns:
             self._progress.says(f"copying {', '.join(wanted)}")
             try:
                 staged = await calls.stage(
-                    StageArtifacts(step=self._job.name, engine=self._step.engine, artifacts=wanted)
+                    StageArtifacts(
+                        step=self._job.name,
+                        engine=self._step.engine,
+                        artifacts=wanted,
+                        key=self._job.key(0) if self._job.index else None,
+                    )
                 )
             except ActivityError as error:
                 if is_cancelled_exception(error):

@@ -63,6 +63,7 @@ class Board:
                 artifact_lists=step.artifact_lists,
                 continued=step.continued,
                 stored=step.stored,
+                items=step.items,
             )
             for name, step in self._steps.items()
             if step.state.ended
@@ -181,7 +182,14 @@ def _own_news(step: StepSnapshot) -> Iterator[str]:
         yield f"{step.name}/{step.attempt}"
     if step.role is not StepRole.STEP and step.state is StepState.RUNNING:
         yield f"{step.name}/{step.role}"  # whose role no activity tells
+    if step.items is not None and step.state is StepState.RUNNING:
+        yield f"{step.name}/items/{_tenths(step.items)}"
     if step.asked is not None:
         yield f"{step.name}/asked"
     if step.child:
         yield f"{step.name}/{step.child}"
+
+
+def _tenths(items: ItemCounts) -> int:
+    """How far a fan-out is: not each of thousands of items is news."""
+    return (items.succeeded + items.failed) * 10 // max(items.total, 1)

@@ -15,6 +15,16 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.fanout_messages import (
+    CHUNK_TYPE,
+    RECORD_ITEMS,
+    RESOLVE_ITEMS,
+    ItemsEnd,
+    RecordItems,
+    ResolvedItems,
+    ResolveItems,
+    StartChunk,
+)
 from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import (
@@ -188,6 +198,47 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
     )
     return await local(activity)
+
+
+async def resolve_items(message: ResolveItems) -> ResolvedItems:
+    last = message.first + len(message.items) - 1
+    activity = workflow.execute_local_activity(
+        RESOLVE_ITEMS,
+        message,
+        result_type=ResolvedItems,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=fitting(f"Work out the parameters of items {message.first} to {last} of {message.shared.name}"),
+    )
+    return await local(activity)
+
+
+async def record_items(message: RecordItems) -> None:
+    await workflow.execute_local_activity(
+        RECORD_ITEMS,
+        message,
+        start_to_close_timeout=timedelta(seconds=30),
+        retry_policy=_LOCAL,
+        summary=fitting(f"Record what {len(message.items)} items of {message.step} came to"),
+    )
+
+
+async def chunk(message: StartChunk) -> ItemsEnd:
+    """Run a part of a fan-out in a workflow of its own.
+
+    Its id says which part of which run. When it is cancelled, it ends its engine runs, and then says what it came to.
+    When the run is terminated in Temporal, it is asked to end, too.
+    """
+    shared, last = message.shared, message.first + len(message.items) - 1
+    return await workflow.execute_child_workflow(
+        CHUNK_TYPE,
+        message,
+        id=f"{shared.origin.run_id}/{shared.name}/{message.first}-{last}",
+        result_type=ItemsEnd,
+        cancellation_type=workflow.ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+        parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
+        static_summary=fitting(f"Items {message.first} to {last} of {shared.name} in {shared.origin.run_id}"),
+    )
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
@@ -368,7 +419,8 @@ def fitting(text: str) -> str:
 
 
 def _attempt(key: RunKey) -> str:
-    return key.step if key.attempt == 1 else f"attempt {key.attempt} of {key.step}"
+    title = f"{key.step}[{key.index - 1}]" if key.index else key.step
+    return title if key.attempt == 1 else f"attempt {key.attempt} of {title}"
 
 
 def _how_far(run: RunSnapshot) -> str:

@@ -189,6 +189,9 @@ def _urgency(row: _Row) -> tuple[int, float]:
 def _line(step: StepSnapshot) -> str:
     url = "" if step.run is None else step.run.url
     state = f"{_ICON[step.state]}{NBSP}{step.state.value.replace('_', NBSP)}"
+    if step.items is not None:
+        state += f"{NBSP}{step.items.succeeded + step.items.failed}/{step.items.total}"
+        state += f", {step.items.failed} failed" if step.items.failed and not step.state.ended else ""
     if step.cached_nodes:
         state += f", {step.cached_nodes} of {step.nodes} nodes cached"
     if step.continued:
@@ -218,9 +221,15 @@ def _child(step: StepSnapshot) -> str:
 
 
 def _outputs(step: StepSnapshot) -> str:
+    if step.items is not None:
+        return ", ".join(f"{name}: {len(found)} values" for name, found in _lists(step)[:_NAMED])
     values = [f"{name} = {plain(_short(value), _VALUE)}" for name, value in list(step.outputs.items())[:_NAMED]]
     more = len(step.outputs) - _NAMED
     return ", ".join(values) + (f" and {more} more" if more > 0 else "")
+
+
+def _lists(step: StepSnapshot) -> list[tuple[str, list[JsonValue]]]:
+    return [(name, value) for name, value in step.outputs.items() if isinstance(value, list)]
 
 
 def _tail(run: RunSnapshot) -> list[str]:

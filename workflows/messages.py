@@ -218,6 +218,7 @@ class StepView(Message):
         artifact_lists: of a fan-out, in the items' order; None where an item gave none.
         continued: it did not succeed, and `continueOn` lets the run go on.
         stored: outputs and artifacts of a fan-out are too large to travel; the store has them by item.
+        items: of a fan-out.
     """
 
     state: StepState
@@ -227,6 +228,7 @@ class StepView(Message):
     artifact_lists: dict[str, list[Artifact | None]] = Field(default_factory=dict)
     continued: bool = False
     stored: bool = False
+    items: ItemCounts | None = None
 
 
 class ResolveStep(Message):
@@ -275,6 +277,7 @@ class StageArtifacts(Message):
     step: str
     engine: str
     artifacts: dict[str, Artifact]
+    key: RunKey | None = Field(default=None, description="Of the item of a fan-out that they are for; attempt 0.")
 
 
 class StagedArtifacts(Message):
@@ -368,6 +371,7 @@ class AskRetry(Message):
     expression: str
     attempt: int
     outcome: StepOutcome
+    key: RunKey | None = Field(default=None, description="Of the item's attempt, in a fan-out.")
 
 
 class OtherRun(Message):

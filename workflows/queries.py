@@ -117,7 +117,8 @@ def _planned(step: Step, planned: PlannedStep, role: StepRole) -> PlannedView:
 
 
 def _traced(run_id: str, step: StepSnapshot) -> StepTrace:
-    attempts = step.attempt if step.kind in ENGINE_KINDS else 0  # others have no engine run, and no span of one
+    # Of others than an engine's own attempts there is no span: of steps that no engine runs, and of whole fan-outs.
+    attempts = step.attempt if step.kind in ENGINE_KINDS and step.items is None else 0
     keys = [RunKey(meta_run=run_id, step=step.name, attempt=number + 1) for number in range(attempts)]
     return StepTrace(
         name=step.name,

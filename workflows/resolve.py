@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import ITEM, ITEM_ROOTS, Reference, find_references
-from workflows.expressions.templates import render_value
+from workflows.expressions.references import ITEM, ITEM_ROOTS, Reference, find_references, references
+from workflows.expressions.templates import parse_template, render_value, walk_strings
 from workflows.expressions.types import ExprType, of_declared, of_items, of_value
 from workflows.expressions.variables import fields_of_item
+from workflows.foreach_items import items_of
 from workflows.inputs import as_declared, show, size_of, type_mismatch
 from workflows.manifests.names import definition_names, engine_name
 from workflows.messages import ResolvedStep, ResolveOutputs, ResolveStep, StepView
@@ -21,11 +22,15 @@ from workflows.outcome import Artifact, StepState
 from workflows.plan import PlannedStep, plan_step
 from workflows.resolve_kinds import what_its_kind_says
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import Step
 from workflows.suggest import did_you_mean
 from workflows.values import JsonObject, JsonValue, ValueType
 
 MAX_PARAMETERS = 256 * 1024
 """Most bytes of JSON that a step's parameters may have together."""
+
+MAX_SHARED = 64 * 1024
+"""Bytes of JSON of what the items of a fan-out read beside `item` and `index`."""
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
 
@@ -37,7 +42,7 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         ExpressionFailed: an expression reads what is not there, or cannot be computed.
         InputsInvalid: the parameters are too large.
     """
-    values = _Values(message)
+    values = Values(message)
     step = message.definition.step(message.step)
     planned = plan_step(message.definition, message.step)
     if reason := _unmet(planned, message.steps):
@@ -52,12 +57,15 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
             )
         if not runs:
             return ResolvedStep(skip_reason=f"when is false: {step.when}")
+    if step.foreach is not None:
+        items = items_of(message.step, step.foreach, values.at)
+        return ResolvedStep(items=items, variables=_shared_by_items(message.step, step, values) if items else {})
     parameters: JsonObject = {}
     for name, value in step.parameters.items():
         parameters[name] = render_value(value, values.at(f"step '{message.step}', parameter '{name}'"))
     _limit(message.step, parameters)
     artifacts = {
-        name: _artifact(name, render_value(text, values.at(place)), place)
+        name: artifact_of(name, render_value(text, values.at(place)), place)
         for name, text in step.artifacts.items()
         for place in (f"step '{message.step}', artifact '{name}'",)
     }
@@ -74,7 +82,7 @@ def resolve_outputs(message: ResolveOutputs) -> JsonObject:
     Raises:
         ExpressionFailed: as `resolve_step`.
     """
-    values = _Values(message)
+    values = Values(message)
     outputs: JsonObject = {}
     for name, text in message.definition.outputs.items():
         try:
@@ -148,6 +156,27 @@ _STATE_WORDS = {
 }
 
 
+def _shared_by_items(name: str, step: Step, values: Values) -> JsonObject:
+    """What the expressions of a fan-out's items read beside `item` and `index`, by qualified name.
+
+    What cannot be read is left out: it may be that no item comes to it. So are lists that the store has.
+
+    Raises:
+        InputsInvalid: they are too large to go with each chunk of the fan-out.
+    """
+    texts = [*(text for _, text in walk_strings(step.parameters)), *step.artifacts.values()]
+    read = {r for text in texts for e in parse_template(text).expressions for r in references(e.text)}
+    found = values.found(r for r in read if r.root not in ITEM_ROOTS)
+    if (size := size_of(found)) > MAX_SHARED:
+        largest = max(found, key=lambda each: size_of(found[each]))
+        raise InputsInvalid(
+            f"step '{name}': what its items read beside 'item' has {size:,} bytes, {MAX_SHARED:,} at most; "
+            f"the largest is {largest}",
+            hint="make it what the step runs over, or pass it as an artifact",
+        )
+    return found
+
+
 def _limit(step: str, parameters: JsonObject) -> None:
     sizes = {name: size_of(value) for name, value in parameters.items()}
     total = sum(sizes.values())
@@ -160,7 +189,7 @@ def _limit(step: str, parameters: JsonObject) -> None:
         )
 
 
-def _artifact(name: str, value: JsonValue, place: str) -> Artifact:
+def artifact_of(name: str, value: JsonValue, place: str) -> Artifact:
     if isinstance(value, str) and _URI.fullmatch(value):
         return Artifact(name=name, uri=value)
     if isinstance(value, dict) and isinstance(value.get("uri"), str):
@@ -171,11 +200,21 @@ def _artifact(name: str, value: JsonValue, place: str) -> Artifact:
     )
 
 
+def _of_items(reference: Reference, step: StepView) -> list[JsonValue] | None:
+    """Artifacts of a fan-out in the items' order; None when it has none of the name."""
+    if reference.field == "artifacts" and reference.item in step.artifact_lists:
+        lists = step.artifact_lists[reference.item]
+        return [None if one is None else one.model_dump(mode="json") for one in lists]
+    if step.items is not None and not step.items.total and step.state is StepState.SUCCEEDED:
+        return []  # of no items: nobody knows which names there would have been
+    return None
+
+
 class _Skipped(ExpressionFailed):
     """An expression reads an output or artifact that is not there, of a step that the run goes on without."""
 
 
-class _Values:
+class Values:
     """What expressions can read, and their evaluation on it."""
 
     def __init__(self, message: ResolveStep | ResolveOutputs) -> None:
@@ -196,6 +235,19 @@ class _Values:
                 raise kind(f"{place}: {error.message}", hint=error.hint) from error
 
         return evaluate
+
+    def found(self, references: Iterable[Reference]) -> JsonObject:
+        """Values by qualified name, of what there is to read here and now."""
+        found: JsonObject = {}
+        for reference in sorted(references):
+            view = self._steps.get(reference.name) if reference.step is not None else None
+            if view is not None and view.stored and reference.field != "state":
+                continue
+            try:
+                found[str(reference)] = self._value(reference)
+            except ExpressionFailed:
+                continue
+        return found
 
     def _evaluate(self, text: str) -> JsonValue:
         read = {f.reference for f in find_references(text)}
@@ -262,7 +314,7 @@ class _Values:
         step = self._definition.everything().get(name)
         return step is not None and step.foreach is not None
 
-    def _value(self, reference: Reference) -> JsonValue:
+    def _value(self, reference: Reference) -> JsonValue:  # noqa: PLR0911 -- one for each kind of name
         if reference.root in ITEM_ROOTS:
             raise ExpressionFailed(
                 f"there is no '{reference}' here", hint="parameters and artifacts of a step with 'foreach' have it"
@@ -291,6 +343,8 @@ class _Values:
             return step.outputs[reference.item]
         if reference.field == "artifacts" and reference.item in step.artifacts:
             return step.artifacts[reference.item].model_dump(mode="json")
+        if step.items is not None and (found := _of_items(reference, step)) is not None:
+            return found
         raise self._absent(reference, step)
 
     def _absent(self, reference: Reference, step: StepView) -> ExpressionFailed:
@@ -303,5 +357,5 @@ class _Values:
                 hint=f"test steps.{reference.name}.state first, as in: "
                 f"steps.{reference.name}.state == 'succeeded' && ...",
             )
-        known = step.outputs if reference.field == "outputs" else step.artifacts
+        known = step.outputs if reference.field == "outputs" else [*step.artifacts, *step.artifact_lists]
         return ExpressionFailed(message, hint=did_you_mean(reference.item, known, what=f"its {reference.field}"))

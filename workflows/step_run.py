@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -15,11 +15,14 @@ from workflows.attempts import message_of
 from workflows.board import Board
 from workflows.decisions import Inbox
 from workflows.doing import do
-from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
+from workflows.fanout import Budget, Fanout
+from workflows.fanout_messages import Shared
+from workflows.messages import ItemCounts, Origin, ResolvedStep, ResolveStep, StartRun, StepOutcome
 from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
 from workflows.spec.sources import ApprovalSource
-from workflows.values import JsonObject
+from workflows.spec.steps import Foreach
+from workflows.values import JsonObject, JsonValue
 from workflows.work import End, Job, Progress
 
 
@@ -35,6 +38,7 @@ class Run:
         told: waits until the store knows what has ended before.
         inbox: where decisions on approvals come.
         cut: why steps are ended before their end, for people.
+        budget: of its fan-outs.
     """
 
     id: str
@@ -44,6 +48,7 @@ class Run:
     told: Callable[[], Awaitable[None]]
     inbox: Inbox
     cut: Callable[[], str] = lambda: "cancelled"
+    budget: Budget = field(default_factory=Budget)
 
     @property
     def origin(self) -> Origin:
@@ -133,6 +138,8 @@ class StepRun:
     async def _do(self, resolved: ResolvedStep) -> End:
         if self._step.approval is not None:
             return await self._approval(self._step.approval, resolved)
+        if self._step.foreach is not None and resolved.items is not None:
+            return await self._fan_out(self._step.foreach, resolved, resolved.items)
         job = Job(self._run.origin, self._name, self._step, resolved)
         return await do(job, OnBoard(self._run, self._name))
 
@@ -143,6 +150,38 @@ class StepRun:
         progress.attempt_started(1)
         progress.says(waiting_words(asked))
         return await decided(self._name, asked, self._run.inbox, source.timeout)
+
+    async def _fan_out(self, foreach: Foreach, resolved: ResolvedStep, items: list[JsonValue]) -> End:
+        board, name = self._run.board, self._name
+        board.attempt_started(name, 1, workflow.now())
+        self._counted(ItemCounts(total=len(items)))
+        await self._run.told()
+        if not items:
+            return End(StepState.SUCCEEDED, "", StepOutcome(outputs={output: [] for output in self._step.outputs}))
+        worked_out: dict[str, object] = {"parameters": {}, "artifacts": {}, "when": None, "foreach": None}
+        worked_out |= {"needs": [], "compensate": None}
+        shared = Shared(
+            origin=self._run.origin,
+            name=name,
+            step=self._step.model_copy(update=worked_out),
+            total=len(items),
+            values=resolved.variables,
+            stored={step: view for step, view in board.views().items() if view.stored},
+        )
+        fanout = Fanout(
+            shared,
+            items,
+            parallelism=foreach.parallelism,
+            fail_fast=foreach.fail_fast,
+            budget=self._run.budget,
+            counted=self._counted,
+            told=self._run.told,
+        )
+        return await fanout.run()
+
+    def _counted(self, items: ItemCounts) -> None:
+        self._run.board.tell(self._name, items=items)
+        self._run.changed()
 
     async def _resolve(self) -> ResolvedStep:
         return await calls.resolve(

@@ -28,7 +28,15 @@ async def what_follows(job: Job, policy: Policy, outcome: StepOutcome, number: i
     wanted = None
     expression = job.step.retry.retry_on
     if isinstance(expression, str) and asks(failure, policy, number):
-        wanted = await calls.ask_retry(AskRetry(step=job.name, expression=expression, attempt=number, outcome=outcome))
+        wanted = await calls.ask_retry(
+            AskRetry(
+                step=job.name,
+                expression=expression,
+                attempt=number,
+                outcome=outcome,
+                key=job.key(number) if job.index else None,
+            )
+        )
     # The workflow's own random numbers are the same in every replay.
     return decide(failure, policy, History(number, wanted), workflow.random().random())
 

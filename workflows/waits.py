@@ -13,7 +13,8 @@ from workflows.attempts import message_of
 from workflows.kind_messages import AwaitEvent
 from workflows.messages import StepOutcome
 from workflows.outcome import FailureClass, StepState
-from workflows.spec.sources import EventSource, WaitSource, parse_time
+from workflows.spec.durations import parse_time
+from workflows.spec.sources import EventSource, WaitSource
 from workflows.work import End, Job, Progress
 
 

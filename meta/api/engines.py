@@ -12,6 +12,7 @@ from meta.store import Store
 from workers.engines.base import Engine, EngineHealth, LogLine
 from workflows.errors import NotFound
 from workflows.messages import RunSnapshot, StepSnapshot
+from workflows.outcome import StepState
 from workflows.suggest import did_you_mean
 
 
@@ -121,12 +122,27 @@ class LogReader:
         for one in _wanted(run, step):
             async for line in self._of(one, follow=False):
                 yield line
+        for one in run.steps:
+            if one.items is not None and step in ("", one.name):
+                async for line in self._of_items(run_id, one):
+                    yield line
 
     async def _of(self, step: StepSnapshot, *, follow: bool) -> AsyncGenerator[StepLine]:
         assert step.run is not None  # _wanted
         engine = await self._engines.get(step.engine)
         async for line in engine.logs(step.run, follow=follow):
             yield StepLine(step.name, line)
+
+    async def _of_items(self, run_id: str, step: StepSnapshot) -> AsyncGenerator[StepLine]:
+        """Lines of a fan-out's items, one after another, under `train[3]`; those that failed come first."""
+        failed = {
+            one.position for one in await self._store.items.page(run_id, step.name, state=StepState.FAILED, limit=500)
+        }
+        runs = await self._store.items.engine_runs(run_id, step.name)
+        for place in sorted(runs, key=lambda place: (place not in failed, place)):
+            engine = await self._engines.get(runs[place].engine)
+            async for line in engine.logs(runs[place], follow=False):
+                yield StepLine(f"{step.name}[{place - 1}]", line)
 
     async def _follow(self, run_id: str, step: str) -> AsyncGenerator[StepLine]:
         queue: asyncio.Queue[StepLine] = asyncio.Queue(1000)

@@ -120,10 +120,10 @@ class OrphanFinder:
             engine: to look at.
             seen: ids of the runs that go on, as `find` has filled it in.
         """
-        after: tuple[str, str] | None = None
+        after: tuple[str, str, int] | None = None
         while lot := await self._store.engine_runs.awaited(engine.name, after, _STEPS):
             for one in lot:
-                after = one.run_id, one.step
+                after = one.run_id, one.step, one.index
                 if one.ref.uid not in seen and await engine.phase_of(one.ref) is RunPhase.GONE:
                     yield MissingRun(one.run_id, one.step, one.ref)
 
@@ -195,9 +195,10 @@ class OrphanFinder:
         for run in lot:
             key = keys[run.ref.uid]
             snapshot = known[key.meta_run][1] if key is not None and key.meta_run in known else None
-            if key is not None and snapshot is not None and _in_order(run, key, snapshot):
+            known_as = adopted.get(run.ref.uid)
+            if key is not None and snapshot is not None and _in_order(run, key, snapshot, known_as):
                 continue
-            orphan = await self._orphan(run, key, snapshot, adopted.get(run.ref.uid), look)
+            orphan = await self._orphan(run, key, snapshot, known_as, look)
             if orphan is not None and await engine.phase_of(run.ref) is RunPhase.RUNNING:
                 orphans.append(orphan)
         return orphans
@@ -239,11 +240,13 @@ class OrphanFinder:
         return Existence(snapshot.state, abrupt, snapshot.started_at, snapshot.finished_at)
 
 
-def _in_order(run: OurRun, key: RunKey, snapshot: RunSnapshot) -> bool:
+def _in_order(run: OurRun, key: RunKey, snapshot: RunSnapshot, adopted: AdoptedRun | None) -> bool:
     """Whether the store vouches for it: its meta-run goes on, and the step waits for this very run."""
     if snapshot.state.ended:
         return False
     step = next((one for one in snapshot.steps if one.name == key.step), None)
+    if key.index:  # of a fan-out, whose step has no one engine run
+        return step is not None and step.state is StepState.RUNNING and adopted is not None and adopted.ended_at is None
     waits = step is not None and step.state is StepState.RUNNING and step.run is not None
     return waits and step is not None and step.run is not None and step.run.uid == run.ref.uid
 

@@ -17,6 +17,7 @@ from meta.api.engines import Engines, LogReader
 from meta.api.errors import to_problem
 from meta.api.events import DEFAULT_PAGE, MAX_PAGE, EventCalls
 from meta.api.feed import RunFeed
+from meta.api.item_calls import ItemCalls
 from meta.api.orphan_messages import to_update
 from meta.api.orphans import OrphanFinder
 from meta.api.plan_calls import PlanCalls
@@ -44,7 +45,7 @@ from workflows.trace import trace_id
 _Context = aio.ServicerContext[Message, Message]
 
 
-class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, BackfillCalls, EventCalls):
+class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, BackfillCalls, EventCalls, ItemCalls):
     """Errors are raised as `MetaError`; `meta.api.interceptor` gives them their status.
 
     `published` is told when what is published has changed.

@@ -12,7 +12,9 @@ from rich.text import Text
 
 from meta.cli.asking import approval_lines
 from meta.cli.failures import print_failure
-from meta.client import EngineInfo, PublishedInfo, RunView
+from meta.client import EngineInfo, ItemInfo, PublishedInfo, RunView
+from workflows.foreach_items import label
+from workflows.inputs import show
 from workflows.messages import StepRole, StepSnapshot
 from workflows.outcome import RunState, StepState
 
@@ -76,8 +78,34 @@ def steps_table(run: RunView, now: datetime | None = None) -> Table:
             str(step.nodes or ""),
             str(step.cached_nodes or ""),
             duration_text(_taken(step, now)),
-            Text(step.message or (step.run.name if step.run is not None else step.child)),
+            Text(step.message or progress_of(step) or (step.run.name if step.run is not None else step.child)),
         )
+    return table
+
+
+def progress_of(step: StepSnapshot) -> str:
+    """`37 of 50 items, 2 failed`; empty for a step without items."""
+    items = step.items
+    if items is None:
+        return ""
+    words = [f"{items.succeeded + items.failed} of {items.total} items"]
+    words += [f"{items.failed} failed"] if items.failed else []
+    words += [f"{items.taken} taken from earlier runs"] if items.taken else []
+    return ", ".join(words)
+
+
+def items_table(items: Sequence[ItemInfo]) -> Table:
+    """Items of a fan-out, a line each."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("index", justify="right", no_wrap=True)
+    table.add_column("item", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    table.add_column("attempt", justify="right", no_wrap=True)
+    table.add_column("outputs, or why", overflow="fold")
+    for one in items:
+        outputs = ", ".join(f"{name} = {show(value)}" for name, value in one.outputs.items())
+        last = Text(one.message or outputs or one.engine_run)
+        table.add_row(str(one.index), Text(label(one.item)), state_text(one.state), str(one.attempt or ""), last)
     return table
 
 
@@ -117,6 +145,9 @@ def print_run(console: Console, run: RunView) -> None:
         if step.child:
             words = f"{step.name}: run {step.child}   (meta get {step.child})"
             console.print(Text(words, style="dim"), soft_wrap=True)
+        if step.items is not None and step.items.failed:
+            words = f"{step.name}: {progress_of(step)}; meta get {run.id} --items {step.name} --state failed"
+            console.print(Text(words, style="yellow"), soft_wrap=True)
         if step.note:
             console.print(Text(f"{step.name}: {step.note}", style="yellow"), soft_wrap=True)
     print_results(console, run)
@@ -142,12 +173,18 @@ def print_results(console: Console, run: RunView) -> None:
         for name, value in run.outputs.items():
             console.print(Text(f"  {name} = {json.dumps(value, ensure_ascii=False)}"), soft_wrap=True)
     artifacts = [(step.name, artifact) for step in run.steps for artifact in step.artifacts.values()]
-    if artifacts:
+    lists = [(step.name, name, found) for step in run.steps for name, found in step.artifact_lists.items()]
+    if artifacts or lists:
         console.print(Text("artifacts", style="bold"))
         for step, artifact in artifacts:
             digest = f" sha256:{artifact.sha256[:12]}" if artifact.sha256 else ""
             size = f" {artifact.size:,} bytes" if artifact.size is not None else ""
             console.print(Text(f"  {step}.{artifact.name} {artifact.uri}{digest}{size}"), soft_wrap=True)
+    for step, name, found in lists:
+        first = next((one.uri for one in found if one is not None), "")
+        count = sum(one is not None for one in found)
+        words = f"  {step}.{name} {count} of {len(found)} items, the first {first}"
+        console.print(Text(words), soft_wrap=True)
     if run.temporal_url:
         console.print(Text(f"temporal {run.temporal_url}", style="dim"), soft_wrap=True)
 

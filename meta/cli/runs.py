@@ -24,13 +24,14 @@ from meta.cli.common import (
 from meta.cli.failures import kubectl_logs
 from meta.cli.given import Given
 from meta.cli.progress import follow as follow_run
-from meta.cli.render import print_results, print_run, runs_table
+from meta.cli.render import items_table, print_results, print_run, runs_table
 from meta.cli.results import Results, ResultsOption
 from meta.cli.stopping import OnStop, Stop
 from meta.cli.targets import find_target
-from meta.client import MetaClient, RunView, StartedRun
+from meta.client import ItemInfo, MetaClient, RunView, StartedRun
 from meta.client.tracing import trace_of_environment
-from workflows.outcome import RunState, StepKind
+from workflows.errors import InvalidInput
+from workflows.outcome import RunState, StepKind, StepState
 
 RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.")]
 
@@ -90,11 +91,25 @@ def run(  # noqa: PLR0917 -- typer makes options of them
         _print_started(started, output)
 
 
-def get(context: typer.Context, run_id: RunArgument, output: OutputOption = Output.TEXT) -> None:
+def get(
+    context: typer.Context,
+    run_id: RunArgument,
+    items: Annotated[
+        str, typer.Option("--items", metavar="STEP", help="The items of this step, which has foreach, instead.")
+    ] = "",
+    state: Annotated[StepState | None, typer.Option("--state", "-s", help="Only items in this state.")] = None,
+    output: OutputOption = Output.TEXT,
+) -> None:
     """Show a run: its steps, outputs and artifacts.
 
     Example: meta get hybrid-training-1f0c2a9b3d
+    Example: meta get tune-1f0c2a9b3d --items train --state failed   (what failed of a fan-out)
     """
+    if items:
+        _print_items(context, (run_id, items), state, output)
+        return
+    if state is not None:
+        raise InvalidInput("--state goes with --items STEP", hint="`meta list --state` filters runs")
 
     async def body() -> RunView:
         async with client_of(context) as client:
@@ -251,6 +266,18 @@ def _print_end(ended: RunView, output: Output) -> None:
     else:
         print_results(stdout(), ended)
     _exit_by(ended)
+
+
+def _print_items(context: typer.Context, place: tuple[str, str], state: StepState | None, output: Output) -> None:
+    async def body() -> list[ItemInfo]:
+        async with client_of(context) as client:
+            return [one async for one in client.items(*place, state=state)]
+
+    found = run_async(body())
+    if output is Output.JSON:
+        print_json([one.model_dump(mode="json") for one in found])
+    else:
+        stdout().print(items_table(found) if found else Text("no items that have ended" if state is None else "none"))
 
 
 def _exit_by(ended: RunView) -> None:

@@ -15,6 +15,7 @@ from meta.api.v1 import meta_pb2 as pb
 from meta.client.approvals import ApprovalsClient
 from meta.client.connection import CALL_TIMEOUT_S
 from meta.client.events import EventsClient
+from meta.client.items import ItemsClient
 from meta.client.orphans import news_of
 from meta.client.plans import PlanInfo, plan_of
 from meta.client.retry import Patience, error_of, persist
@@ -44,7 +45,7 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-class MetaClient(ApprovalsClient, SchedulesClient, EventsClient):
+class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
     """Calls the service.
 
     Args:

@@ -104,6 +104,7 @@ class MetaClient:
     result = _call(AsyncMetaClient.result)
     cancel = _call(AsyncMetaClient.cancel)
     logs = _stream(AsyncMetaClient.logs)
+    items = _stream(AsyncMetaClient.items)
     trace = _call(AsyncMetaClient.trace)
     engines = _call(AsyncMetaClient.engines)
     orphans = _stream(AsyncMetaClient.orphans)

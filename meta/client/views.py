@@ -9,8 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from meta.trace.model import Span
 from workflows.errors import MetaError
 from workflows.messages import Asked, Decision, RunSnapshot
-from workflows.outcome import EngineRunRef
+from workflows.outcome import Artifact, EngineRunRef, StepState
 from workflows.spec.models import MetaWorkflow
+from workflows.values import JsonObject, JsonValue
 
 
 class View(BaseModel):
@@ -21,6 +22,20 @@ class RunView(RunSnapshot):
     """A meta-run with its steps; `temporal_url` is its page in Temporal's Web UI, empty when none is configured."""
 
     temporal_url: str = ""
+
+
+class ItemInfo(View):
+    """What an item of a fan-out came to; `index` from 0, `item` is what it ran over, `url` its engine run's page."""
+
+    index: int
+    state: StepState
+    attempt: int = 0
+    message: str = ""
+    item: JsonValue = None
+    outputs: JsonObject = {}
+    artifacts: dict[str, Artifact] = {}
+    engine_run: str = ""
+    url: str = ""
 
 
 class StartedRun(View):

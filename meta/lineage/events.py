@@ -140,11 +140,14 @@ class _Telling:
     def _end_of(self, attempt: AttemptRecord, step: StepSnapshot) -> _Turn | None:
         if attempt.ended_at is not None and attempt.failure is None:
             return _Turn(RunState.COMPLETE, attempt.ended_at, "")
-        last = step.attempt <= attempt.key.attempt
+        last = step.attempt <= attempt.key.attempt or attempt.key.index > 0
         if last and not self._run.state.ended and not (step.state.ended and step.name in self._over):
             return None
         kind = _of_failure(attempt.failure) if attempt.failure is not None else RunState.ABORT
-        at = attempt.ended_at or attempt.seen_at or step.finished_at or self._run.finished_at
+        at = attempt.ended_at or attempt.seen_at
+        if at is None and attempt.key.index:  # of an item: its next attempt, rather than the end of all items
+            at = self._begin_of_next(attempt.key)
+        at = at or step.finished_at or self._run.finished_at
         if at is None:  # the workflow has gone on to the next attempt, and the step with it
             at = self._begin_of_next(attempt.key)
         return _Turn(kind, at, attempt.message or step.message) if at is not None else None
@@ -164,6 +167,8 @@ class _Telling:
         key = RunKey(meta_run=self._run.id, step=step.name, attempt=step.attempt)
         known = {(one.key.step, one.key.attempt) for one in self._record.attempts}
         over = self._run.state.ended or step.name in self._over
+        if step.items is not None:
+            return  # a fan-out itself runs nothing; its items have attempts of their own
         if not step.attempt or (step.name, step.attempt) in known or not step.state.ended or not over:
             return
         if step.started_at is None or step.finished_at is None:

@@ -22,7 +22,7 @@ from workflows.child_messages import TICK_TYPE, Tick
 from workflows.messages import TASK_QUEUE
 from workflows.naming import request_run_id
 from workflows.planned import schedule_request
-from workflows.spec.sources import parse_time
+from workflows.spec.durations import parse_time
 from workflows.spec.trigger_models import ScheduleTrigger
 
 PREFIX = "meta-schedule/"

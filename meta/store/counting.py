@@ -70,7 +70,7 @@ def failure_of(step: StepSnapshot, known: Mapping[tuple[str, int], str]) -> str:
         return ""
     if step.state is not StepState.FAILED:
         return step.state.value
-    otherwise = FailureClass.REJECTED if step.run is None else FailureClass.FAILED
+    otherwise = FailureClass.REJECTED if step.run is None and step.items is None else FailureClass.FAILED
     return known.get((step.name, step.attempt), otherwise.value) or otherwise.value
 
 

@@ -9,7 +9,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlmodel import and_, col, delete, or_, select, tuple_
+from sqlalchemy.orm import aliased
+from sqlmodel import and_, col, delete, exists, or_, select, tuple_
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.database import Database
@@ -41,11 +42,12 @@ class AdoptedRun:
 
 @dataclass(frozen=True, slots=True)
 class AwaitedRun:
-    """An engine run that a running step of a live meta-run waits for."""
+    """An engine run that a running step of a live meta-run waits for; `index` of the item, 0 without a fan-out."""
 
     run_id: str
     step: str
     ref: EngineRunRef
+    index: int = 0
 
 
 class EngineRuns:
@@ -97,15 +99,22 @@ class EngineRuns:
         async with self._database.read() as session:
             return [_adopted(row) for row in (await session.exec(query)).all()]
 
-    async def awaited(self, engine: str, after: tuple[str, str] | None, limit: int) -> list[AwaitedRun]:
+    async def awaited(self, engine: str, after: tuple[str, str, int] | None, limit: int) -> list[AwaitedRun]:
         """Open runs of an engine that running steps of live meta-runs wait for.
 
         Args:
             engine: its name.
-            after: go on behind this meta-run and step; None begins anew.
+            after: go on behind this meta-run, step and item; None begins anew.
             limit: at most so many.
         """
-        place = [col(EngineRunRow.run_id), col(EngineRunRow.step)]
+        place = [col(EngineRunRow.run_id), col(EngineRunRow.step), col(EngineRunRow.index)]
+        later = aliased(EngineRunRow)
+        superseded = exists().where(
+            col(later.run_id) == col(EngineRunRow.run_id),
+            col(later.step) == col(EngineRunRow.step),
+            col(later.index) == col(EngineRunRow.index),
+            col(later.attempt) > col(EngineRunRow.attempt),
+        )
         query = (
             select(EngineRunRow)
             .join(RunRow, col(RunRow.id) == col(EngineRunRow.run_id))
@@ -115,7 +124,10 @@ class EngineRuns:
                 col(EngineRunRow.ended_at).is_(None),
                 RunRow.state == RunState.RUNNING.value,
                 StepRow.state == StepState.RUNNING.value,
-                StepRow.attempt == EngineRunRow.attempt,
+                or_(
+                    and_(EngineRunRow.index == 0, StepRow.attempt == EngineRunRow.attempt),
+                    and_(col(EngineRunRow.index) > 0, ~superseded),  # a step's attempt says nothing of its items
+                ),
             )
             .order_by(*place)
             .limit(limit)
@@ -124,7 +136,7 @@ class EngineRuns:
             query = query.where(tuple_(*place) > tuple_(*after))
         async with self._database.read() as session:
             rows = (await session.exec(query)).all()
-        return [AwaitedRun(row.run_id, row.step, EngineRunRef.model_validate(row.ref)) for row in rows]
+        return [AwaitedRun(row.run_id, row.step, EngineRunRef.model_validate(row.ref), row.index) for row in rows]
 
     async def reopen(self, key: RunKey, note: str) -> bool:
         """An engine run that had ended runs again.
@@ -180,11 +192,12 @@ class EngineRuns:
     async def _note(self, session: AsyncSession, key: RunKey, note: str) -> None:
         if not note or await session.get(RunRow, key.meta_run) is None:
             return
+        words = f"item {key.index - 1}: {note}" if key.index else note
 
         def into(run: RunSnapshot) -> RunSnapshot:
             steps = [
-                step.model_copy(update={"note": note})
-                if step.name == key.step and step.attempt >= key.attempt
+                step.model_copy(update={"note": words})
+                if step.name == key.step and (key.index or step.attempt >= key.attempt)
                 else step
                 for step in run.steps
             ]

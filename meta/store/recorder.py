@@ -149,7 +149,11 @@ class LineageRecorder:
         at: datetime,
         fold: Callable[[StepSnapshot | None], StepSnapshot],
     ) -> None:
-        """Fold news about one step into its run, which may not be written down yet."""
+        """Fold news about one step into its run, which may not be written down yet.
+
+        An item of a fan-out is no news of its step: the workflow tells how far that is. Thousands of items must not
+        change the run's row one after another.
+        """
 
         def into(run: RunSnapshot) -> RunSnapshot:
             if run.state.ended:
@@ -160,7 +164,10 @@ class LineageRecorder:
             return run.model_copy(update={"steps": steps})
 
         blank = RunSnapshot(id=key.meta_run, workflow=workflow, bundle_digest="", started_at=at)
-        await self._runs.change(session, blank, into)
+        if not key.index:
+            await self._runs.change(session, blank, into)
+        elif await session.get(RunRow, key.meta_run) is None:
+            await self._runs.change(session, blank, lambda run: run)
 
     async def _engine_run(self, session: AsyncSession, key: RunKey, ref: EngineRunRef) -> EngineRunRow:
         values = {

@@ -180,7 +180,9 @@ class Runs:
         failed = [step.name for step in happened.steps if step.state is StepState.FAILED]
         known: dict[tuple[str, int], str] = {}
         if failed:
-            query = select(EngineRunRow).where(EngineRunRow.run_id == run_id, col(EngineRunRow.step).in_(failed))
+            query = select(EngineRunRow).where(
+                EngineRunRow.run_id == run_id, col(EngineRunRow.step).in_(failed), EngineRunRow.index == 0
+            )
             known = {(row.step, row.attempt): row.failure or "" for row in (await session.exec(query)).all()}
         return {step.name: failure_of(step, known) for step in happened.steps}
 

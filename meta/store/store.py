@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Self
 
@@ -13,6 +13,7 @@ from meta.store.engine_runs import EngineRuns
 from meta.store.event_log import EventLog
 from meta.store.exports import Exports
 from meta.store.gathering import Gathering
+from meta.store.items import ItemStore
 from meta.store.leases import KeyLeases
 from meta.store.migrate import migrate
 from meta.store.outbox import Outbox
@@ -25,6 +26,7 @@ from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
 from workers.ports import AskedRun, EngineLoad, Lease, NewestBundle, Work
 from workflows.bundle import Bundle
+from workflows.fanout_messages import ItemLists, ItemRecord
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -44,6 +46,7 @@ class Store:
         self.workflows = Workflows(database)
         self.runs = Runs(database, self.outbox if outgoing else None, self.exports)
         self.recorder = LineageRecorder(database, self.runs)
+        self.items = ItemStore(database)
         self.traces = Traces(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
@@ -141,6 +144,14 @@ class Store:
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         """See `LineageRecorder.snapshot`."""
         await self.recorder.snapshot(snapshot)
+
+    async def record_items(self, run: str, step: str, items: Sequence[ItemRecord]) -> None:
+        """See `ItemStore.record`."""
+        await self.items.record(run, step, items)
+
+    async def item_lists(self, run: str, step: str, total: int) -> ItemLists:
+        """See `ItemStore.lists`."""
+        return await self.items.lists(run, step, total)
 
     async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
         """See `LineageRecorder.other_run_ended`."""

@@ -122,6 +122,8 @@ def _chain(candidates: Sequence[Branch], start: datetime, end: datetime) -> list
 
 def _path_in_step(step: Branch) -> set[str]:
     path = {step.span.span_id}
+    for item in _chain(step.of(Part.ITEM), step.start, step.end):
+        path |= _path_in_step(item)
     for attempt in step.of(Part.ATTEMPT):
         path.add(attempt.span.span_id)
         path |= {one.span.span_id for one in attempt.of(Part.SUBMIT, Part.WAIT, Part.STAGE)}
@@ -140,6 +142,8 @@ def _path_in_step(step: Branch) -> set[str]:
 def _slices_of_step(step: Branch) -> dict[str, Sequence[Slice]]:
     """Slices of a step and of each of its attempts, by span id."""
     found: dict[str, Sequence[Slice]] = {}
+    for item in step.of(Part.ITEM):
+        found |= _slices_of_step(item)
     attempts = step.of(Part.ATTEMPT)
     windows = _in_turn(attempts, step.start, step.end)
     free = [(step.start, step.end)]
@@ -153,6 +157,7 @@ def _slices_of_step(step: Branch) -> dict[str, Sequence[Slice]]:
     if len(attempts) > 1:
         tried = (windows[0][0], windows[-1][0])  # up to the start of the attempt that counts
         free = layer(made, free, [tried], Where.RETRYING)
+    free = layer(made, free, _times(step.of(Part.ITEM)), Where.WORKING)  # side by side, so that one of them runs
     free = layer(made, free, _failed_tries(step), Where.RETRYING)
     free = layer(made, free, _times(step.of(Part.STAGE)), Where.STAGING)
     layer(made, free, [(step.start, step.end)], Where.BETWEEN)

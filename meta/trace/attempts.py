@@ -16,6 +16,9 @@ from workflows.messages import Activity, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import StepState
 
+MAX_ITEMS = 500
+"""Items of a step that have spans; more would be no picture, and no answer that gRPC takes."""
+
 SUBMITS: tuple[str, ...] = (Activity.SUBMIT, Activity.RESUME)
 
 
@@ -69,20 +72,52 @@ def attempt_spans(
         tries.setdefault(one.key, []).append(one)
     step = place.step
     begun = [RunKey(meta_run=trace.run.id, step=step.name, attempt=n + 1) for n in range(step.attempt)]
+    begun = begun if step.items is None else []
     by_index: dict[int, list[RunKey]] = {}
     for key in sorted(dict.fromkeys([*by_key, *tries, *begun]), key=lambda key: (key.index, key.attempt)):
         by_index.setdefault(key.index, []).append(key)
-    for keys in by_index.values():
-        attempts = _attempts(place, keys, by_key, tries)
+    for index in _drawn(by_index, by_key):
+        attempts = _attempts(place, by_index[index], by_key, tries)
+        parent = place.span
+        if index:
+            item = _item(trace, step, attempts, place.span)
+            parent = item.span_id
+            yield item
         shares = share_out([attempt.record for attempt in attempts])
         for attempt, share in zip(attempts, shares, strict=True):
             own = trace.id_of("attempt", step.name, attempt.key.index, attempt.key.attempt)
-            yield _attempt(trace, step, attempt, own, place.span)
+            yield _attempt(trace, step, attempt, own, parent)
             yield from _submit(trace, step, attempt, own)
             yield from _wait(trace, step, attempt, own)
             if attempt.record is not None and share is not None:
                 yield from engine_spans(trace, attempt.record, share, own, (attempt.start, attempt.end))
             yield from work_spans(trace, own, (one for one in attempt.work if not _has_place(one)))
+
+
+def _drawn(by_index: dict[int, list[RunKey]], records: dict[RunKey, AttemptRecord]) -> list[int]:
+    """Which items have spans: all, or of more than `MAX_ITEMS` those that failed and then the first ones."""
+    if len(by_index) <= MAX_ITEMS:
+        return list(by_index)
+
+    def succeeded(index: int) -> bool:
+        last = records.get(by_index[index][-1])
+        return last is not None and last.failure is None
+
+    return sorted(sorted(by_index, key=lambda index: (succeeded(index), index))[:MAX_ITEMS])
+
+
+def _item(trace: Trace, step: StepSnapshot, attempts: Sequence[Attempt], parent: str) -> Span:
+    """An item of a fan-out, over all its attempts."""
+    first, last = attempts[0], attempts[-1]
+    return trace.span(
+        Part.ITEM,
+        trace.id_of("item", step.name, first.key.index),
+        parent,
+        f"{step.name}[{first.key.index - 1}]",
+        (first.start, last.end),
+        verdict=_verdict(step, last),
+        attributes={**_of(step, last), names.ATTEMPT: None, names.ATTEMPTS: len(attempts)},
+    )
 
 
 def _attempts(

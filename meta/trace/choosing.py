@@ -21,7 +21,7 @@ TOP = 5
 
 SKIPPED = StepState.SKIPPED.value
 _LEAD = 4  # a cause that came earlier than a fourth of the run's time before it is not on the axis
-_ALWAYS = frozenset({Part.STEP, Part.ATTEMPT, Part.NODE})
+_ALWAYS = frozenset({Part.STEP, Part.ITEM, Part.ATTEMPT, Part.NODE})
 
 
 def make_picture(
@@ -123,7 +123,8 @@ _BY_PART = {Part.NODE: Look.WORKING, Part.SUBMIT: Look.OURS, Part.STAGE: Look.OU
 
 class _Maker:
     def __init__(self, run: Branch, analysis: Analysis, *, everything: bool, top: int) -> None:
-        attempts = (one for step in run.of(Part.STEP) for one in step.of(Part.ATTEMPT))
+        places = [place for step in run.of(Part.STEP) for place in (step, *step.of(Part.ITEM))]
+        attempts = (one for place in places for one in place.of(Part.ATTEMPT))
         self._begun = {one.span.span_id: attempt.start for attempt in attempts for one in attempt.walk()}
         self._analysis = analysis
         self._everything = everything
@@ -161,7 +162,7 @@ class _Maker:
         if self._everything:
             return branch.below
         shown: list[Branch] = []
-        attempts = len(branch.of(Part.ATTEMPT)) if branch.part is Part.STEP else 0
+        attempts = len(branch.of(Part.ATTEMPT)) if branch.part in (Part.STEP, Part.ITEM) else 0
         for child in branch.below:
             through = (
                 child.part not in _ALWAYS or is_group(child.span) or (child.part is Part.ATTEMPT and attempts == 1)
@@ -201,7 +202,9 @@ def _label(branch: Branch) -> str:
 
 
 def _note(branch: Branch) -> str:
-    if branch.part is Part.STEP and (attempts := len(branch.of(Part.ATTEMPT))) > 1:
+    if branch.part is Part.STEP and (items := len(branch.of(Part.ITEM))):
+        return f"{items} items"
+    if branch.part in (Part.STEP, Part.ITEM) and (attempts := len(branch.of(Part.ATTEMPT))) > 1:
         return f"{attempts} attempts"
     return "cached" if is_cached(branch.span) else ""
 

@@ -34,6 +34,7 @@ class Part(StrEnum):
     CAUSE = "cause"
     RUN = "run"
     STEP = "step"
+    ITEM = "item"  # of a fan-out
     ATTEMPT = "attempt"
     SUBMIT = "submit"
     WAIT = "wait"

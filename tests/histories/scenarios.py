@@ -18,6 +18,7 @@ from temporalio import activity
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.worker import Worker
 
+from tests.histories import fanouts
 from tests.support.approvals import until_asked
 from tests.support.nested import publish
 from tests.support.world import World, world
@@ -26,6 +27,7 @@ from workers.settings import NamedStore, StoreSettings, StoreType
 from workflows.child_messages import BACKFILL_TYPE, TICK_TYPE, BackfillPlan, StartBackfill, Tick
 from workflows.decisions import Decide, Decided
 from workflows.errors import EngineRunLost
+from workflows.fanout_messages import CHUNK_TYPE
 from workflows.messages import TASK_QUEUE, RunSnapshot
 from workflows.outcome import Artifact, FailureClass, Outcome
 
@@ -384,6 +386,10 @@ SCENARIOS: dict[str, Scenario] = {
         a_planned_time_of_a_schedule,
         a_backfill_paused_and_with_a_failure,
         a_backfill_that_was_cancelled,
+        fanouts.a_fan_out_inside_the_run,
+        fanouts.a_fan_out_whose_item_failed,
+        fanouts.a_fan_out_by_chunks,
+        fanouts.a_fan_out_by_chunks_cancelled,
     )
 }
 
@@ -402,6 +408,16 @@ async def record(names: list[str]) -> None:
                 print(f"{name}: {error.cause}")
             path.write_text(_of_no_machine((await handle.fetch_history()).to_json()))
             print(f"wrote {path.name}")
+            await _record_last_chunk(w, name)
+
+
+async def _record_last_chunk(w: World, name: str) -> None:
+    """One of the workflows that the run began for a part of a fan-out, if it did: the smallest."""
+    chunks = [one.id async for one in w.client.list_workflows(f"WorkflowType = '{CHUNK_TYPE}'")]
+    if chunks:
+        last = max(chunks, key=lambda each: int(each.rpartition("-")[2]))
+        history = (await w.client.get_workflow_handle(last).fetch_history()).to_json()
+        (FOLDER / f"{name}_last_chunk.json").write_text(_of_no_machine(history))
 
 
 def _of_no_machine(history: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -22,4 +23,7 @@ async def test_a_recorded_history_replays_with_the_code_as_it_is(path: Path) -> 
     replayer = Replayer(
         workflows=list(WORKFLOWS), data_converter=pydantic_data_converter, workflow_runner=workflow_runner()
     )
-    await replayer.replay_workflow(WorkflowHistory.from_json(path.stem, path.read_text()))
+    text = path.read_text()
+    began = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
+    run_id = began["workflowId"]  # ids of child workflows begin with it
+    await replayer.replay_workflow(WorkflowHistory.from_json(run_id, text))

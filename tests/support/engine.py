@@ -20,6 +20,7 @@ class ScriptedEngine:
 
     Attributes:
         script: what the runs of a step come to, attempt by attempt; a step without one succeeds at once.
+        decides: what a run comes to by what was submitted, by step; wins over the script.
         submitted: every submission that was not just a repeat.
         resumed: keys of resumed attempts.
         terminated: names of ended runs.
@@ -30,11 +31,15 @@ class ScriptedEngine:
         unavailable: how many submits fail before the API answers.
         rejected: message of a refusal, by step.
         hold_submit: submits wait for it; `holding` says that one does.
+        peak: how many runs were unfinished at once, at most.
     """
 
     name: str = "argo"
     kind: EngineKind = EngineKind.ARGO
     script: dict[str, list[Outcome | None]] = field(default_factory=dict[str, list[Outcome | None]])
+    decides: dict[str, Callable[[Submission], Outcome | None]] = field(
+        default_factory=dict[str, Callable[[Submission], Outcome | None]]
+    )
     submitted: list[Submission] = field(default_factory=list[Submission])
     resumed: list[RunKey] = field(default_factory=list[RunKey])
     terminated: list[str] = field(default_factory=list[str])
@@ -50,6 +55,7 @@ class ScriptedEngine:
     awaited_runs: int = 0
     hold_submit: asyncio.Event | None = None
     holding: bool = False
+    peak: int = 0
     _runs: dict[str, asyncio.Future[Outcome]] = field(default_factory=dict[str, "asyncio.Future[Outcome]"])
     _attempts: dict[str, int] = field(default_factory=dict[str, int])
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,7 +73,8 @@ class ScriptedEngine:
             raise EngineRejected(self.rejected[step])
         if submission.name not in self._runs:
             self.submitted.append(submission)
-            self._begin(step, submission.name)
+            self._begin(step, submission.name, submission)
+            self.peak = max(self.peak, len(self.running()))
         return EngineRunRef(engine=self.name, kind=self.kind, name=submission.name, uid=f"uid-{submission.name}")
 
     async def resume(self, ref: EngineRunRef, key: RunKey) -> EngineRunRef:
@@ -149,6 +156,10 @@ class ScriptedEngine:
         """Whose runs have not ended; of a run that was resumed the first attempt's."""
         return [one.key for one in self.submitted if not self._runs[one.name].done()]
 
+    def finish_one(self) -> None:
+        """End the first run that goes on, well."""
+        next(run for run in self._runs.values() if not run.done()).set_result(Outcome())
+
     def forget(self) -> None:
         """Be as new, for the next test; no run is going on."""
         self.script, self.submitted, self.terminated = {}, [], []
@@ -158,13 +169,15 @@ class ScriptedEngine:
     def steps(self) -> list[str]:
         return [s.key.step for s in self.submitted]
 
-    def _begin(self, step: str, name: str) -> None:
+    def _begin(self, step: str, name: str, submission: Submission | None = None) -> None:
         run: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._runs[name] = run
         number = self._attempts.get(step, 0)
         self._attempts[step] = number + 1
         outcomes = self.script.get(step)
         outcome = Outcome() if outcomes is None else outcomes[min(number, len(outcomes) - 1)]
+        if submission is not None and step in self.decides:
+            outcome = self.decides[step](submission)
         if outcome is not None:
             run.set_result(outcome)
         self._tell()

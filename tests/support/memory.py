@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from workers.ports import AskedRun, NewestBundle, Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
+from workflows.fanout_messages import ItemLists, ItemRecord
+from workflows.item_lists import lists_of
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -29,6 +32,7 @@ class MemoryStore:
     snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
     notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
     work: list[Work] = field(default_factory=list[Work])
+    items: dict[tuple[str, str, int], ItemRecord] = field(default_factory=dict[tuple[str, str, int], ItemRecord])
 
     def put(self, bundle: Bundle) -> str:
         self.bundles[bundle.digest] = bundle
@@ -88,6 +92,13 @@ class MemoryStore:
 
     async def snapshot(self, snapshot: RunSnapshot) -> None:
         self.snapshots[snapshot.id] = snapshot
+
+    async def record_items(self, run: str, step: str, items: Sequence[ItemRecord]) -> None:
+        self.items |= {(run, step, one.position): one for one in items}
+
+    async def item_lists(self, run: str, step: str, total: int) -> ItemLists:
+        found = {place: one for (of, name, place), one in self.items.items() if (of, name) == (run, step)}
+        return lists_of(found, 0, total)
 
     async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
         self.others.append((key, ended))

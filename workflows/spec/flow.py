@@ -9,6 +9,7 @@ from math import prod
 from workflows.errors import Problem
 from workflows.expressions.types import ExprType, element_of, is_list
 from workflows.expressions.variables import item_types
+from workflows.foreach_items import MAX_ITEMS
 from workflows.outcome import StepKind
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import COMPENSATE, MetaWorkflow
@@ -16,9 +17,6 @@ from workflows.spec.retrying import A_KIND
 from workflows.spec.steps import Range, Step
 from workflows.suggest import did_you_mean
 from workflows.values import JsonValue
-
-MAX_ITEMS = 10_000
-"""Most items of one fan-out."""
 
 CheckValue = Callable[[Path, JsonValue], Generator[Problem, None, ExprType]]
 """Problems of a value that may hold expressions; returns its type."""

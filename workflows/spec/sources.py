@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StrictBool, model_validator
 
 from workflows.spec.base import Duration, Label, Model
+from workflows.spec.durations import parse_time
 from workflows.spec.subjects import subject_fault
 from workflows.spec.trigger_models import STREAM
 
@@ -113,21 +114,6 @@ class WaitSource(Model):
         if self.until is not None and "${{" not in self.until:
             parse_time(self.until)
         return self
-
-
-def parse_time(text: str) -> datetime:
-    """A point in time with its time zone.
-
-    Raises:
-        ValueError: it is none; the message says how one is written.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise ValueError(f"'{text}' is no point in time; write it as 2030-01-31T03:00:00Z")
-    return found
 
 
 class WorkflowSource(Model):

@@ -10,8 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 
 from workflows.spec.base import Duration, Label, Model, Name
-from workflows.spec.durations import format_duration
-from workflows.spec.sources import parse_time
+from workflows.spec.durations import format_duration, parse_time
 from workflows.spec.subjects import subject_fault
 from workflows.values import JsonValue
 

@@ -124,6 +124,11 @@ class MetaServiceStub:
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.SerializeToString,
                 response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.LogLine.FromString,
                 _registered_method=True)
+        self.Items = channel.unary_unary(
+                '/meta.v1.MetaService/Items',
+                request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.ItemsRequest.SerializeToString,
+                response_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.ItemsResponse.FromString,
+                _registered_method=True)
         self.Orphans = channel.unary_stream(
                 '/meta.v1.MetaService/Orphans',
                 request_serializer=meta_dot_api_dot_v1_dot_meta__pb2.OrphansRequest.SerializeToString,
@@ -283,6 +288,13 @@ class MetaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Items(self, request, context):
+        """What the items of a step with foreach came to, in order: those that have ended.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Orphans(self, request, context):
         """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
         `terminate` the former are ended, also those that the service leaves alone by itself.
@@ -419,6 +431,11 @@ def add_MetaServiceServicer_to_server(servicer, server):
                     servicer.Logs,
                     request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.FromString,
                     response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.LogLine.SerializeToString,
+            ),
+            'Items': grpc.unary_unary_rpc_method_handler(
+                    servicer.Items,
+                    request_deserializer=meta_dot_api_dot_v1_dot_meta__pb2.ItemsRequest.FromString,
+                    response_serializer=meta_dot_api_dot_v1_dot_meta__pb2.ItemsResponse.SerializeToString,
             ),
             'Orphans': grpc.unary_stream_rpc_method_handler(
                     servicer.Orphans,
@@ -920,6 +937,33 @@ class MetaService:
             '/meta.v1.MetaService/Logs',
             meta_dot_api_dot_v1_dot_meta__pb2.LogsRequest.SerializeToString,
             meta_dot_api_dot_v1_dot_meta__pb2.LogLine.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Items(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meta.v1.MetaService/Items',
+            meta_dot_api_dot_v1_dot_meta__pb2.ItemsRequest.SerializeToString,
+            meta_dot_api_dot_v1_dot_meta__pb2.ItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

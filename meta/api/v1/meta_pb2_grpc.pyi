@@ -67,6 +67,8 @@ class MetaServiceStub:
     Trace: _grpc.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]
     """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _grpc.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]
+    Items: _grpc.UnaryUnaryMultiCallable[_meta_pb2.ItemsRequest, _meta_pb2.ItemsResponse]
+    """What the items of a step with foreach came to, in order: those that have ended."""
     Orphans: _grpc.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
     `terminate` the former are ended, also those that the service leaves alone by itself.
@@ -122,6 +124,8 @@ class MetaServiceAsyncStub(MetaServiceStub):
     Trace: _aio.UnaryUnaryMultiCallable[_meta_pb2.TraceRequest, _meta_pb2.TraceResponse]  # type: ignore[assignment]
     """The trace of a run as far as it is known: its spans down to every node of its engine runs."""
     Logs: _aio.UnaryStreamMultiCallable[_meta_pb2.LogsRequest, _meta_pb2.LogLine]  # type: ignore[assignment]
+    Items: _aio.UnaryUnaryMultiCallable[_meta_pb2.ItemsRequest, _meta_pb2.ItemsResponse]  # type: ignore[assignment]
+    """What the items of a step with foreach came to, in order: those that have ended."""
     Orphans: _aio.UnaryStreamMultiCallable[_meta_pb2.OrphansRequest, _meta_pb2.OrphansUpdate]  # type: ignore[assignment]
     """Engine runs that carry our labels and belong to no live meta-run, and running steps whose engine run is gone. With
     `terminate` the former are ended, also those that the service leaves alone by itself.
@@ -276,6 +280,14 @@ class MetaServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _meta_pb2.LogsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_meta_pb2.LogLine], _abc.AsyncIterator[_meta_pb2.LogLine]]: ...
+
+    @_abc_1.abstractmethod
+    def Items(
+        self,
+        request: _meta_pb2.ItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_meta_pb2.ItemsResponse, _abc.Awaitable[_meta_pb2.ItemsResponse]]:
+        """What the items of a step with foreach came to, in order: those that have ended."""
 
     @_abc_1.abstractmethod
     def Orphans(

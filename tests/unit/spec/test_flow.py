@@ -3,9 +3,9 @@
 import pytest
 
 from tests.support.definitions import HEAD, marked, problems
+from workflows.foreach_items import MAX_ITEMS
 from workflows.outcome import FailureClass
 from workflows.spec import load_definition, validate
-from workflows.spec.flow import MAX_ITEMS
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, JsonValue
 

@@ -49,7 +49,7 @@ async def test_what_a_running_step_waits_for_is_not_unsettled_but_awaited(store:
     await submit(store)
     assert await store.engine_runs.unsettled(None, 10) == []
     assert [(one.step, one.ref) for one in await store.engine_runs.awaited("argo", None, 10)] == [("train", ref())]
-    assert await store.engine_runs.awaited("argo", ("chain-1", "train"), 10) == []
+    assert await store.engine_runs.awaited("argo", ("chain-1", "train", 0), 10) == []
     assert await store.engine_runs.awaited("kfp", None, 10) == []
 
 
