@@ -19,6 +19,7 @@ from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, 
 
 from workers.ports import KEPT_TRIES, Recorder, Work
 from workflows.errors import EngineFull, MetaError
+from workflows.caching_messages import FindCached
 from workflows.messages import (
     Activity,
     AskRetry,
@@ -109,6 +110,8 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             return message.key
         case AskRetry():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
+        case FindCached():
+            return message.key
         case ResolveStep() | StageArtifacts():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)
         case ResolveOutputs():

@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.caching_messages import FindCached, FoundCached
 from workflows.markdown import SUMMARY_LIMIT, cut, fit
 from workflows.messages import (
     SUBMIT_TIMEOUT,
@@ -168,6 +169,18 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         start_to_close_timeout=timedelta(seconds=30),
         retry_policy=_LOCAL,
         summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
+    )
+    return await _local(activity)
+
+
+async def find_cached(message: FindCached) -> FoundCached:
+    activity = workflow.execute_local_activity(
+        Activity.FIND_CACHED,
+        message,
+        result_type=FoundCached,
+        start_to_close_timeout=timedelta(seconds=60),
+        retry_policy=_LOCAL,
+        summary=_sentence(f"Look for an earlier success of the work of {message.key.step}"),
     )
     return await _local(activity)
 

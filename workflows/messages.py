@@ -47,6 +47,7 @@ class Activity(StrEnum):
     RECORD = "record"
     RETRY_ON = "retry_on"
     STAGE = "stage_artifacts"
+    FIND_CACHED = "find_cached"
 
 
 class SearchAttribute(StrEnum):
@@ -164,6 +165,7 @@ class StartRun(Message):
         choices: what use cases were settled to, by step.
         parent: id of the meta-run that this one is a step of; empty when it is none's.
         depth: how many meta-runs this one is below.
+        no_cache: earlier successes are not looked for; what succeeds can stand for later work all the same.
     """
 
     schema_version: int = SCHEMA
@@ -185,6 +187,7 @@ class StartRun(Message):
     retry_of: str = ""
     parent: str = ""
     depth: int = 0
+    no_cache: bool = False
 
 
 class Origin(Message):
@@ -192,6 +195,7 @@ class Origin(Message):
 
     Attributes:
         choices: what use cases were settled to, by step.
+        no_cache: as `StartRun` has it.
     """
 
     run_id: str
@@ -200,6 +204,7 @@ class Origin(Message):
     trace: dict[str, str] = Field(default_factory=dict)
     choices: dict[str, EngineChoice] = Field(default_factory=dict)
     named_timers: bool = True
+    no_cache: bool = False
 
 
 class StepView(Message):
@@ -243,6 +248,7 @@ class ResolvedStep(Message):
         text: the rendered text of the step's kind: an approval's prompt, a wait's `until` or subject.
         items: what a fan-out runs over; its parameters and artifacts are worked out item by item.
         variables: values that an event's condition reads beside `event`, by qualified name.
+        cache_key: the rendered `cache.key`.
     """
 
     skip_reason: str = ""
@@ -252,6 +258,7 @@ class ResolvedStep(Message):
     text: str = ""
     items: list[JsonValue] | None = None
     variables: JsonObject = Field(default_factory=dict)
+    cache_key: str = ""
 
 
 class ResolveOutputs(Message):
@@ -302,11 +309,18 @@ class ResumeStep(Message):
 
 
 class WaitStep(Message):
+    """Which engine run to wait for.
+
+    Attributes:
+        cache_key: digest of the work, under which a success is kept to stand for the same; empty: it is not kept.
+    """
+
     definition_name: str
     key: RunKey
     ref: EngineRunRef
     outputs: dict[str, ValueType] = Field(default_factory=dict, description="Declared types, to convert to.")
     producer: str = ""
+    cache_key: str = ""
 
 
 class StepOutcome(Message):
@@ -438,6 +452,9 @@ class RunSnapshot(Message):
 
     parent: str = Field(default="", description="Id of the meta-run that this one is a step of.")
     retry_of: str = Field(default="", description="Id of the run whose finished steps this one took over.")
+    retried_as: list[str] = Field(
+        default_factory=list[str], description="Ids of the runs that retry this one; only the store knows them."
+    )
 
 
 class ErrorDetail(Message):

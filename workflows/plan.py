@@ -82,10 +82,12 @@ def _plan_step(name: str, step: Step, positions: Mapping[str, int]) -> PlannedSt
 
 
 def step_expressions(step: Step) -> Iterator[str]:
-    """Every expression of a step: its `when`, and those in its parameters and artifacts."""
+    """Every expression of a step: its `when`, and those in its parameters, artifacts and `cache.key`."""
     if step.when is not None:
         yield step.when
     templates = [text for _, text in walk_strings(step.parameters)]
+    if step.caching is not None and step.caching.key is not None:
+        templates.append(step.caching.key)
     for text in (*templates, *step.artifacts.values()):
         yield from (e.text for e in parse_template(text).expressions)
 

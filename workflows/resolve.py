@@ -11,7 +11,7 @@ from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import Reference, find_references
-from workflows.expressions.templates import render_value
+from workflows.expressions.templates import as_text, render_value
 from workflows.expressions.types import ExprType, of_declared, of_value
 from workflows.inputs import as_declared, show, size_of, type_mismatch
 from workflows.manifests.names import definition_names, engine_name
@@ -19,6 +19,7 @@ from workflows.messages import ResolvedStep, ResolveOutputs, ResolveStep, StepVi
 from workflows.outcome import Artifact, StepState
 from workflows.plan import PlannedStep, plan_step
 from workflows.spec.models import MetaWorkflow
+from workflows.spec.steps import Step
 from workflows.suggest import did_you_mean
 from workflows.values import JsonObject, JsonValue, ValueType
 
@@ -59,7 +60,16 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         for name, text in step.artifacts.items()
         for place in (f"step '{message.step}', artifact '{name}'",)
     }
-    return ResolvedStep(parameters=parameters, artifacts=artifacts)
+    place = f"step '{message.step}', cache.key"
+    return ResolvedStep(
+        parameters=parameters, artifacts=artifacts, cache_key=render_cache_key(step, values.at(place))
+    )
+
+
+def render_cache_key(step: Step, evaluate: Callable[[str], JsonValue]) -> str:
+    """The text of `cache.key`; empty when there is none."""
+    key = step.caching.key if step.caching is not None else None
+    return "" if key is None else as_text(render_value(key, evaluate))
 
 
 def resolve_outputs(message: ResolveOutputs) -> JsonObject:

@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 from workflows import calls
 from workflows.attempts import message_of
 from workflows.board import Board
-from workflows.doing import do
+from workflows.caching import do_cached
 from workflows.messages import Origin, ResolvedStep, ResolveStep, StartRun
 from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
@@ -47,6 +47,7 @@ class Run:
             trace=start.trace,
             choices=start.choices,
             named_timers=start.named_timers,
+            no_cache=start.no_cache,
         )
 
 
@@ -69,6 +70,10 @@ class OnBoard(Progress):
         self._run.board.waiting(self._name, message)
         self._run.changed()
 
+    def note(self, text: str) -> None:
+        self._run.board.tell(self._name, note=text)
+        self._run.changed()
+
     async def told(self) -> None:
         await self._run.told()
 
@@ -87,6 +92,10 @@ class StepRun:
         Raises:
             asyncio.CancelledError: the meta-run was cancelled; the step's engine run has ended.
         """
+        if (reused := self._run.start.reuse.get(self._name)) is not None:
+            outcome = reused.outcome.model_copy(update={"taken_from": reused.taken_from})
+            self._end(End(StepState.SUCCEEDED, "", outcome))
+            return
         try:
             resolved = await self._resolve()
         except ActivityError as error:
@@ -112,7 +121,7 @@ class StepRun:
 
     async def _do(self, resolved: ResolvedStep) -> End:
         job = Job(self._run.origin, self._name, self._step, resolved)
-        return await do(job, OnBoard(self._run, self._name))
+        return await do_cached(job, OnBoard(self._run, self._name))
 
     async def _resolve(self) -> ResolvedStep:
         return await calls.resolve(

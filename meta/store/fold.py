@@ -31,6 +31,8 @@ _RUN_FILLED = (
     "temporal_namespace",
     "trace",
     "cause",
+    "retry_of",
+    "retried_as",
 )
 
 
@@ -70,7 +72,7 @@ def fold_submitted(
     base = known or StepSnapshot(name=step, kind=StepKind(ref.kind), engine=ref.engine)
     news = StepSnapshot(
         name=step, kind=StepKind(ref.kind), engine=ref.engine, state=StepState.RUNNING, attempt=attempt, run=ref,
-        started_at=base.started_at or at,
+        started_at=base.started_at or at, note="" if base.attempt else base.note,
     )  # fmt: skip
     if progress(news) > progress(base):
         return news
@@ -92,6 +94,7 @@ def fold_ended(
         nodes=len(outcome.nodes), cached_nodes=outcome.cached_nodes,
         started_at=base.started_at or outcome.started_at,
         finished_at=at,  # by our clock, as started_at is: engines cut theirs to whole seconds
+        note=base.note if base.attempt in (0, attempt) else "",
     )  # fmt: skip
     if progress(news) > progress(base):
         return news

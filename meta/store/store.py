@@ -19,11 +19,12 @@ from meta.store.outbox import Outbox
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
+from meta.store.step_cache import CachedSteps
 from meta.store.traces import Traces
 from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
-from workers.ports import EngineLoad, Lease, Work
+from workers.ports import CachedSuccess, EngineLoad, Lease, Work
 from workflows.bundle import Bundle
 from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
@@ -43,6 +44,7 @@ class Store:
         self.workflows = Workflows(database)
         self.runs = Runs(database, self.outbox if outgoing else None, self.exports)
         self.recorder = LineageRecorder(database, self.runs)
+        self.cached_steps = CachedSteps(database)
         self.traces = Traces(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
@@ -115,10 +117,21 @@ class Store:
         await self.engine_runs.noted(key, note)
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
         """See `LineageRecorder.attempt_ended`."""
-        await self.recorder.attempt_ended(workflow, key, ref, outcome, at)
+        await self.recorder.attempt_ended(workflow, key, ref, outcome, at, success=success)
+
+    async def cached(self, key: str) -> CachedSuccess | None:
+        """See `CachedSteps.cached`."""
+        return await self.cached_steps.cached(key)
 
     async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
         """See `LineageRecorder.attempt_cut`."""

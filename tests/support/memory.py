@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from workers.ports import Work
+from workers.ports import CachedSuccess, Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.messages import RunSnapshot
@@ -26,6 +26,7 @@ class MemoryStore:
     snapshots: dict[str, RunSnapshot] = field(default_factory=dict[str, RunSnapshot])
     notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
     work: list[Work] = field(default_factory=list[Work])
+    successes: dict[str, CachedSuccess] = field(default_factory=dict[str, CachedSuccess])
 
     def put(self, bundle: Bundle) -> str:
         self.bundles[bundle.digest] = bundle
@@ -55,9 +56,21 @@ class MemoryStore:
         self.notes[key] = note
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
         self.ended.append(key)
+        if success is not None:
+            self.successes[success.key] = success
+
+    async def cached(self, key: str) -> CachedSuccess | None:
+        return self.successes.get(key)
 
     async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
         self.cut[key] = failure

@@ -14,6 +14,7 @@ from workflows.inputs import type_mismatch
 from workflows.manifests import ManifestInfo
 from workflows.outcome import StepKind
 from workflows.plan import circle_message, find_circle
+from workflows.spec.caching import check_cache
 from workflows.spec.conditions import check_condition
 from workflows.spec.locate import NOWHERE, Locator, Path
 from workflows.spec.models import MetaWorkflow
@@ -74,6 +75,9 @@ class _Validation:
             if duration is not None and not duration:
                 yield self._locate.problem((*at, key), "a timeout of nothing; write it as 30s, 10m, 2h")
         yield from check_retry(name, step, self._locate)
+        yield from check_cache(at, step, self._locate, self._manifests.get(name))
+        if step.caching is not None and step.caching.key is not None:
+            yield from self._template((*at, "cache", "key"), step.caching.key, name)
         if step.when is not None:
             path, text = (*at, "when"), step.when
             yield from check_condition(
