@@ -18,8 +18,8 @@ from temporalio.exceptions import ApplicationError, is_cancelled_exception
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from workers.ports import KEPT_TRIES, Recorder, Work
-from workflows.errors import EngineFull, MetaError
 from workflows.caching_messages import FindCached
+from workflows.errors import EngineFull, MetaError
 from workflows.messages import (
     Activity,
     AskRetry,
@@ -106,12 +106,10 @@ def key_of(message: object, run_id: str) -> RunKey | None:
     match message:
         case TerminateStep():
             return message.attempt or message.key
-        case SubmitStep() | ResumeStep() | WaitStep():
+        case SubmitStep() | ResumeStep() | WaitStep() | FindCached():
             return message.key
         case AskRetry():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
-        case FindCached():
-            return message.key
         case ResolveStep() | StageArtifacts():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)
         case ResolveOutputs():

@@ -94,6 +94,12 @@ class Taken(Message):
     index: int = 0
     at: datetime | None = None
 
+    def words(self, name: str) -> str:
+        """What people read of it beside the step of this name."""
+        step = f"step {self.step} of " if self.step != name else ""
+        item = f"item {self.index - 1} of " if self.index else ""
+        return f"taken from {item}{step}run {self.run} ({self.how})"
+
 
 class Asked(Message):
     """What an approval asks, as the person who decides sees it.

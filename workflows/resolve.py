@@ -61,9 +61,7 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         for place in (f"step '{message.step}', artifact '{name}'",)
     }
     place = f"step '{message.step}', cache.key"
-    return ResolvedStep(
-        parameters=parameters, artifacts=artifacts, cache_key=render_cache_key(step, values.at(place))
-    )
+    return ResolvedStep(parameters=parameters, artifacts=artifacts, cache_key=render_cache_key(step, values.at(place)))
 
 
 def render_cache_key(step: Step, evaluate: Callable[[str], JsonValue]) -> str:

@@ -276,6 +276,10 @@ def _exit_by(ended: RunView) -> None:
 def _tell_where_more_is(run: RunView, only: str) -> None:
     """What `meta logs` cannot show."""
     for one in run.steps:
+        if one.taken_from is not None and only in ("", one.name):
+            taken = one.taken_from
+            words = f"{one.name}: {taken.words(one.name)}; its log: meta logs {taken.run} {taken.step}"
+            stderr().print(Text(words, style="dim"), soft_wrap=True)
         if one.kind is StepKind.KFP and one.run is not None and only in ("", one.name):
             words = f"{one.name}: KFP's API has no logs of pods; while they are there: {kubectl_logs(one.run)}"
             stderr().print(Text(words, style="dim"), soft_wrap=True)
