@@ -15,7 +15,7 @@ from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable
 from workflows.inputs import check_inputs
-from workflows.messages import Cause, RunSnapshot, StartRun, StepSnapshot
+from workflows.messages import Cause, Reused, RunSnapshot, StartRun, StepSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject, canonical_json, digest_of
@@ -32,6 +32,14 @@ class Started:
 
     run_id: str
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The run that a new one retries, and the steps that it takes over from it."""
+
+    run_id: str
+    reuse: Mapping[str, Reused]
 
 
 Accepted = Callable[[Started], Awaitable[None]]
@@ -63,6 +71,8 @@ class Starter:
         trace: Mapping[str, str] | None = None,
         cause: Cause | None = None,
         accepted: Accepted | None = None,
+        retrying: Retrying | None = None,
+        no_cache: bool = False,
     ) -> Started:
         """Start a run, or find the one that this request started.
 
@@ -77,6 +87,8 @@ class Starter:
             trace: W3C trace context of the cause.
             cause: what made the run start, for its trace.
             accepted: told of a new run before anybody is told of its events.
+            retrying: which run it retries; None: none.
+            no_cache: earlier successes are not taken in place of steps that have a `cache`.
 
         Raises:
             NotFound: no such workflow or bundle.
@@ -119,6 +131,9 @@ class Starter:
             trace=dict(trace or {}),
             cause=cause,
             named_timers=True,
+            retry_of=retrying.run_id if retrying is not None else "",
+            reuse=dict(retrying.reuse) if retrying is not None else {},
+            no_cache=no_cache,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         note_run(run_id, argument.trace)
@@ -209,6 +224,7 @@ def first_snapshot(run_id: str, argument: StartRun) -> RunSnapshot:
         trigger=argument.trigger,
         trace=argument.trace,
         cause=argument.cause,
+        retry_of=argument.retry_of,
         inputs=argument.inputs,
         steps=[StepSnapshot(name=name, kind=step.kind, engine=step.engine) for name, step in definition.steps.items()],
         started_at=datetime.now(UTC),

@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, events, importing, orphans, runs, sandbox, send, stack, trace, triggers
+from meta.cli import (
+    definitions,
+    demo,
+    events,
+    importing,
+    orphans,
+    retrying,
+    runs,
+    sandbox,
+    send,
+    stack,
+    trace,
+    triggers,
+)
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -39,6 +52,7 @@ def options(
 
 
 runs.register(app)
+retrying.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)

@@ -54,6 +54,9 @@ def run(  # noqa: PLR0917 -- typer makes options of them
     request_id: Annotated[str, typer.Option("--request-id", help="Again with the same one: the same run.")] = "",
     inputs_json: Annotated[str, typer.Option("--inputs-json", metavar="JSON", help="Inputs as an object.")] = "",
     results: ResultsOption = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step, also those whose cache has an earlier success.")
+    ] = False,
     on_stop: Annotated[
         OnStop, typer.Option("--on-stop", help="What SIGTERM does to the run that is followed: cancel, or leave it.")
     ] = OnStop.LEAVE,
@@ -74,22 +77,22 @@ def run(  # noqa: PLR0917 -- typer makes options of them
         with Stop(on_stop) as stop:
             async with client_of(context) as client:
                 given = Given(pairs or [], inputs, inputs_json)
-                started = await _start(client, target, given, request_id)
+                started = await _start(client, target, given, request_id, no_cache=no_cache)
                 written.started(started.id)
                 if not following:
                     return None
-                following_it = client.wait(started.id) if output is Output.JSON else _show(client, started)
+                following_it = client.wait(started.id) if output is Output.JSON else show_run(client, started)
                 return await stop.unless_stopped(following_it, client, started.id)
 
     try:
         ended = run_async(body())
     except KeyboardInterrupt:
         if started is not None:
-            _detached(started.id)
+            detached(started.id)
         raise
     if ended is not None:
         written.ended(ended.state, ended.message, ended.outputs)
-        _print_end(ended, output)
+        print_end(ended, output)
     elif started is not None:
         _print_started(started, output)
 
@@ -155,7 +158,7 @@ def watch(context: typer.Context, run_id: RunArgument, output: OutputOption = Ou
     try:
         ended = run_async(body())
     except KeyboardInterrupt:
-        _detached(run_id)
+        detached(run_id)
         raise
     if output is Output.TEXT:
         print_results(stdout(), ended)
@@ -222,7 +225,7 @@ def register(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-async def _start(client: MetaClient, target: str, given: Given, request_id: str) -> StartedRun:
+async def _start(client: MetaClient, target: str, given: Given, request_id: str, *, no_cache: bool) -> StartedRun:
     """Find out what is meant, read the inputs by its declared types, and start it.
 
     The run continues the trace that the command was given in its environment.
@@ -230,19 +233,25 @@ async def _start(client: MetaClient, target: str, given: Given, request_id: str)
     trace = trace_of_environment(os.environ)
     if target.endswith(FILE_SUFFIXES):
         bundle = build_bundle(Path(target))
-        return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
+        return await client.start(
+            bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace, no_cache=no_cache
+        )
     published = {one.name: one.definition for one in await client.workflows()}
     if target in published:
-        return await client.start(target, given.inputs(published[target]), request_id=request_id, trace=trace)
+        return await client.start(
+            target, given.inputs(published[target]), request_id=request_id, trace=trace, no_cache=no_cache
+        )
     file = shipped_file(target)
     if file is None:
         known = [*published, *(chain.name for chain in catalog())]
         raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
     bundle = build_bundle(file)
-    return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
+    return await client.start(
+        bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace, no_cache=no_cache
+    )
 
 
-async def _show(client: MetaClient, started: StartedRun) -> RunView:
+async def show_run(client: MetaClient, started: StartedRun) -> RunView:
     console = stdout()
     _print_started(started, Output.TEXT)
     return await follow_run(client, started.id, console)
@@ -259,7 +268,7 @@ def _print_started(started: StartedRun, output: Output) -> None:
         console.print(Text(started.temporal_url, style="dim"), soft_wrap=True)
 
 
-def _print_end(ended: RunView, output: Output) -> None:
+def print_end(ended: RunView, output: Output) -> None:
     if output is Output.JSON:
         print_json(ended.model_dump(mode="json"))
     else:
@@ -285,7 +294,7 @@ def _tell_where_more_is(run: RunView, only: str) -> None:
             stderr().print(Text(words, style="dim"), soft_wrap=True)
 
 
-def _detached(run_id: str) -> None:
+def detached(run_id: str) -> None:
     stderr().print(
         Text(f"\nnot following any more; the run goes on (exit code {EXIT_INTERRUPTED})\n")
         + Text(f"  follow again: meta watch {run_id}\n  cancel it:    meta cancel {run_id}"),

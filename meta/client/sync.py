@@ -102,6 +102,7 @@ class MetaClient:
     wait = _call(AsyncMetaClient.wait)
     result = _call(AsyncMetaClient.result)
     cancel = _call(AsyncMetaClient.cancel)
+    retry = _call(AsyncMetaClient.retry)
     logs = _stream(AsyncMetaClient.logs)
     trace = _call(AsyncMetaClient.trace)
     engines = _call(AsyncMetaClient.engines)
