@@ -93,8 +93,8 @@ class Retrier:
         digest = wish.bundle_digest or run.bundle_digest
         bundle = past.bundle if digest == run.bundle_digest else await self._store.bundles.get(digest)
         _check(wish, run, bundle)
-        inputs = _inputs(run, bundle, wish.inputs)
-        plan = await self._plan(past, bundle, inputs, wish.from_step)
+        given = _given(run, bundle, wish.inputs)
+        plan = await self._plan(past, bundle, check_inputs(bundle.definition, given), wish.from_step)
         if run.state is RunState.SUCCEEDED and not plan.again:
             raise InvalidInput(
                 f"run {run.id} has succeeded, and nothing has changed: there is nothing to run again",
@@ -102,7 +102,7 @@ class Retrier:
             )
         started = await self._starter.start(
             bundle_digest=digest,
-            inputs=inputs,
+            inputs=given,
             request_id=wish.request_id,
             trigger="api",
             asked=wish.digest,
@@ -172,12 +172,16 @@ def _check(wish: Wish, run: RunSnapshot, bundle: Bundle) -> None:
         raise NotFound(f"{definition.name} has no step '{wish.from_step}' to begin with", hint=hint)
 
 
-def _inputs(run: RunSnapshot, bundle: Bundle, changes: JsonObject) -> JsonObject:
-    """The run's inputs with the changes; those that the definition no longer declares are left out.
+def _given(run: RunSnapshot, bundle: Bundle, changes: JsonObject) -> JsonObject:
+    """The run's inputs with the changes, as if somebody gave them.
 
-    Raises:
-        InputsInvalid: with everything that is wrong with them.
+    Those that the definition no longer declares are left out; so are defaults, which are used as they are written: a
+    number that is given is turned into what it is declared as, 1 into 1.0.
     """
     declared = bundle.definition.inputs
-    kept = {name: value for name, value in run.inputs.items() if name in declared and name not in changes}
-    return check_inputs(bundle.definition, {**kept, **changes})
+    kept = {
+        name: value
+        for name, value in run.inputs.items()
+        if name in declared and not (value == declared[name].default and not declared[name].is_required)
+    }
+    return {**kept, **changes}

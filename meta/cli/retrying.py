@@ -71,10 +71,9 @@ def retry(  # noqa: PLR0917 -- typer makes options of them
                 _print(retried, run_id)
             if not following:
                 return None
-            following_it = (
-                client.wait(retried.id) if output is Output.JSON else follow_run(client, retried.id, stdout())
-            )
-            return await following_it
+            if output is Output.JSON:
+                return await client.wait(retried.id)
+            return await follow_run(client, retried.id, stdout())
 
     try:
         ended = run_async(body())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -231,24 +232,19 @@ async def _start(client: MetaClient, target: str, given: Given, request_id: str,
     The run continues the trace that the command was given in its environment.
     """
     trace = trace_of_environment(os.environ)
+    begin = partial(client.start, request_id=request_id, trace=trace, no_cache=no_cache)
     if target.endswith(FILE_SUFFIXES):
         bundle = build_bundle(Path(target))
-        return await client.start(
-            bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace, no_cache=no_cache
-        )
+        return await begin(bundle, given.inputs(bundle.definition))
     published = {one.name: one.definition for one in await client.workflows()}
     if target in published:
-        return await client.start(
-            target, given.inputs(published[target]), request_id=request_id, trace=trace, no_cache=no_cache
-        )
+        return await begin(target, given.inputs(published[target]))
     file = shipped_file(target)
     if file is None:
         known = [*published, *(chain.name for chain in catalog())]
         raise NotFound(f"no workflow {target!r}", hint=did_you_mean(target, known, what="workflows"))
     bundle = build_bundle(file)
-    return await client.start(
-        bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace, no_cache=no_cache
-    )
+    return await begin(bundle, given.inputs(bundle.definition))
 
 
 async def show_run(client: MetaClient, started: StartedRun) -> RunView:
