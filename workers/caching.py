@@ -24,8 +24,8 @@ _NOT_WORK = frozenset({"engine", "manifest", "package", "experiment", "cache"})
 """Keys of sources that do not decide what is computed: where it runs, what its file is called, who else looks at it."""
 
 
-def work_digest(step: Step, manifest: str | None, resolved: ResolvedStep) -> str:
-    """Digest of all that decides what is computed, and of nothing else; docs/step-cache.md has it word by word.
+def work_of(step: Step, manifest: str | None, resolved: ResolvedStep) -> JsonObject:
+    """All that decides what is computed, and nothing else; docs/step-cache.md has it word by word.
 
     Args:
         step: with its use case settled.
@@ -33,7 +33,7 @@ def work_digest(step: Step, manifest: str | None, resolved: ResolvedStep) -> str
         resolved: parameters, and artifacts that all have digests.
     """
     source: JsonObject = step.engine_source.model_dump(mode="json", exclude_none=True)
-    work: JsonObject = {
+    return {
         "version": 1,
         "kind": step.kind.value,
         "source": {key: value for key, value in source.items() if key not in _NOT_WORK},
@@ -44,7 +44,6 @@ def work_digest(step: Step, manifest: str | None, resolved: ResolvedStep) -> str
         "artifacts": {name: artifact.sha256 for name, artifact in resolved.artifacts.items()},
         "key": resolved.cache_key,
     }
-    return digest_of(canonical_json(work))
 
 
 async def find_cached(message: FindCached, bundle: Bundle, objects: ArtifactStore, cache: StepCache) -> FoundCached:
@@ -67,7 +66,7 @@ async def find_cached(message: FindCached, bundle: Bundle, objects: ArtifactStor
         names = ", ".join(f"'{name}'" for name in unknown)
         return FoundCached(note=f"cannot be cached: artifact {names} that it reads has no digest")
     manifest = None if step.file is None else bundle.files[step.file]
-    key = work_digest(step, manifest, message.resolved)
+    key = digest_of(canonical_json(work_of(step, manifest, message.resolved)))
     success = await cache.cached(key) if message.look else None
     if success is None:
         return FoundCached(key=key)

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -19,7 +20,7 @@ from tests.support.world import World, world
 from workers.artifacts import ArtifactStore
 from workers.settings import NamedStore, StoreSettings, StoreType
 from workflows.errors import EngineRunLost
-from workflows.messages import RunSnapshot
+from workflows.messages import Reused, RunSnapshot, StepOutcome, Taken
 from workflows.outcome import Artifact, FailureClass, Outcome
 
 FOLDER = Path(__file__).parent
@@ -165,6 +166,42 @@ async def a_failure_told_while_another_step_runs(w: World) -> WorkflowHandle[obj
     return handle
 
 
+CACHED = {**ARGO, "cache": {"ttl": "1h", "key": "v${{ 1 + 1 }}"}, "outputs": {"accuracy": "number"}}
+
+
+async def a_cache_miss_that_is_kept(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [Outcome(outputs={"accuracy": "0.93"})]
+    return await w.start({"train": CACHED, "deploy": {**ARGO, "needs": ["train"]}})
+
+
+async def a_cache_hit_and_an_input_without_a_digest(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    await (await a_cache_miss_that_is_kept(w)).result()
+    data = LAKE / "rows.txt"
+    data.write_text("rows")
+    w.engine.script["other"] = [None]
+    other = {**ARGO, "cache": True, "artifacts": {"data": data.as_uri()}}
+    handle = await w.start({"train": CACHED, "other": other, "deploy": {**ARGO, "needs": ["train"]}})
+    while not any(key.step == "deploy" and key.meta_run == handle.id for key in w.store.ended):
+        await asyncio.sleep(0.01)
+    await w.engine.until(lambda: "other" in w.engine.steps())
+    w.engine.finish("other")
+    return handle
+
+
+async def a_retry_with_two_steps_taken_over(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    def reused(step: str, **outputs: float) -> Reused:
+        taken = Taken(how="retry", run="chain-0", step=step, at=datetime(2026, 1, 2, tzinfo=UTC))
+        return Reused(taken_from=taken, outcome=StepOutcome(outputs={**outputs}))
+
+    follow = {**ARGO, "parameters": {"accuracy": "${{ steps.train.outputs.accuracy }}"}}
+    return await w.start(
+        {"prepare": ARGO, "train": {**ARGO, "needs": ["prepare"]}, "deploy": follow},
+        outputs={"accuracy": "${{ steps.train.outputs.accuracy }}"},
+        retry_of="chain-0",
+        reuse={"prepare": reused("prepare"), "train": reused("train", accuracy=0.93)},
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -183,6 +220,9 @@ SCENARIOS: dict[str, Scenario] = {
         an_expression_that_fails_its_step,
         an_artifact_copied_for_its_consumer,
         a_failure_told_while_another_step_runs,
+        a_cache_miss_that_is_kept,
+        a_cache_hit_and_an_input_without_a_digest,
+        a_retry_with_two_steps_taken_over,
     )
 }
 
