@@ -14,6 +14,7 @@ from meta.api.engines import Engines
 from meta.api.feed import RunFeed
 from meta.api.orphans import OrphanFinder
 from meta.api.reconcile import Reconciler
+from meta.api.retrying import Retrier
 from meta.api.server import ApiServer
 from meta.api.servicer import MetaServicer
 from meta.api.starter import Starter
@@ -116,9 +117,11 @@ class Service:
                 starter, self.store, max_event=config.nats.max_event,
                 readings={SOURCE: reading(self.bridge.desk)} if self.bridge is not None else {},
             )  # fmt: skip
+            retrier = Retrier(self.store, starter, config)
+            stack.callback(retrier.close)
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
-                nats=bool(config.nats.url), telemetry=config.telemetry,
+                retrier=retrier, nats=bool(config.nats.url), telemetry=config.telemetry,
                 schedules=schedules, published=self._published(schedules),
             )  # fmt: skip
             server = ApiServer(servicer)

@@ -12,6 +12,7 @@ from temporalio import activity
 
 from workers.artifacts import ArtifactStore
 from workers.beginnings import Beginnings
+from workers.caching import find_cached, success_of
 from workers.engines.base import Engine, RunPhase
 from workers.engines.registry import get_engine
 from workers.engines.waiting import with_life
@@ -23,6 +24,7 @@ from workers.results import MAX_OUTPUTS, take_result
 from workers.staging import stage_artifacts
 from workers.submission import make_submission
 from workflows import resolve
+from workflows.caching_messages import FindCached, FoundCached
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.expressions.retry_on import wants_retry
 from workflows.fanout_messages import RECORD_ITEMS, RESOLVE_ITEMS, RecordItems, ResolvedItems, ResolveItems
@@ -85,6 +87,7 @@ class Activities:
             self.resolve_items,
             self.record_items,
             self.resolve_outputs,
+            self.find_cached,
             self.submit,
             self.resume,
             self.terminate,
@@ -142,6 +145,10 @@ class Activities:
                 update = {"outputs": {**view.outputs, **lists.outputs}, "artifact_lists": lists.artifacts}
                 filled[name] = view.model_copy(update=update)
         return filled
+
+    @activity.defn(name=Activity.FIND_CACHED)
+    async def find_cached(self, message: FindCached) -> FoundCached:
+        return await find_cached(message, await self.bundles.get(message.bundle_digest), self.objects, self.recorder)
 
     @activity.defn(name=Activity.STAGE)
     async def stage(self, message: StageArtifacts) -> StagedArtifacts:
@@ -203,11 +210,13 @@ class Activities:
         waiting = engine.wait(message.ref, activity.heartbeat)
         outcome = await self.limits.kept(engine.name, message.key, waiting)
         await self.limits.free(engine.name, message.key)
-        outcome = _within_limits(message, outcome)
-        outcome = outcome.model_copy(
-            update={"outputs": _outputs(message, outcome), "artifacts": _artifacts(message, outcome)}
+        raw = _within_limits(message, outcome)
+        outcome = raw.model_copy(update={"outputs": _outputs(message, raw), "artifacts": _artifacts(message, raw)})
+        now = _now()
+        success = success_of(message, raw, outcome, now)
+        await self.recorder.attempt_ended(
+            message.definition_name, message.key, message.ref, outcome, now, success=success
         )
-        await self.recorder.attempt_ended(message.definition_name, message.key, message.ref, outcome, _now())
         return StepOutcome(
             failure=outcome.failure,
             phase=outcome.phase,

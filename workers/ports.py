@@ -11,7 +11,7 @@ from workers.circuit import CircuitView
 from workflows.bundle import Bundle
 from workflows.fanout_messages import ItemLists, ItemRecord
 from workflows.kind_messages import AwaitEvent, EventArrived
-from workflows.messages import RunSnapshot
+from workflows.messages import RunSnapshot, StepOutcome
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome, RunState
 from workflows.spec.models import MetaWorkflow
@@ -205,7 +205,34 @@ class Items(Protocol):
         ...
 
 
-class Recorder(OtherRuns, Requests, Items, Protocol):
+@dataclass(frozen=True, slots=True)
+class CachedSuccess:
+    """A success that can stand for the same work.
+
+    Attributes:
+        key: digest of the work.
+        by: who did it.
+        outcome: with the outputs as the engine gave them, by its own names and without declared types.
+        ended_at: when it ended.
+    """
+
+    key: str
+    by: RunKey
+    outcome: StepOutcome
+    ended_at: datetime
+
+
+class StepCache(Protocol):
+    async def cached(self, key: str) -> CachedSuccess | None:
+        """The newest success of this work.
+
+        Raises:
+            ServiceUnavailable: the store does not answer.
+        """
+        ...
+
+
+class Recorder(OtherRuns, Requests, Items, StepCache, Protocol):
     """Writes lineage. Every call is idempotent: it may be repeated after a crash, and come late or out of order."""
 
     async def attempt_submitted(
@@ -242,9 +269,25 @@ class Recorder(OtherRuns, Requests, Items, Protocol):
         ...
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
-        """The engine run ended: its outcome, nodes and artifacts."""
+        """The engine run ended: its outcome, nodes and artifacts.
+
+        Args:
+            workflow: the meta-workflow's name.
+            key: of the attempt.
+            ref: the engine run.
+            outcome: what it came to.
+            at: now.
+            success: is kept with it, to stand for the same work; None: nothing is.
+        """
         ...
 
     async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:

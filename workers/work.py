@@ -18,6 +18,7 @@ from temporalio.exceptions import ApplicationError, is_cancelled_exception
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
 from workers.ports import KEPT_TRIES, Recorder, Work
+from workflows.caching_messages import FindCached
 from workflows.child_messages import PrepareChild
 from workflows.errors import EngineFull, MetaError
 from workflows.kind_messages import AwaitEvent, TakeResult
@@ -109,7 +110,7 @@ def key_of(message: object, run_id: str) -> RunKey | None:
             TerminateStep(attempt=RunKey() as key) | AskRetry(key=RunKey() as key) | StageArtifacts(key=RunKey() as key)
         ):
             return key
-        case TerminateStep() | SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent():
+        case TerminateStep() | SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent() | FindCached():
             return message.key
         case AskRetry() | PrepareChild():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)

@@ -189,6 +189,7 @@ class EngineRuns:
                 ref=ref,
                 outputs=self._step.outputs,
                 producer=self._job.name,
+                cache_key=self._job.cache_key,
             )
         )
 

@@ -76,9 +76,10 @@ class Board:
         items: ItemCounts | None = None,
         asked: Asked | None = None,
         child: str | None = None,
+        note: str | None = None,
     ) -> None:
         """What only some kinds of steps have to tell; None leaves it as it is."""
-        news = {"items": items, "asked": asked, "child": child}
+        news = {"items": items, "asked": asked, "child": child, "note": note}
         self._set(name, **{what: value for what, value in news.items() if value is not None})
 
     def attempt_started(self, name: str, attempt: int, now: datetime) -> None:
@@ -188,6 +189,8 @@ def _own_news(step: StepSnapshot) -> Iterator[str]:
         yield f"{step.name}/asked"
     if step.child:
         yield f"{step.name}/{step.child}"
+    if step.note:
+        yield f"{step.name}/note"
 
 
 def _tenths(items: ItemCounts) -> int:

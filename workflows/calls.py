@@ -15,6 +15,7 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, RetryState
 
+from workflows.caching_messages import FindCached, FoundCached
 from workflows.fanout_messages import (
     CHUNK_TYPE,
     RECORD_ITEMS,
@@ -239,6 +240,18 @@ async def chunk(message: StartChunk) -> ItemsEnd:
         parent_close_policy=workflow.ParentClosePolicy.REQUEST_CANCEL,
         static_summary=fitting(f"Items {message.first} to {last} of {shared.name} in {shared.origin.run_id}"),
     )
+
+
+async def find_cached(message: FindCached) -> FoundCached:
+    activity = workflow.execute_local_activity(
+        Activity.FIND_CACHED,
+        message,
+        result_type=FoundCached,
+        start_to_close_timeout=timedelta(seconds=60),
+        retry_policy=_LOCAL,
+        summary=fitting(f"Look for an earlier success of the work of {message.key.step}"),
+    )
+    return await local(activity)
 
 
 async def resolve_outputs(message: ResolveOutputs) -> JsonObject:

@@ -113,6 +113,8 @@ def static_details(start: StartRun) -> str:
     lines.append(f"- started by {_cause(start)}")
     if start.request_id:
         lines.append(f"- request id: {plain(start.request_id, _NOTE)}")
+    if start.retry_of:
+        lines.append(f"- retries run {plain(start.retry_of, _NOTE)}, of which it takes over {len(start.reuse)} steps")
     if start.inputs:
         lines.append(f"- inputs: {plain(_values(start.inputs), _MESSAGE)}")
     lines.append(f"- definition: {start.bundle_digest[:19]}")
@@ -202,7 +204,7 @@ def _line(step: StepSnapshot) -> str:
         state,
         str(step.attempt or ""),
         _time(step),
-        plain(step.message, _NOTE) if step.message else _outputs(step) or _child(step),
+        plain(step.message, _NOTE) if step.message else _results(step),
     ]
     return f"| {' | '.join(f'{cell}{_GAP}' if cell else '' for cell in cells)} |"
 
@@ -216,8 +218,11 @@ def _time(step: StepSnapshot) -> str:
     return ""
 
 
-def _child(step: StepSnapshot) -> str:
-    return f"run {plain(step.child, _NOTE)}" if step.child else ""
+def _results(step: StepSnapshot) -> str:
+    words = [plain(step.taken_from.words(step.name), _NOTE)] if step.taken_from is not None else []
+    words += [plain(step.note, _NOTE)] if step.note else []
+    words += [f"run {plain(step.child, _NOTE)}"] if step.child and not step.outputs else []
+    return "; ".join([*words, *([_outputs(step)] if step.outputs else [])])
 
 
 def _outputs(step: StepSnapshot) -> str:

@@ -41,12 +41,13 @@ class ResolveItems(Message):
 
 
 class ResolvedItem(Message):
-    """What one item is run with; `fault` says why it cannot be, `copies` is as in `ResolvedStep`."""
+    """What one item is run with; `fault` says why it cannot be, `copies` and `cache_key` are as in `ResolvedStep`."""
 
     parameters: JsonObject = Field(default_factory=dict)
     artifacts: dict[str, Artifact] = Field(default_factory=dict)
     copies: list[str] = Field(default_factory=list)
     fault: str = ""
+    cache_key: str = ""
 
 
 class ResolvedItems(Message):

@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
 from workflows.attempts import message_of
-from workflows.doing import do
+from workflows.caching import do_cached
 from workflows.fanout_messages import (
     FailedItem,
     ItemRecord,
@@ -141,9 +141,14 @@ class ItemRuns:
     async def _done(self, at: int, resolved: ResolvedItem, progress: Progress) -> End:
         if resolved.fault:
             return End(StepState.FAILED, resolved.fault)
-        step = ResolvedStep(parameters=resolved.parameters, artifacts=resolved.artifacts, copies=resolved.copies)
+        step = ResolvedStep(
+            parameters=resolved.parameters,
+            artifacts=resolved.artifacts,
+            copies=resolved.copies,
+            cache_key=resolved.cache_key,
+        )
         shared = self._shared
-        return await do(Job(shared.origin, shared.name, shared.step, step, self._first + at + 1), progress)
+        return await do_cached(Job(shared.origin, shared.name, shared.step, step, self._first + at + 1), progress)
 
     async def _resolve(self, at: int) -> ResolvedItem:
         async with self._turn:

@@ -53,6 +53,7 @@ class Activity(StrEnum):
     PREPARE_TICK = "prepare_tick"
     PREPARE_PARTITION = "prepare_partition"
     RECORD_START = "record_start"
+    FIND_CACHED = "find_cached"
 
 
 class SearchAttribute(StrEnum):
@@ -98,6 +99,12 @@ class Taken(Message):
     step: str
     index: int = 0
     at: datetime | None = None
+
+    def words(self, name: str) -> str:
+        """What people read of it beside the step of this name."""
+        step = f"step {self.step} of " if self.step != name else ""
+        item = f"item {self.index - 1} of " if self.index else ""
+        return f"taken from {item}{step}run {self.run} ({self.how})"
 
 
 class Asked(Message):
@@ -170,6 +177,7 @@ class StartRun(Message):
         choices: what use cases were settled to, by step.
         parent: id of the meta-run that this one is a step of; empty when it is none's.
         depth: how many meta-runs this one is below.
+        no_cache: earlier successes are not looked for; what succeeds can stand for later work all the same.
     """
 
     schema_version: int = SCHEMA
@@ -191,6 +199,7 @@ class StartRun(Message):
     retry_of: str = ""
     parent: str = ""
     depth: int = 0
+    no_cache: bool = False
 
 
 class Origin(Message):
@@ -199,6 +208,7 @@ class Origin(Message):
     Attributes:
         choices: what use cases were settled to, by step.
         depth: how many meta-runs the run is below.
+        no_cache: as `StartRun` has it.
     """
 
     run_id: str
@@ -208,6 +218,7 @@ class Origin(Message):
     choices: dict[str, EngineChoice] = Field(default_factory=dict)
     named_timers: bool = True
     depth: int = 0
+    no_cache: bool = False
 
 
 class StepView(Message):
@@ -253,6 +264,7 @@ class ResolvedStep(Message):
         text: the rendered text of the step's kind: an approval's prompt, a wait's `until` or subject.
         items: what a fan-out runs over; its parameters and artifacts are worked out item by item.
         variables: values that an event's condition reads beside `event`, by qualified name.
+        cache_key: the rendered `cache.key`.
     """
 
     skip_reason: str = ""
@@ -262,6 +274,7 @@ class ResolvedStep(Message):
     text: str = ""
     items: list[JsonValue] | None = None
     variables: JsonObject = Field(default_factory=dict)
+    cache_key: str = ""
 
 
 class ResolveOutputs(Message):
@@ -313,11 +326,18 @@ class ResumeStep(Message):
 
 
 class WaitStep(Message):
+    """Which engine run to wait for.
+
+    Attributes:
+        cache_key: digest of the work, under which a success is kept to stand for the same; empty: it is not kept.
+    """
+
     definition_name: str
     key: RunKey
     ref: EngineRunRef
     outputs: dict[str, ValueType] = Field(default_factory=dict, description="Declared types, to convert to.")
     producer: str = ""
+    cache_key: str = ""
 
 
 class StepOutcome(Message):
@@ -450,6 +470,9 @@ class RunSnapshot(Message):
 
     parent: str = Field(default="", description="Id of the meta-run that this one is a step of.")
     retry_of: str = Field(default="", description="Id of the run whose finished steps this one took over.")
+    retried_as: list[str] = Field(
+        default_factory=list[str], description="Ids of the runs that retry this one; only the store knows them."
+    )
 
 
 class ErrorDetail(Message):

@@ -11,7 +11,7 @@ from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import ITEM, ITEM_ROOTS, Reference, find_references, references
-from workflows.expressions.templates import parse_template, render_value, walk_strings
+from workflows.expressions.templates import as_text, parse_template, render_value, walk_strings
 from workflows.expressions.types import ExprType, of_declared, of_items, of_value
 from workflows.expressions.variables import fields_of_item
 from workflows.foreach_items import items_of
@@ -69,8 +69,15 @@ def resolve_step(message: ResolveStep) -> ResolvedStep:
         for name, text in step.artifacts.items()
         for place in (f"step '{message.step}', artifact '{name}'",)
     }
-    resolved = ResolvedStep(parameters=parameters, artifacts=artifacts)
+    key = render_cache_key(step, values.at(f"step '{message.step}', cache.key"))
+    resolved = ResolvedStep(parameters=parameters, artifacts=artifacts, cache_key=key)
     return resolved.model_copy(update=what_its_kind_says(message.step, step, values.at))
+
+
+def render_cache_key(step: Step, evaluate: Callable[[str], JsonValue]) -> str:
+    """The text of `cache.key`; empty when there is none."""
+    key = step.caching.key if step.caching is not None else None
+    return "" if key is None else as_text(render_value(key, evaluate))
 
 
 def resolve_outputs(message: ResolveOutputs) -> JsonObject:
@@ -165,6 +172,8 @@ def _shared_by_items(name: str, step: Step, values: Values) -> JsonObject:
         InputsInvalid: they are too large to go with each chunk of the fan-out.
     """
     texts = [*(text for _, text in walk_strings(step.parameters)), *step.artifacts.values()]
+    if step.caching is not None and step.caching.key is not None:
+        texts.append(step.caching.key)
     read = {r for text in texts for e in parse_template(text).expressions for r in references(e.text)}
     found = values.found(r for r in read if r.root not in ITEM_ROOTS)
     if (size := size_of(found)) > MAX_SHARED:

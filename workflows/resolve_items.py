@@ -13,7 +13,7 @@ from workflows.fanout_messages import ResolvedItem, ResolvedItems, ResolveItems,
 from workflows.foreach_items import label
 from workflows.inputs import size_of
 from workflows.messages import ResolveStep, StepView
-from workflows.resolve import Values, artifact_of
+from workflows.resolve import Values, artifact_of, render_cache_key
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.steps import Step
 from workflows.values import JsonValue, canonical_json
@@ -64,7 +64,8 @@ def _resolved(shared: Shared, step: Step, values: _ItemValues) -> ResolvedItem:
         for name, text in step.artifacts.items()
         for place in (f"artifact '{name}'",)
     }
-    return ResolvedItem(parameters=parameters, artifacts=artifacts)
+    key = render_cache_key(step, values.at("cache.key"))
+    return ResolvedItem(parameters=parameters, artifacts=artifacts, cache_key=key)
 
 
 class _ItemValues(Values):

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from workflows.board import first_steps
 from workflows.inputs import check_inputs
-from workflows.messages import Cause, RunSnapshot, StartRun
+from workflows.messages import Cause, Reused, RunSnapshot, StartRun
 from workflows.spec.models import MetaWorkflow
 from workflows.use_cases import UseCases
 from workflows.values import JsonObject
@@ -37,6 +37,9 @@ def make_start(
     parent: str = "",
     depth: int = 0,
     use_cases: UseCases | None = None,
+    retry_of: str = "",
+    reuse: Mapping[str, Reused] | None = None,
+    no_cache: bool = False,
 ) -> StartRun:
     """The argument of a run's workflow: the one place where it is made from a definition and the inputs given.
 
@@ -51,6 +54,9 @@ def make_start(
         parent: id of the meta-run that this one is a step of.
         depth: how many meta-runs this one is below.
         use_cases: the table that says which engine a use case goes to.
+        retry_of: id of the run whose finished steps this one takes over.
+        reuse: those steps.
+        no_cache: no earlier success stands for a step.
 
     Raises:
         InputsInvalid: with every input that is wrong.
@@ -69,6 +75,9 @@ def make_start(
         named_timers=True,
         parent=parent,
         depth=depth,
+        retry_of=retry_of,
+        reuse=dict(reuse or {}),
+        no_cache=no_cache,
     )
 
 

@@ -13,8 +13,8 @@ from workflows import calls
 from workflows.approvals import asked_of, decided, waiting_words
 from workflows.attempts import message_of
 from workflows.board import Board
+from workflows.caching import do_cached
 from workflows.decisions import Inbox
-from workflows.doing import do
 from workflows.fanout import Budget, Fanout
 from workflows.fanout_messages import Shared
 from workflows.messages import ItemCounts, Origin, ResolvedStep, ResolveStep, StartRun, StepOutcome
@@ -61,6 +61,7 @@ class Run:
             choices=start.choices,
             named_timers=start.named_timers,
             depth=start.depth,
+            no_cache=start.no_cache,
         )
 
 
@@ -85,6 +86,9 @@ class OnBoard(Progress):
 
     def child(self, run_id: str) -> None:
         self._run.board.tell(self._name, child=run_id)
+
+    def note(self, text: str) -> None:
+        self._run.board.tell(self._name, note=text)
         self._run.changed()
 
     async def told(self) -> None:
@@ -112,6 +116,10 @@ class StepRun:
         Raises:
             asyncio.CancelledError: the meta-run was cancelled; the step's engine run has ended.
         """
+        if (reused := self._run.start.reuse.get(self._name)) is not None:
+            outcome = reused.outcome.model_copy(update={"taken_from": reused.taken_from})
+            self._end(End(StepState.SUCCEEDED, "", outcome))
+            return
         try:
             resolved = await self._resolve()
         except ActivityError as error:
@@ -141,7 +149,7 @@ class StepRun:
         if self._step.foreach is not None and resolved.items is not None:
             return await self._fan_out(self._step.foreach, resolved, resolved.items)
         job = Job(self._run.origin, self._name, self._step, resolved)
-        return await do(job, OnBoard(self._run, self._name))
+        return await do_cached(job, OnBoard(self._run, self._name))
 
     async def _approval(self, source: ApprovalSource, resolved: ResolvedStep) -> End:
         asked = asked_of(source, resolved)

@@ -24,6 +24,7 @@ class Job:
         index: of the item, from 1; 0 without a fan-out. Expressions and people count items from 0.
         step: as the definition has it.
         resolved: parameters and artifacts of this execution.
+        cache_key: digest of the work, under which a success is kept to stand for the same; empty: it is not kept.
     """
 
     origin: Origin
@@ -31,6 +32,7 @@ class Job:
     step: Step
     resolved: ResolvedStep
     index: int = 0
+    cache_key: str = ""
 
     def key(self, attempt: int) -> RunKey:
         return RunKey(meta_run=self.origin.run_id, step=self.name, index=self.index, attempt=attempt)
@@ -64,6 +66,9 @@ class Progress(Protocol):
     def child(self, run_id: str) -> None:
         """The meta-run that the execution has started."""
         ...
+
+    def note(self, text: str) -> None:
+        """Something for people to read beside the state, which stays. Who has no place for it leaves it out."""
 
     async def told(self) -> None:
         """Wait until the store knows what has ended before."""

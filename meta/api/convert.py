@@ -107,6 +107,7 @@ def to_run(run: RunSnapshot, temporal_url: str = "") -> pb.Run:
         temporal_url=temporal_url,
         parent=run.parent,
         retry_of=run.retry_of,
+        retried_as=run.retried_as,
     )
 
 
@@ -126,6 +127,7 @@ def from_run(run: pb.Run) -> RunSnapshot:
         finished_at=from_timestamp(run.finished_at if run.HasField("finished_at") else None),
         parent=run.parent,
         retry_of=run.retry_of,
+        retried_as=list(run.retried_as),
     )
 
 

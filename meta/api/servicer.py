@@ -23,6 +23,7 @@ from meta.api.orphans import OrphanFinder
 from meta.api.plan_calls import PlanCalls
 from meta.api.planner import Planner
 from meta.api.retry_calls import RetryCalls
+from meta.api.retrying import Retrier
 from meta.api.schedule_calls import ScheduleCalls
 from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
@@ -62,6 +63,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         orphans: OrphanFinder,
         replayer: Replayer,
         schedules: Schedules,
+        retrier: Retrier,
         nats: bool,
         telemetry: TelemetryConfig | None = None,
         published: Callable[[], None] = lambda: None,
@@ -70,6 +72,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         self._orphans = orphans
         self._replayer = replayer
         self._schedules = schedules
+        self._retrier = retrier
         self._nats = nats
         self._telemetry = telemetry or TelemetryConfig()
         self._store = store
@@ -126,6 +129,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
             trigger="api",
             trace=trace,
             cause=cause,
+            no_cache=request.no_cache,
         )
         return pb.StartResponse(
             run_id=started.run_id, created=started.created, temporal_url=self._temporal.url(started.run_id)

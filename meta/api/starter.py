@@ -15,7 +15,7 @@ from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.board import first_steps
 from workflows.errors import Conflict, InvalidInput, ServiceUnavailable, UseCaseUnsettled
-from workflows.messages import Cause, RunSnapshot
+from workflows.messages import Cause, Reused, RunSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
 from workflows.starts import RunMemo, first_snapshot, make_start
@@ -35,6 +35,14 @@ class Started:
 
     run_id: str
     created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """The run that a new one retries, and the steps that it takes over from it."""
+
+    run_id: str
+    reuse: Mapping[str, Reused]
 
 
 Accepted = Callable[[Started], Awaitable[None]]
@@ -73,6 +81,8 @@ class Starter:
         trace: Mapping[str, str] | None = None,
         cause: Cause | None = None,
         accepted: Accepted | None = None,
+        retrying: Retrying | None = None,
+        no_cache: bool = False,
     ) -> Started:
         """Start a run, or find the one that this request started.
 
@@ -87,6 +97,8 @@ class Starter:
             trace: W3C trace context of the cause.
             cause: what made the run start, for its trace.
             accepted: told of a new run before anybody is told of its events.
+            retrying: which run it retries; None: none.
+            no_cache: earlier successes are not taken in place of steps that have a `cache`.
 
         Raises:
             NotFound: no such workflow or bundle.
@@ -130,6 +142,9 @@ class Starter:
             trigger=trigger,
             trace=trace,
             cause=cause,
+            retry_of=retrying.run_id if retrying is not None else "",
+            reuse=retrying.reuse if retrying is not None else None,
+            no_cache=no_cache,
         )
         run_id = request_run_id(name, request_id) if request_id else new_run_id(name)
         note_run(run_id, argument.trace)

@@ -16,6 +16,7 @@ from meta.cli import (
     importing,
     orphans,
     plan,
+    retrying,
     runs,
     sandbox,
     schedules,
@@ -57,6 +58,7 @@ def options(
 runs.register(app)
 plan.register(app)
 approvals.register(app)
+retrying.register(app)
 trace.register(app)
 definitions.register(app)
 triggers.register(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -12,7 +12,7 @@ import yaml
 from workflows.errors import InputsInvalid
 from workflows.inputs import parse_input
 from workflows.spec.models import MetaWorkflow
-from workflows.values import JsonObject
+from workflows.values import JsonObject, ValueType
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,22 @@ class Given:
         Raises:
             InputsInvalid: something that cannot be read. Whether the inputs fit is the service's to say.
         """
+        return self.typed({name: declared.type for name, declared in definition.inputs.items()})
+
+    def typed(self, types: Mapping[str, ValueType]) -> JsonObject:
+        """Gather them where only some types are known; a pair's text is read as JSON where it is JSON.
+
+        Raises:
+            InputsInvalid: something that cannot be read.
+        """
         inputs = _read_file(self.file) if self.file is not None else {}
         inputs |= _read_text(self.text)
         for pair in self.pairs:
             name, equals, text = pair.partition("=")
             if not equals or not name:
                 raise InputsInvalid(f"-i {pair!r} is not key=value", hint="as in -i learning_rate=0.1")
-            declared = definition.inputs.get(name)
             try:
-                inputs[name] = parse_input(text, declared.type if declared is not None else None)
+                inputs[name] = parse_input(text, types.get(name))
             except InputsInvalid as error:
                 raise InputsInvalid(f"-i {name}: {error.message}", hint=error.hint) from error
         return inputs

@@ -78,9 +78,16 @@ def steps_table(run: RunView, now: datetime | None = None) -> Table:
             str(step.nodes or ""),
             str(step.cached_nodes or ""),
             duration_text(_taken(step, now)),
-            Text(step.message or progress_of(step) or (step.run.name if step.run is not None else step.child)),
+            Text(step.message or progress_of(step) or _whose(step)),
         )
     return table
+
+
+def _whose(step: StepSnapshot) -> str:
+    """Who has done the step: its engine run, its own run, or another run whose success stands for it."""
+    if step.taken_from is not None:
+        return step.taken_from.words(step.name)
+    return step.run.name if step.run is not None else step.child
 
 
 def progress_of(step: StepSnapshot) -> str:
@@ -134,6 +141,10 @@ def print_run(console: Console, run: RunView) -> None:
     console.print(headline(run, datetime.now(UTC)))
     if run.message:
         console.print(Text(run.message, style="red"))
+    if run.retry_of:
+        console.print(Text(f"retries {run.retry_of}"), soft_wrap=True)
+    for other in run.retried_as:
+        console.print(Text(f"retried as {other}"), soft_wrap=True)
     console.print(steps_table(run, datetime.now(UTC)))
     if line := other_runs_line(run):
         console.print(Text(line, style="yellow"), soft_wrap=True)

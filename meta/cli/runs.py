@@ -51,6 +51,9 @@ def run(  # noqa: PLR0917 -- typer makes options of them
     request_id: Annotated[str, typer.Option("--request-id", help="Again with the same one: the same run.")] = "",
     inputs_json: Annotated[str, typer.Option("--inputs-json", metavar="JSON", help="Inputs as an object.")] = "",
     results: ResultsOption = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Run every step, also those whose cache has an earlier success.")
+    ] = False,
     on_stop: Annotated[
         OnStop, typer.Option("--on-stop", help="What SIGTERM does to the run that is followed: cancel, or leave it.")
     ] = OnStop.LEAVE,
@@ -71,22 +74,22 @@ def run(  # noqa: PLR0917 -- typer makes options of them
         with Stop(on_stop) as stop:
             async with client_of(context) as client:
                 given = Given(pairs or [], inputs, inputs_json)
-                started = await _start(client, target, given, request_id)
+                started = await _start(client, target, given, request_id, no_cache=no_cache)
                 written.started(started.id)
                 if not following:
                     return None
-                following_it = client.wait(started.id) if output is Output.JSON else _show(client, started)
+                following_it = client.wait(started.id) if output is Output.JSON else show_run(client, started)
                 return await stop.unless_stopped(following_it, client, started.id)
 
     try:
         ended = run_async(body())
     except KeyboardInterrupt:
         if started is not None:
-            _detached(started.id)
+            detached(started.id)
         raise
     if ended is not None:
         written.ended(ended.state, ended.message, ended.outputs)
-        _print_end(ended, output)
+        print_end(ended, output)
     elif started is not None:
         _print_started(started, output)
 
@@ -166,7 +169,7 @@ def watch(context: typer.Context, run_id: RunArgument, output: OutputOption = Ou
     try:
         ended = run_async(body())
     except KeyboardInterrupt:
-        _detached(run_id)
+        detached(run_id)
         raise
     if output is Output.TEXT:
         print_results(stdout(), ended)
@@ -233,17 +236,19 @@ def register(app: typer.Typer) -> None:
     app.command()(logs)
 
 
-async def _start(client: MetaClient, target: str, given: Given, request_id: str) -> StartedRun:
+async def _start(client: MetaClient, target: str, given: Given, request_id: str, *, no_cache: bool) -> StartedRun:
     """Find out what is meant, read the inputs by its declared types, and start it.
 
     The run continues the trace that the command was given in its environment.
     """
     found = await find_target(client, target)
     trace = trace_of_environment(os.environ)
-    return await client.start(found.what, given.inputs(found.definition), request_id=request_id, trace=trace)
+    return await client.start(
+        found.what, given.inputs(found.definition), request_id=request_id, trace=trace, no_cache=no_cache
+    )
 
 
-async def _show(client: MetaClient, started: StartedRun) -> RunView:
+async def show_run(client: MetaClient, started: StartedRun) -> RunView:
     console = stdout()
     _print_started(started, Output.TEXT)
     return await follow_run(client, started.id, console)
@@ -260,7 +265,7 @@ def _print_started(started: StartedRun, output: Output) -> None:
         console.print(Text(started.temporal_url, style="dim"), soft_wrap=True)
 
 
-def _print_end(ended: RunView, output: Output) -> None:
+def print_end(ended: RunView, output: Output) -> None:
     if output is Output.JSON:
         print_json(ended.model_dump(mode="json"))
     else:
@@ -289,12 +294,16 @@ def _exit_by(ended: RunView) -> None:
 def _tell_where_more_is(run: RunView, only: str) -> None:
     """What `meta logs` cannot show."""
     for one in run.steps:
+        if one.taken_from is not None and only in ("", one.name):
+            taken = one.taken_from
+            words = f"{one.name}: {taken.words(one.name)}; its log: meta logs {taken.run} {taken.step}"
+            stderr().print(Text(words, style="dim"), soft_wrap=True)
         if one.kind is StepKind.KFP and one.run is not None and only in ("", one.name):
             words = f"{one.name}: KFP's API has no logs of pods; while they are there: {kubectl_logs(one.run)}"
             stderr().print(Text(words, style="dim"), soft_wrap=True)
 
 
-def _detached(run_id: str) -> None:
+def detached(run_id: str) -> None:
     stderr().print(
         Text(f"\nnot following any more; the run goes on (exit code {EXIT_INTERRUPTED})\n")
         + Text(f"  follow again: meta watch {run_id}\n  cancel it:    meta cancel {run_id}"),

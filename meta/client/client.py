@@ -13,7 +13,7 @@ from meta.api import convert
 from meta.api.errors import from_problem
 from meta.api.v1 import meta_pb2 as pb
 from meta.client.approvals import ApprovalsClient
-from meta.client.connection import CALL_TIMEOUT_S
+from meta.client.connection import CALL_TIMEOUT_S, CHECKS_TIMEOUT_S
 from meta.client.events import EventsClient
 from meta.client.items import ItemsClient
 from meta.client.orphans import news_of
@@ -28,6 +28,7 @@ from meta.client.views import (
     LogEntry,
     OrphanNews,
     PublishedInfo,
+    RetriedRun,
     RunFailed,
     RunsPage,
     RunView,
@@ -106,6 +107,7 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
         *,
         request_id: str = "",
         trace: Mapping[str, str] | None = None,
+        no_cache: bool = False,
     ) -> StartedRun:
         """Start a run.
 
@@ -117,6 +119,7 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
                 left out, so that a call repeated after a lost answer starts no second run.
             trace: W3C trace context that the run continues: `traceparent`, `tracestate`, `baggage`; what is malformed
                 is left out. By default that of the program's current OpenTelemetry span, if it has one.
+            no_cache: run every step, also those whose `cache` has an earlier success.
 
         Raises:
             NotFound: nothing is published under the name.
@@ -126,7 +129,9 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
         """
         given = dict(inputs or {})
         _check_size(given)
-        request = pb.StartRequest(inputs_json=convert.to_json(given), request_id=request_id or uuid.uuid4().hex)
+        request = pb.StartRequest(
+            inputs_json=convert.to_json(given), request_id=request_id or uuid.uuid4().hex, no_cache=no_cache
+        )
         if isinstance(target, str) and not target.endswith(FILE_SUFFIXES):
             request.workflow = target
         else:
@@ -230,6 +235,55 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
         request = pb.CancelRequest(run_id=run_id, reason=reason)
         reply = await persist(lambda: self._stub.Cancel(request, timeout=CALL_TIMEOUT_S), self._patience_s)
         return reply.accepted
+
+    async def retry(
+        self,
+        run_id: str,
+        *,
+        from_step: str = "",
+        inputs: Mapping[str, JsonValue] | None = None,
+        source: str | Path | Bundle | None = None,
+        request_id: str = "",
+        no_cache: bool = False,
+    ) -> RetriedRun:
+        """Start a run that takes the finished steps of another one over, and runs the rest.
+
+        Args:
+            run_id: of the run to retry; it has to have ended.
+            from_step: runs again, and so does all that depends on it.
+            inputs: those that change; the others are the run's own.
+            source: a changed definition of the same workflow: its file, or a bundle. None: the run's own.
+            request_id: retrying again with the same one gives the same run; as in `start`.
+            no_cache: as in `start`.
+
+        Raises:
+            NotFound: no such run, or step to begin with.
+            Conflict: the run has not ended.
+            InvalidInput: it has succeeded, and nothing has changed.
+            DefinitionInvalid: the file, with every problem.
+            InputsInvalid: with every input that is wrong.
+        """
+        given = dict(inputs or {})
+        _check_size(given)
+        request = pb.RetryRequest(
+            run_id=run_id,
+            from_step=from_step,
+            inputs_json=convert.to_json(given),
+            bundle_digest="" if source is None else await self.put_bundle(await _bundle(source)),
+            request_id=request_id or uuid.uuid4().hex,
+            no_cache=no_cache,
+        )
+        metadata = aio.Metadata(*current_trace().items())
+        reply = await persist(
+            lambda: self._stub.Retry(request, timeout=CHECKS_TIMEOUT_S, metadata=metadata), self._patience_s
+        )
+        return RetriedRun(
+            id=reply.run_id,
+            created=reply.created,
+            temporal_url=reply.temporal_url,
+            taken=list(reply.taken),
+            again=dict(reply.again),
+        )
 
     async def logs(self, run_id: str, step: str = "", *, follow: bool = False) -> AsyncGenerator[LogEntry]:
         """Log lines of a step, or of all. A stream that breaks stays broken: lines have no place to go on from.

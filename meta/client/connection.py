@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from meta.api.v1.meta_pb2_grpc import MetaServiceAsyncStub  # stands in the stubs only
 
 CALL_TIMEOUT_S = 30.0
+CHECKS_TIMEOUT_S = 600.0  # of calls in which the service may read artifacts, to see that they are what they were
 MAX_MESSAGE = 32 * 1024 * 1024  # bytes
 
 

@@ -103,6 +103,7 @@ class MetaClient:
     wait = _call(AsyncMetaClient.wait)
     result = _call(AsyncMetaClient.result)
     cancel = _call(AsyncMetaClient.cancel)
+    retry = _call(AsyncMetaClient.retry)
     logs = _stream(AsyncMetaClient.logs)
     items = _stream(AsyncMetaClient.items)
     trace = _call(AsyncMetaClient.trace)

@@ -64,6 +64,18 @@ class DecidedInfo(View):
     decided: bool
 
 
+class RetriedRun(StartedRun):
+    """A run that retries another one.
+
+    Attributes:
+        taken: steps that it takes over.
+        again: why a step runs again, by its name. Those that are in neither were skipped, and will be again.
+    """
+
+    taken: list[str] = Field(default_factory=list[str])
+    again: dict[str, str] = Field(default_factory=dict[str, str])
+
+
 class RunsPage(View):
     """Runs without steps, newest first; `next_token` is empty on the last page."""
 

@@ -33,6 +33,7 @@ _RUN_FILLED = (
     "cause",
     "parent",
     "retry_of",
+    "retried_as",
 )
 
 
@@ -72,7 +73,7 @@ def fold_submitted(
     base = known or StepSnapshot(name=step, kind=StepKind(ref.kind), engine=ref.engine)
     news = StepSnapshot(
         name=step, kind=StepKind(ref.kind), engine=ref.engine, state=StepState.RUNNING, attempt=attempt, run=ref,
-        started_at=base.started_at or at, role=base.role,
+        started_at=base.started_at or at, note="" if base.attempt else base.note, role=base.role,
     )  # fmt: skip
     if progress(news) > progress(base):
         return news
@@ -95,6 +96,7 @@ def fold_ended(
         started_at=base.started_at or outcome.started_at,
         role=base.role,
         finished_at=at,  # by our clock, as started_at is: engines cut theirs to whole seconds
+        note=base.note if base.attempt in (0, attempt) else "",
     )  # fmt: skip
     if progress(news) > progress(base):
         return news

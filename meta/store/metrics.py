@@ -7,6 +7,7 @@
 | `meta.run.duration` | seconds | workflow, state |
 | `meta.steps.ended` | steps, all their attempts together | workflow, engine, state, failure: the class, empty where there is none |
 | `meta.step.duration` | seconds, over all attempts | workflow, engine, state |
+| `meta.steps.taken` | steps, and items of fan-outs, that were not run: another run's success stands for them | workflow, engine, how: `cache`, `retry` |
 | `meta.attempts.ended` | attempts that had an engine run | workflow, engine, state, failure |
 | `meta.submit.latency` | seconds from the workflow's wish to the adopted engine run | engine |
 | `meta.engine.queue.time` | seconds from an engine run's start to its first pod's or task's, by the engine's clock | engine |
@@ -30,7 +31,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 
 from meta.store.counting import Transitions, leaves, queue_time
 from meta.store.fold import STATE_OF_FAILURE
-from workflows.messages import RunSnapshot
+from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.outcome import FailureClass, Outcome, RunState, StepState
 
 _LONG = [1, 5, 15, 30, 60, 120, 300, 600, 1800, 3600, 7200, 14400, 43200, 86400, 259200]
@@ -45,6 +46,9 @@ _run_duration = _meter.create_histogram(
 _steps = _meter.create_counter("meta.steps.ended", "{step}", "Steps that have ended, all their attempts together.")
 _step_duration = _meter.create_histogram(
     "meta.step.duration", "s", "From a step's start to its end.", explicit_bucket_boundaries_advisory=_LONG
+)
+_taken = _meter.create_counter(
+    "meta.steps.taken", "{step}", "Steps and items of fan-outs that were not run: an earlier success stands for them."
 )
 _attempts = _meter.create_counter("meta.attempts.ended", "{attempt}", "Attempts that had an engine run, and ended.")
 _submit = _meter.create_histogram(
@@ -101,13 +105,22 @@ def run_changed(run: RunSnapshot, news: Transitions, failures: dict[str, str]) -
     for step in news.steps:
         attributes = {"workflow": workflow, "engine": step.engine, "state": step.state.value}
         _steps.add(1, attributes | {"failure": failures.get(step.name, "")})
-        if step.duration is not None:
+        _count_taken(workflow, step)
+        if step.duration is not None and step.taken_from is None:
             _step_duration.record(max(step.duration.total_seconds(), 0.0), attributes)
     if news.ended:
         attributes = {"workflow": workflow, "state": run.state.value}
         _ended.add(1, attributes)
         if run.started_at is not None and run.finished_at is not None:
             _run_duration.record(max((run.finished_at - run.started_at).total_seconds(), 0.0), attributes)
+
+
+def _count_taken(workflow: str, step: StepSnapshot) -> None:
+    how, count = "cache", 0 if step.items is None else step.items.taken
+    if step.taken_from is not None:
+        how, count = step.taken_from.how, 1
+    if count:
+        _taken.add(count, {"workflow": workflow, "engine": step.engine, "how": how})
 
 
 def submitted(engine: str, asked_at: datetime | None, at: datetime) -> None:

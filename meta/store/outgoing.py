@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import cast
 
 from meta.store.fold import progress
-from workflows.messages import RunSnapshot, StepRole, StepSnapshot
+from workflows.messages import RunSnapshot, StepRole, StepSnapshot, Taken
 from workflows.outcome import Artifact, RunState, StepState
 from workflows.spec.steps import ENGINE_KINDS
 from workflows.values import JsonObject, JsonValue
@@ -177,6 +177,9 @@ class _Teller:
         # That a step runs is told by its attempt: the workflow says so before there is an engine run.
         if not step.state.ended:
             return
+        if step.taken_from is not None and step.state is StepState.SUCCEEDED:
+            self._taken(step, step.taken_from)
+            return
         if step.state not in _NEVER_STARTED and _what(Kind.STEP_STARTED, step) not in self._whats:
             self._started(step)
         self._asked(step)
@@ -202,6 +205,15 @@ class _Teller:
             data = decision.model_dump(mode="json")
             what = f"approval.{step.name}.decided"
             self._add(Happening(Kind.APPROVAL_DECIDED, what, decision.at, _of_approval(step, data)))
+
+    def _taken(self, step: StepSnapshot, taken: Taken) -> None:
+        """Nothing has run and nothing was produced: another run's success stands for the step's."""
+        at = None if taken.at is None else taken.at.isoformat()
+        source: JsonObject = {
+            "how": taken.how, "run": taken.run, "step": taken.step, "index": taken.index, "at": at
+        }  # fmt: skip
+        data: JsonObject = {"outputs": step.outputs, "taken_from": source}
+        self._step(Kind.STEP_SUCCEEDED, step, step.finished_at, step.attempt, data)
 
     def _started(self, step: StepSnapshot) -> None:
         at = step.started_at if step.attempt <= 1 else None  # that is when the first attempt began

@@ -14,8 +14,9 @@ from meta.store import metrics
 from meta.store.database import Database
 from meta.store.fold import fold_ended, fold_submitted
 from meta.store.runs import Runs
+from meta.store.step_cache import keep
 from meta.store.tables import ArtifactRow, EngineRunRow, NodeRow, OtherRunRow, RunRow, WorkRow
-from workers.ports import KEPT_TRIES, Work
+from workers.ports import KEPT_TRIES, CachedSuccess, Work
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Outcome
@@ -72,7 +73,14 @@ class LineageRecorder:
             await self._database.insert_missing(session, WorkRow, [row])
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
         """The engine run ended: its outcome, nodes and artifacts."""
         async with self._database.write() as session:
@@ -109,6 +117,8 @@ class LineageRecorder:
                 for name, artifact in outcome.artifacts.items()
             ]
             await self._database.insert_missing(session, ArtifactRow, artifacts)
+            if success is not None:
+                await keep(self._database, session, success)
 
     async def other_run_ended(self, key: RunKey, stays: EngineRunRef, ended: EngineRunRef, at: datetime) -> None:
         """An engine run beside the adopted one of its key was told to end; the first telling counts."""

@@ -186,6 +186,17 @@ class Runs:
             known = {(row.step, row.attempt): row.failure or "" for row in (await session.exec(query)).all()}
         return {step.name: failure_of(step, known) for step in happened.steps}
 
+    async def retried(self, run_id: str, new_id: str) -> None:
+        """Another run retries this one; told once."""
+
+        def into(run: RunSnapshot) -> RunSnapshot:
+            if not run.workflow or new_id in run.retried_as:
+                return run
+            return run.model_copy(update={"retried_as": [*run.retried_as, new_id]})
+
+        async with self._database.write() as session:
+            await self.change(session, RunSnapshot(id=run_id, workflow="", bundle_digest=""), into)
+
     async def touch(self, session: AsyncSession, run_id: str) -> None:
         """Let the revision rise for news that are no part of a stored snapshot."""
         row = await session.get(RunRow, run_id, with_for_update=True)

@@ -20,11 +20,12 @@ from meta.store.outbox import Outbox
 from meta.store.recorder import LineageRecorder
 from meta.store.runs import Runs
 from meta.store.slots import EngineSlots
+from meta.store.step_cache import CachedSteps
 from meta.store.traces import Traces
 from meta.store.trigger_gates import TriggerGates
 from meta.store.trigger_states import TriggerStates
 from meta.store.triggers import TriggerEvents
-from workers.ports import AskedRun, EngineLoad, Lease, NewestBundle, Work
+from workers.ports import AskedRun, CachedSuccess, EngineLoad, Lease, NewestBundle, Work
 from workflows.bundle import Bundle
 from workflows.fanout_messages import ItemLists, ItemRecord
 from workflows.messages import RunSnapshot
@@ -47,6 +48,7 @@ class Store:
         self.runs = Runs(database, self.outbox if outgoing else None, self.exports)
         self.recorder = LineageRecorder(database, self.runs)
         self.items = ItemStore(database)
+        self.cached_steps = CachedSteps(database)
         self.traces = Traces(database, self.runs)
         self.engine_runs = EngineRuns(database, self.runs)
         self.triggers = TriggerEvents(database)
@@ -132,10 +134,21 @@ class Store:
         await self.engine_runs.noted(key, note)
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
         """See `LineageRecorder.attempt_ended`."""
-        await self.recorder.attempt_ended(workflow, key, ref, outcome, at)
+        await self.recorder.attempt_ended(workflow, key, ref, outcome, at, success=success)
+
+    async def cached(self, key: str) -> CachedSuccess | None:
+        """See `CachedSteps.cached`."""
+        return await self.cached_steps.cached(key)
 
     async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
         """See `LineageRecorder.attempt_cut`."""

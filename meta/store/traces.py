@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlmodel import col, select
 
@@ -10,8 +10,11 @@ from meta.store.database import Database
 from meta.store.runs import Runs
 from meta.store.tables import EngineRunRow, NodeRow, RunRow, WorkRow
 from meta.trace.record import AttemptRecord, RunRecord, WorkRecord
+from workflows.messages import RunSnapshot
 from workflows.naming import RunKey
 from workflows.outcome import EngineRunRef, FailureClass, Node
+
+_CHUNK = 500  # of a list of ids in one query; both databases limit the number of parameters
 
 
 class Traces:
@@ -34,11 +37,21 @@ class Traces:
             work = select(WorkRow).where(WorkRow.run_id == run_id).order_by(col(WorkRow.started_at))
             tries = (await session.exec(work)).all()
             row = await session.get(RunRow, run_id)
+            wanted = sorted({step.taken_from.run for step in run.steps if step.taken_from} | {run.retry_of} - {""})
+            others: dict[str, Mapping[str, str]] = {}
+            for at in range(0, len(wanted), _CHUNK):
+                these = select(RunRow).where(col(RunRow.id).in_(wanted[at : at + _CHUNK]))
+                for other in (await session.exec(these)).all():
+                    others[other.id] = RunSnapshot.model_validate(other.snapshot).trace
         by_attempt: dict[RunKey, list[Node]] = {}
         for node in nodes:
             by_attempt.setdefault(_key(node), []).append(Node.model_validate(node.node))
         return RunRecord(
-            run, list(_attempts(attempts, by_attempt)), [_work(one) for one in tries], row.created_at if row else None
+            run,
+            list(_attempts(attempts, by_attempt)),
+            [_work(one) for one in tries],
+            row.created_at if row else None,
+            others,
         )
 
 

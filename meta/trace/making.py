@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Self
 
@@ -53,15 +53,22 @@ class Trace:
     id: str
     start: datetime
     end: datetime | None
+    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
 
     @classmethod
-    def of(cls, run: RunSnapshot, start: datetime) -> Self:
-        """The trace of a run that has started."""
+    def of(cls, run: RunSnapshot, start: datetime, others: Mapping[str, Mapping[str, str]] | None = None) -> Self:
+        """The trace of a run that has started; `others` as `RunRecord` has them."""
         end = None
         if run.state.ended:
             ends = [at for at in (run.finished_at, *(step.finished_at for step in run.steps)) if at is not None]
             end = run.finished_at or max(ends, default=start)
-        return cls(run, trace_id(run.id, run.trace), start, None if end is None else max(start, end))
+        return cls(run, trace_id(run.id, run.trace), start, None if end is None else max(start, end), others or {})
+
+    def links_to(self, run_id: str, *path: object) -> list[Link]:
+        """A link to a span of another run; none when the store does not know that run any more."""
+        if run_id not in self.others:
+            return []
+        return [Link(trace_id(run_id, self.others[run_id]), span_id(run_id, *path))]
 
     def id_of(self, *path: object) -> str:
         """Id of a span of this run."""

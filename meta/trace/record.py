@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from workflows.messages import RunSnapshot
@@ -47,10 +47,12 @@ class WorkRecord:
 class RunRecord:
     """A run with its steps, attempts by step and number, and tries of activities in the order of their starts.
 
-    `created_at` is when the store heard of the run first; unlike the run's start it never changes.
+    `created_at` is when the store heard of the run first; unlike the run's start it never changes. `others` are the
+    trace contexts of the causes of runs that this one takes from, or retries, by id, as far as the store has them.
     """
 
     run: RunSnapshot
     attempts: Sequence[AttemptRecord]
     work: Sequence[WorkRecord]
     created_at: datetime | None = None
+    others: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])

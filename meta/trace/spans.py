@@ -52,7 +52,7 @@ def run_spans(record: RunRecord, baggage: Collection[str] = ()) -> list[Span]:
     run = record.run
     if run.started_at is None:
         return []
-    trace = Trace.of(run, run.started_at)
+    trace = Trace.of(run, run.started_at, record.others)
     attempts: dict[str, list[AttemptRecord]] = {}
     for attempt in record.attempts:
         attempts.setdefault(attempt.key.step, []).append(attempt)
@@ -110,8 +110,10 @@ def _run(trace: Trace, carried: dict[str, Attribute], work: list[WorkRecord]) ->
             names.PIPELINE_NAME: run.workflow,
             names.PIPELINE_RUN_ID: run.id,
             names.PIPELINE_RESULT: _RESULTS.get(run.state),
+            names.RETRY_OF: run.retry_of,
             **carried,
         },
+        links=trace.links_to(run.retry_of, "run"),
     )
     yield from work_spans(trace, own, work)
 

@@ -43,6 +43,7 @@ def step_spans(
     if start is None:
         return
     own = trace.id_of("step", step.name)
+    taken = step.taken_from
     yield trace.span(
         Part.STEP,
         own,
@@ -66,8 +67,12 @@ def step_spans(
             names.TASK_RUN_ID: own,
             names.TASK_RUN_RESULT: RESULTS.get(step.state),
             names.TASK_RUN_URL: step.run.url if step.run is not None else None,
+            names.TAKEN_HOW: taken.how if taken is not None else None,
+            names.TAKEN_RUN: taken.run if taken is not None else None,
+            names.TAKEN_STEP: taken.step if taken is not None else None,
         },
         events=list(_approval(step, start)),
+        links=trace.links_to(taken.run, "step", taken.step) if taken is not None else (),
     )
     before = [one for one in work if not one.key.attempt]
     staging = [one for one in before if one.what == Activity.STAGE]

@@ -28,7 +28,7 @@ from workflows.child_messages import BACKFILL_TYPE, TICK_TYPE, BackfillPlan, Sta
 from workflows.decisions import Decide, Decided
 from workflows.errors import EngineRunLost
 from workflows.fanout_messages import CHUNK_TYPE
-from workflows.messages import TASK_QUEUE, RunSnapshot
+from workflows.messages import TASK_QUEUE, Reused, RunSnapshot, StepOutcome, Taken
 from workflows.outcome import Artifact, FailureClass, Outcome
 
 FOLDER = Path(__file__).parent
@@ -352,6 +352,42 @@ async def _backfill(w: World) -> WorkflowHandle[object, RunSnapshot]:
     )
 
 
+CACHED = {**ARGO, "cache": {"ttl": "1h", "key": "v${{ 1 + 1 }}"}, "outputs": {"accuracy": "number"}}
+
+
+async def a_cache_miss_that_is_kept(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    w.engine.script["train"] = [Outcome(outputs={"accuracy": "0.93"})]
+    return await w.start({"train": CACHED, "deploy": {**ARGO, "needs": ["train"]}})
+
+
+async def a_cache_hit_and_an_input_without_a_digest(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    await (await a_cache_miss_that_is_kept(w)).result()
+    data = LAKE / "rows.txt"
+    data.write_text("rows")
+    w.engine.script["other"] = [None]
+    other = {**ARGO, "cache": True, "artifacts": {"data": data.as_uri()}}
+    handle = await w.start({"train": CACHED, "other": other, "deploy": {**ARGO, "needs": ["train"]}})
+    while not any(key.step == "deploy" and key.meta_run == handle.id for key in w.store.ended):
+        await asyncio.sleep(0.01)
+    await w.engine.until(lambda: "other" in w.engine.steps())
+    w.engine.finish("other")
+    return handle
+
+
+async def a_retry_with_two_steps_taken_over(w: World) -> WorkflowHandle[object, RunSnapshot]:
+    def reused(step: str, **outputs: float) -> Reused:
+        taken = Taken(how="retry", run="chain-0", step=step, at=datetime(2026, 1, 2, tzinfo=UTC))
+        return Reused(taken_from=taken, outcome=StepOutcome(outputs={**outputs}))
+
+    follow = {**ARGO, "parameters": {"accuracy": "${{ steps.train.outputs.accuracy }}"}}
+    return await w.start(
+        {"prepare": ARGO, "train": {**ARGO, "needs": ["prepare"]}, "deploy": follow},
+        outputs={"accuracy": "${{ steps.train.outputs.accuracy }}"},
+        retry_of="chain-0",
+        reuse={"prepare": reused("prepare"), "train": reused("train", accuracy=0.93)},
+    )
+
+
 SCENARIOS: dict[str, Scenario] = {
     scenario.__name__: scenario
     for scenario in (
@@ -390,6 +426,9 @@ SCENARIOS: dict[str, Scenario] = {
         fanouts.a_fan_out_whose_item_failed,
         fanouts.a_fan_out_by_chunks,
         fanouts.a_fan_out_by_chunks_cancelled,
+        a_cache_miss_that_is_kept,
+        a_cache_hit_and_an_input_without_a_digest,
+        a_retry_with_two_steps_taken_over,
     )
 }
 

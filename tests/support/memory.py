@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from workers.ports import AskedRun, NewestBundle, Work
+from workers.ports import AskedRun, CachedSuccess, NewestBundle, Work
 from workflows.bundle import Bundle
 from workflows.errors import NotFound
 from workflows.fanout_messages import ItemLists, ItemRecord
@@ -33,6 +33,7 @@ class MemoryStore:
     notes: dict[RunKey, str] = field(default_factory=dict[RunKey, str])
     work: list[Work] = field(default_factory=list[Work])
     items: dict[tuple[str, str, int], ItemRecord] = field(default_factory=dict[tuple[str, str, int], ItemRecord])
+    successes: dict[str, CachedSuccess] = field(default_factory=dict[str, CachedSuccess])
 
     def put(self, bundle: Bundle) -> str:
         self.bundles[bundle.digest] = bundle
@@ -83,9 +84,21 @@ class MemoryStore:
         self.notes[key] = note
 
     async def attempt_ended(
-        self, workflow: str, key: RunKey, ref: EngineRunRef, outcome: Outcome, at: datetime
+        self,
+        workflow: str,
+        key: RunKey,
+        ref: EngineRunRef,
+        outcome: Outcome,
+        at: datetime,
+        *,
+        success: CachedSuccess | None = None,
     ) -> None:
         self.ended.append(key)
+        if success is not None:
+            self.successes[success.key] = success
+
+    async def cached(self, key: str) -> CachedSuccess | None:
+        return self.successes.get(key)
 
     async def attempt_cut(self, key: RunKey, failure: FailureClass, message: str) -> None:
         self.cut[key] = failure

@@ -19,7 +19,7 @@ from workers.ports import EventReader
 from workers.runtime import Sizes, register_search_attributes, run_workers
 from workers.settings import StoreSettings
 from workflows.bundle import Bundle
-from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, RunSnapshot, StartRun
+from workflows.messages import TASK_QUEUE, WORKFLOW_TYPE, Reused, RunSnapshot, StartRun
 from workflows.spec.models import MetaWorkflow
 from workflows.values import JsonObject
 
@@ -43,6 +43,8 @@ class World:
         trigger: str = "api",
         last: dict[str, object] | None = None,
         timeout: str | None = None,
+        retry_of: str = "",
+        reuse: dict[str, Reused] | None = None,
     ) -> WorkflowHandle[object, RunSnapshot]:
         """Start a run of these steps; `last` are those of `finally`."""
         parsed = MetaWorkflow.model_validate(
@@ -61,7 +63,15 @@ class World:
         digest = self.store.put(Bundle(definition=parsed, files=texts))
         return await self.client.start_workflow(
             WORKFLOW_TYPE,
-            StartRun(definition=parsed, bundle_digest=digest, inputs=inputs or {}, trigger=trigger, named_timers=True),
+            StartRun(
+                definition=parsed,
+                bundle_digest=digest,
+                inputs=inputs or {},
+                trigger=trigger,
+                named_timers=True,
+                retry_of=retry_of,
+                reuse=reuse or {},
+            ),
             id=f"chain-{uuid.uuid4().hex[:8]}",
             task_queue=TASK_QUEUE,
             result_type=RunSnapshot,

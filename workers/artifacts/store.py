@@ -11,7 +11,7 @@ from workers.artifacts.places import ObjectPlace, parse_uri
 from workers.artifacts.stores import Stores
 from workers.artifacts.transfer import Progress, Transfer
 from workers.settings import COMMON_STORE, HttpSettings, NamedStore, StoreSettings
-from workflows.errors import ArtifactError
+from workflows.errors import ArtifactError, ArtifactStoreUnavailable
 from workflows.outcome import Artifact
 from workflows.values import JsonObject
 
@@ -108,6 +108,25 @@ class ArtifactStore:
                 f"{_what(artifact)} has sha256 {digest}, but {artifact.sha256} when it was made",
                 hint="something has overwritten it; run the step that makes it again",
             )
+
+    async def spoilt(self, artifact: Artifact) -> str:
+        """Why an artifact cannot stand for what was made: it is gone, has changed, or nobody can tell.
+
+        Returns:
+            Empty when it is there with the digest that it had.
+
+        Raises:
+            ArtifactStoreUnavailable: the store does not answer.
+        """
+        if artifact.sha256 is None:
+            return f"artifact '{artifact.name}' has no digest, so nobody can tell whether it is what was made"
+        try:
+            await self.check(artifact)
+        except ArtifactStoreUnavailable:
+            raise
+        except ArtifactError as error:
+            return error.message
+        return ""
 
     def needs_copy(self, engine: str, artifact: Artifact) -> bool:
         """Whether the artifact is in a store that the engine cannot read. Asks nobody; wrong addresses need none."""

@@ -372,6 +372,7 @@ class StartRequest(_message.Message):
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     workflow: _builtins.str
     """One of the two: the newest published version of a name, or a stored bundle."""
     bundle_digest: _builtins.str
@@ -379,6 +380,8 @@ class StartRequest(_message.Message):
     """A JSON object."""
     request_id: _builtins.str
     """Starting again with the same one gives the same run. Empty: a new run each time."""
+    no_cache: _builtins.bool
+    """Earlier successes are not taken in place of steps that have a cache."""
     def __init__(
         self,
         *,
@@ -386,10 +389,11 @@ class StartRequest(_message.Message):
         bundle_digest: _builtins.str = ...,
         inputs_json: _builtins.bytes = ...,
         request_id: _builtins.str = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "inputs_json", b"inputs_json", "request_id", b"request_id", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "inputs_json", b"inputs_json", "no_cache", b"no_cache", "request_id", b"request_id", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -629,6 +633,7 @@ class Run(_message.Message):
     TEMPORAL_URL_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     RETRY_OF_FIELD_NUMBER: _builtins.int
+    RETRIED_AS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     workflow: _builtins.str
     bundle_digest: _builtins.str
@@ -650,6 +655,10 @@ class Run(_message.Message):
     def started_at(self) -> _timestamp_pb2.Timestamp: ...
     @_builtins.property
     def finished_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def retried_as(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The runs that retry this one."""
+
     def __init__(
         self,
         *,
@@ -668,10 +677,11 @@ class Run(_message.Message):
         temporal_url: _builtins.str = ...,
         parent: _builtins.str = ...,
         retry_of: _builtins.str = ...,
+        retried_as: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["finished_at", b"finished_at", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "finished_at", b"finished_at", "id", b"id", "inputs_json", b"inputs_json", "message", b"message", "outputs_json", b"outputs_json", "parent", b"parent", "request_id", b"request_id", "retry_of", b"retry_of", "started_at", b"started_at", "state", b"state", "steps", b"steps", "temporal_url", b"temporal_url", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "finished_at", b"finished_at", "id", b"id", "inputs_json", b"inputs_json", "message", b"message", "outputs_json", b"outputs_json", "parent", b"parent", "request_id", b"request_id", "retried_as", b"retried_as", "retry_of", b"retry_of", "started_at", b"started_at", "state", b"state", "steps", b"steps", "temporal_url", b"temporal_url", "trigger", b"trigger", "workflow", b"workflow"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2243,6 +2253,7 @@ class RetryRequest(_message.Message):
     INPUTS_JSON_FIELD_NUMBER: _builtins.int
     BUNDLE_DIGEST_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    NO_CACHE_FIELD_NUMBER: _builtins.int
     run_id: _builtins.str
     from_step: _builtins.str
     """Run this step and what follows it again, whatever they came to."""
@@ -2251,6 +2262,9 @@ class RetryRequest(_message.Message):
     bundle_digest: _builtins.str
     """Another bundle of the same workflow; empty: the run's own."""
     request_id: _builtins.str
+    """Retrying again with the same one gives the same run. Empty: a new run each time."""
+    no_cache: _builtins.bool
+    """As in StartRequest."""
     def __init__(
         self,
         *,
@@ -2259,10 +2273,11 @@ class RetryRequest(_message.Message):
         inputs_json: _builtins.bytes = ...,
         bundle_digest: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        no_cache: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "from_step", b"from_step", "inputs_json", b"inputs_json", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bundle_digest", b"bundle_digest", "from_step", b"from_step", "inputs_json", b"inputs_json", "no_cache", b"no_cache", "request_id", b"request_id", "run_id", b"run_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

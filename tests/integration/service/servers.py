@@ -25,7 +25,7 @@ from workers.activities import Activities
 from workers.artifacts import ArtifactStore
 from workers.engines.base import Engine
 from workers.runtime import Sizes, register_search_attributes, run_workers
-from workers.settings import StoreSettings
+from workers.settings import NamedStore, StoreSettings
 
 ARGO = """\
 apiVersion: argoproj.io/v1alpha1
@@ -121,7 +121,11 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    temporal: Client, folder: Path, nats_url: str = "", triggers: TriggersConfig | None = None
+    temporal: Client,
+    folder: Path,
+    nats_url: str = "",
+    triggers: TriggersConfig | None = None,
+    stores: Mapping[str, NamedStore] | None = None,
 ) -> AsyncGenerator[Rig]:
     config = MetaConfig(
         temporal=TemporalConfig(address=temporal.service_client.config.target_host, ui_url="http://ui.test/"),
@@ -129,6 +133,7 @@ async def rig(
         triggers=triggers or TriggersConfig(),
         store=DatabaseConfig(url=f"sqlite+aiosqlite:///{folder}/store.db"),
         grpc=GrpcConfig(address="127.0.0.1:0"),
+        stores=dict(stores or {}),
     )
     service = await Service(config).__aenter__()
     made = Rig(temporal, config, service, ScriptedEngine(), folder)
