@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from meta.cli import definitions, demo, events, importing, orphans, runs, sandbox, send, stack, trace, triggers
+from meta.cli import (
+    compiling,
+    definitions,
+    demo,
+    events,
+    importing,
+    orphans,
+    runs,
+    sandbox,
+    send,
+    stack,
+    trace,
+    triggers,
+)
 from meta.cli.common import Globals, MetaGroup
 
 app = typer.Typer(
@@ -41,6 +54,7 @@ def options(
 runs.register(app)
 trace.register(app)
 definitions.register(app)
+compiling.register(app)
 triggers.register(app)
 events.register(app)
 send.register(app)

@@ -29,7 +29,7 @@ from meta.cli.results import Results, ResultsOption
 from meta.cli.shipped import catalog, shipped_file
 from meta.cli.stopping import OnStop, Stop
 from meta.client import MetaClient, RunView, StartedRun
-from meta.client.client import FILE_SUFFIXES
+from meta.client.client import names_file
 from meta.client.tracing import trace_of_environment
 from workflows.bundle import build_bundle
 from workflows.errors import NotFound
@@ -228,7 +228,7 @@ async def _start(client: MetaClient, target: str, given: Given, request_id: str)
     The run continues the trace that the command was given in its environment.
     """
     trace = trace_of_environment(os.environ)
-    if target.endswith(FILE_SUFFIXES):
+    if names_file(target):
         bundle = build_bundle(Path(target))
         return await client.start(bundle, given.inputs(bundle.definition), request_id=request_id, trace=trace)
     published = {one.name: one.definition for one in await client.workflows()}

@@ -36,9 +36,15 @@ from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
 from workflows.inputs import MAX_TOTAL, MAX_VALUE
 from workflows.outcome import RunState
+from workflows.python_files import python_pipeline
 from workflows.values import JsonObject, JsonValue
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def names_file(target: str) -> bool:
+    """Whether a text names a definition's file, and no published workflow."""
+    return target.endswith(FILE_SUFFIXES) or python_pipeline(target) is not None
 
 
 class MetaClient(EventsClient):
@@ -106,8 +112,8 @@ class MetaClient(EventsClient):
         """Start a run.
 
         Args:
-            target: the name of a published workflow, a definition's file (a path, or text that ends in .yaml, .yml or
-                .json), or a bundle. A file is stored, not published.
+            target: the name of a published workflow, a definition's file (a path, or text that ends in .yaml, .yml,
+                .json or .py; `chain.py:name` for one of several), or a bundle. A file is stored, not published.
             inputs: by name; those with defaults can be left out.
             request_id: starting again with the same one gives the same run. One is made up for each call when it is
                 left out, so that a call repeated after a lost answer starts no second run.
@@ -123,7 +129,7 @@ class MetaClient(EventsClient):
         given = dict(inputs or {})
         _check_size(given)
         request = pb.StartRequest(inputs_json=convert.to_json(given), request_id=request_id or uuid.uuid4().hex)
-        if isinstance(target, str) and not target.endswith(FILE_SUFFIXES):
+        if isinstance(target, str) and not names_file(target):
             request.workflow = target
         else:
             request.bundle_digest = await self.put_bundle(await _bundle(target))

@@ -24,7 +24,25 @@ def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
+class Flow(dict[str, JsonValue]):
+    """An object on one line: `{type: number, default: 1}`."""
+
+
+class FlowList(list[JsonValue]):
+    """A list on one line: `[prepare, train]`."""
+
+
+def _flow(dumper: _Dumper, value: Flow) -> yaml.MappingNode:
+    return dumper.represent_mapping("tag:yaml.org,2002:map", value.items(), flow_style=True)
+
+
+def _flow_list(dumper: _Dumper, value: FlowList) -> yaml.SequenceNode:
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+
+
 _Dumper.add_representer(str, _text)
+_Dumper.add_representer(Flow, _flow)
+_Dumper.add_representer(FlowList, _flow_list)
 
 
 def yaml_text(*documents: JsonValue, head: Sequence[str] = ()) -> str:
