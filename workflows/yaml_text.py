@@ -11,6 +11,9 @@ from workflows.values import JsonValue
 
 _LIKE_A_NUMBER = re.compile(r"[-+.]?[0-9].*|\.(inf|nan)", re.IGNORECASE | re.DOTALL)
 
+_BLOCK = re.compile("[^\\s](?:[^\x85\u2028\u2029]*[^\\s\x85\u2028\u2029])?\n?")
+"""Texts that stand in a block as they are; others would end the document, or be read otherwise elsewhere."""
+
 
 class _Dumper(yaml.SafeDumper):
     """Block style, texts of several lines as they are, and quotes where a reader of 1.2 would see a number."""
@@ -20,7 +23,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
-    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else "|" if "\n" in value else None
+    style = "'" if _LIKE_A_NUMBER.fullmatch(value) else None
+    if "\n" in value:
+        style = "|" if _BLOCK.fullmatch(value) else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from typing_extensions import TypeVar as DefaultedTypeVar
 
@@ -17,12 +17,13 @@ from workflows.dsl.templates import Duration, condition, keys, plain
 from workflows.dsl.values import Expression, Value
 from workflows.errors import DefinitionInvalid
 from workflows.spec import models
-from workflows.spec.loading import Parsed, in_order, parse_value
 from workflows.spec.locate import NOWHERE
 from workflows.spec.locate import Path as Place
 from workflows.spec.steps import Continued
-from workflows.spec.validation import validate
 from workflows.values import JsonObject, JsonValue, ValueType
+
+if TYPE_CHECKING:
+    from workflows.spec.loading import Parsed
 
 T = TypeVar("T")
 O = DefaultedTypeVar("O", bound=Outputs, default=Outputs)  # noqa: E741 -- O for outputs
@@ -247,6 +248,8 @@ class MetaWorkflow:
 
     def parsed(self) -> Parsed:
         """The definition as far as its shape, and where its parts stand."""
+        from workflows.spec.loading import parse_value  # YAML and CEL are loaded at need
+
         folder = self.places.folder
         place = NOWHERE if folder is None else locator(Path(self.places.file), self.places.lines, self.places.file)
         return parse_value(self.data(), place)
@@ -257,6 +260,9 @@ class MetaWorkflow:
         Raises:
             DefinitionInvalid: with every problem, each with the line of Python that made it.
         """
+        from workflows.spec.loading import in_order
+        from workflows.spec.validation import validate
+
         parsed = self.parsed()
         problems = list(parsed.problems)
         if parsed.definition is not None:
