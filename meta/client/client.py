@@ -42,11 +42,6 @@ from workflows.values import JsonObject, JsonValue
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def names_file(target: str) -> bool:
-    """Whether a text names a definition's file, and no published workflow."""
-    return target.endswith(FILE_SUFFIXES) or python_pipeline(target) is not None
-
-
 class MetaClient(EventsClient):
     """Calls the service.
 
@@ -294,6 +289,11 @@ class MetaClient(EventsClient):
 
 async def _bundle(source: str | Path | Bundle) -> Bundle:
     return source if isinstance(source, Bundle) else await asyncio.to_thread(build_bundle, Path(source))
+
+
+def names_file(target: str) -> bool:
+    """Whether a text names a definition's file, and no published workflow."""
+    return target.endswith(FILE_SUFFIXES) or python_pipeline(target) is not None
 
 
 def _check_size(inputs: JsonObject) -> None:

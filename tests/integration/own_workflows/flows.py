@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.converter import CompositePayloadConverter, DataConverter, EncodingPayloadConverter, PayloadCodec
 from temporalio.worker import Worker
 
-from meta.temporal import META_RUN_FAILED, MetaPlugin, Retry, argo, kfp, meta_workflow
+from meta.temporal import META_RUN_FAILED, MetaPlugin, Retry, approval, argo, kfp, meta_workflow
 
 TASK_QUEUE = "theirs"
 
@@ -37,6 +37,27 @@ class TrainAndDeploy:
             outputs={"accuracy": float}, retry=Retry(attempts=2, backoff="1s"), timeout=timedelta(hours=2),
         )  # fmt: skip
         return {"accuracy": trained.outputs["accuracy"], "runs": [made.run_id, trained.run_id]}
+
+
+@workflow.defn
+class AskFirst:
+    """An engine's run, a person, another engine's run."""
+
+    @workflow.run
+    async def run(self, rate: float) -> dict[str, Any]:
+        from temporalio.exceptions import ApplicationError
+
+        made = await argo("prepare.yaml", parameters={"rate": rate})
+        try:
+            said = await approval(
+                f"Train on ${{{{ {rate} }}}}?", approvers=["ada"], timeout="24h",
+                artifacts={"dataset": made.artifacts["dataset"]},
+            )  # fmt: skip
+        except ApplicationError as error:
+            return {"type": error.type, **error.details[0]}
+        await kfp(pipeline="train")
+        assert said.decision is not None
+        return {"by": said.decision.by, "approved": said.decision.approved}
 
 
 @workflow.defn
@@ -99,7 +120,7 @@ class Scrambled(PayloadCodec):
 
 
 CONVERTER = DataConverter(payload_converter_class=Converter, payload_codec=Scrambled())
-WORKFLOWS = [TrainAndDeploy, RunPublished, Fallback]
+WORKFLOWS = [TrainAndDeploy, AskFirst, RunPublished, Fallback]
 
 
 def quick() -> None:

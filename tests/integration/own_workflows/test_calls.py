@@ -5,101 +5,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import sys
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import CancelledError
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer
 
-from meta.temporal import MetaPlugin, activities, calls
+from meta.client import MetaClient, RunView
 from tests.integration.own_workflows import flows
+from tests.integration.own_workflows.conftest import MANIFEST, Theirs
 from tests.integration.own_workflows.flows import (
     CONVERTER,
-    TASK_QUEUE,
     WORKFLOWS,
+    AskFirst,
     Fallback,
     RunPublished,
     TrainAndDeploy,
-    client_of,
 )
-from tests.integration.service.servers import Rig
-from tests.integration.service.servers import rig as make_rig
-from tests.support.engine import ScriptedEngine
-from workers.artifacts import file_uri
-from workflows.outcome import Artifact, EngineKind, FailureClass, Outcome, RunState
-
-MANIFEST = """\
-apiVersion: argoproj.io/v1alpha1
-kind: Workflow
-metadata: {generateName: step-}
-spec:
-  entrypoint: main
-  arguments: {parameters: [{name: rate, value: "1"}]}
-  templates:
-    - name: main
-      container: {image: "busybox:1.36", command: [echo]}
-      outputs:
-        parameters: [{name: rows, valueFrom: {path: /tmp/rows}}]
-        artifacts: [{name: dataset, path: /tmp/data}]
-"""
-
-
-@dataclass
-class Theirs:
-    """A user's side: his client and files, beside the service and its engines."""
-
-    rig: Rig
-    client: Client
-    kfp: ScriptedEngine
-    files: Path
-    prepared: Outcome
-
-    @property
-    def argo(self) -> ScriptedEngine:
-        return self.rig.engine
-
-    def plugin(self) -> MetaPlugin:
-        return MetaPlugin(self.rig.address, files=self.files, patience_s=1)
-
-    def worker(self) -> Worker:
-        return Worker(self.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS)
-
-    async def start(self, workflow: Callable[..., Awaitable[Any]], argument: object) -> WorkflowHandle[Any, Any]:
-        return await self.client.start_workflow(
-            workflow, argument, id=f"theirs-{uuid.uuid4().hex[:8]}", task_queue=TASK_QUEUE
-        )  # pyright: ignore[reportCallIssue, reportArgumentType, reportUnknownVariableType] -- any of their workflows
-
-
-@pytest.fixture
-async def theirs(temporal: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[Theirs]:
-    monkeypatch.setattr(calls, "HEARTBEAT_TIMEOUT", timedelta(seconds=5))
-    monkeypatch.setattr(activities, "BEAT_S", 0.2)
-    data = tmp_path / "object"
-    data.write_bytes(b"an artifact")
-    files = tmp_path / "manifests"
-    files.mkdir()
-    for name in ("prepare", "broken"):
-        (files / f"{name}.yaml").write_text(MANIFEST)
-    dataset = Artifact(name="dataset", uri=file_uri(str(data)), sha256=hashlib.sha256(b"an artifact").hexdigest())
-    prepared = Outcome(outputs={"rows": "12"}, artifacts={"dataset": dataset})
-    async with make_rig(temporal, tmp_path) as rig:
-        rig.engine.script = {
-            "prepare": [prepared],
-            "broken": [Outcome(failure=FailureClass.FAILED, message="no disk")],
-        }
-        kfp = ScriptedEngine("kfp", EngineKind.KFP, {"train": [Outcome(outputs={"accuracy": 0.93})]})
-        await rig.work({"argo": rig.engine, "kfp": kfp})
-        plugin = MetaPlugin(rig.address, files=files, patience_s=1)
-        client = await client_of(temporal.service_client.config.target_host, plugin)
-        yield Theirs(rig, client, kfp, files, prepared)
-        await kfp.close()
+from workflows.outcome import RunState
 
 
 async def test_values_and_artifacts_pass_between_engines_and_the_users_data_converter_stays(theirs: Theirs) -> None:
@@ -144,6 +70,38 @@ async def test_a_failure_says_which_step_of_which_run_and_can_be_handled(theirs:
     assert theirs.argo.steps() == ["broken", "restore"]
     assert missing["type"] == "DEFINITION_INVALID"
     assert "there is no file 'brokn.yaml'" in missing["problems"][0]
+
+
+@pytest.mark.skipif(not hasattr(MetaClient, "decide"), reason="nobody can decide yet")
+@pytest.mark.parametrize("approve", [True, False])
+async def test_a_person_decides_between_two_engines(theirs: Theirs, approve: bool) -> None:
+    async with theirs.worker():
+        handle = await theirs.start(AskFirst.run, 0.5)
+        async with theirs.rig.client() as client, asyncio.timeout(60):
+            run = await asked(client)
+            (step,) = run.steps
+            assert step.asked is not None
+            assert (step.asked.prompt, step.asked.approvers) == ("Train on ${{ 0.5 }}?", ["ada"])
+            assert step.asked.artifacts["dataset"].uri.endswith("/object")
+            decide: Any = getattr(client, "decide")  # noqa: B009
+            await decide(run.id, approve, by="ada", reason="I have seen it")
+            result = await handle.result()
+    if approve:
+        assert result == {"by": "ada", "approved": True}
+        assert theirs.kfp.steps() == ["train"]
+    else:
+        assert (result["type"], result["by"], result["reason"]) == ("META_REJECTED", "ada", "I have seen it")
+        assert theirs.kfp.submitted == []
+
+
+async def asked(client: MetaClient) -> RunView:
+    """The run that waits for a person."""
+    while True:
+        for one in (await client.list(workflow="ask-first")).runs:
+            run = await client.get(one.id)
+            if run.steps[0].asked is not None:
+                return run
+        await asyncio.sleep(0.1)
 
 
 async def test_a_cancelled_call_returns_when_its_engine_run_has_ended(theirs: Theirs) -> None:
