@@ -12,12 +12,13 @@ from workflows.outcome import Artifact, RunState, StepKind, StepState
 from workflows.spec import validate
 from workflows.spec.loading import parse_value
 from workflows.spec.locate import NOWHERE
+from workflows.values import JsonObject
 
 
 def request(text: str, prompt: str = "") -> Request:
-    source = {"approval": {"prompt": ""}} if prompt else {"argo": {"template": "t"}}
+    source: JsonObject = {"approval": {"prompt": ""}} if prompt else {"argo": {"template": "t"}}
     return Request(
-        request_id="w/r/1", workflow="deploy-model", step="deploy", data={**source}, prompt=prompt,
+        request_id="w/r/1", workflow="deploy-model", step="deploy", data=source, prompt=prompt,
         parameters={"min-accuracy": 0.9, "min_accuracy": 1, "deep": {"a": [text]}, "none": None, "on": True},
         artifacts={"model": Artifact(name="x", uri="s3://b/k", sha256="ab")},
     )  # fmt: skip

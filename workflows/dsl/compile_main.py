@@ -14,8 +14,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-# Before the file's folder is on the path: what stands there may be named as our packages are.
-import meta.dsl  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from workflows.compile_main import Refused, load, place_of, words_of
 from workflows.dsl.flow import MetaWorkflow
 
