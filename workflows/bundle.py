@@ -16,11 +16,13 @@ from workflows.errors import BundleInvalid, DefinitionInvalid, Problem
 from workflows.manifests import ManifestInfo, ManifestUnreadable, inspect_manifest
 from workflows.manifests.inspect import MAX_FILE
 from workflows.outcome import EngineKind
-from workflows.spec.loading import in_order, parse_definition
+from workflows.python_files import python_pipeline
+from workflows.spec.loading import Parsed, in_order, parse_definition
 from workflows.spec.locate import NOWHERE, Locator
 from workflows.spec.locate import Path as Place
 from workflows.spec.models import COMPENSATE, MetaWorkflow
 from workflows.spec.validation import MAX_DEFINITION, validate
+from workflows.spec.writing import write_definition
 from workflows.values import JsonObject, canonical_json, digest_of
 
 MAX_BUNDLE = 8 << 20
@@ -54,14 +56,34 @@ def build_bundle(file: Path) -> Bundle:
     """Read a definition and every file that its steps name; compile pipelines that are named as Python.
 
     Args:
-        file: the definition. Paths in it are relative to its folder and stay inside.
+        file: the definition: YAML, or a Python file with a `meta.dsl.MetaWorkflow` (`chain.py:name` for one of
+            several), which runs in a process of its own. Paths in it are relative to its folder and stay inside.
 
     Raises:
         BundleInvalid: the definition's file cannot be read.
         DefinitionInvalid: with every problem in the definition and in its files, each with its place.
     """
-    source = _read_definition(file)
-    parsed = parse_definition(source, str(file))
+    python = python_pipeline(str(file))
+    if python is None:
+        source = _read_definition(file)
+        return bundle_of(parse_definition(source, str(file)), file.parent, source)
+    from workflows.dsl.files import read_flow  # what runs processes is loaded at need
+
+    parsed = read_flow(python)
+    return bundle_of(parsed, Path(python.file).parent)
+
+
+def bundle_of(parsed: Parsed, folder: Path, source: str = "") -> Bundle:
+    """Gather the files that a definition names.
+
+    Args:
+        parsed: the definition, and what is wrong with it so far.
+        folder: what its paths are relative to.
+        source: its text; written when it has none.
+
+    Raises:
+        DefinitionInvalid: with every problem.
+    """
     definition, locator, problems = parsed.definition, parsed.locator, list(parsed.problems)
     readable = definition or parsed.remains
     files: dict[str, str] = {}
@@ -69,14 +91,14 @@ def build_bundle(file: Path) -> Bundle:
         if path in files:
             continue
         try:
-            files[path] = _content(file.parent, path, kind)
+            files[path] = _content(folder, path, kind)
         except BundleInvalid as error:
             problems.append(locator.problem(place, error.message, hint=error.hint))
     if definition is not None:
         problems.extend(_check(definition, files, locator))
     if problems or definition is None:
         raise DefinitionInvalid(in_order(problems))
-    return Bundle(definition=definition, files=files, source=source)
+    return Bundle(definition=definition, files=files, source=source or write_definition(definition))
 
 
 def validate_bundle(bundle: Bundle) -> list[Problem]:
@@ -148,12 +170,11 @@ def _content(folder: Path, name: str, kind: EngineKind) -> str:
     Raises:
         BundleInvalid: see `_read_inside`; and a Python file that does not compile.
     """
-    if kind is EngineKind.KFP and name.partition(":")[0].endswith(".py"):
-        from workflows.compiling import compile_pipeline, python_pipeline  # what runs processes is loaded at need
+    if kind is EngineKind.KFP and (pipeline := python_pipeline(name)) is not None:
+        from workflows.compiling import compile_pipeline  # what runs processes is loaded at need
 
-        if (pipeline := python_pipeline(name)) is not None:
-            _read_inside(folder, pipeline.file)
-            return compile_pipeline(folder, pipeline)
+        _read_inside(folder, pipeline.file)
+        return compile_pipeline(folder, pipeline)
     return _read_inside(folder, name)
 
 

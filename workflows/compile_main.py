@@ -30,18 +30,18 @@ class Refused(Exception):
 def main(file: Path, function: str) -> dict[str, object]:
     """Run the file, pick the pipeline, compile it."""
     try:
-        return {"package": _compiled(_pick(_load(file), file.name, function))}
+        return {"package": _compiled(_pick(load(file), file.name, function))}
     except Refused as error:
         return {"error": str(error), "hint": error.hint}
     except SyntaxError as error:
         return {"error": f"SyntaxError: {error.msg}", "file": error.filename or "", "line": error.lineno or 0}
     except BaseException as error:  # a user's code may also leave by SystemExit
-        place, line = _place(error.__traceback__, file.parent)
-        words = "".join(traceback.format_exception_only(error)).strip()
-        return {"error": words, "file": place, "line": line}
+        place, line = place_of(error.__traceback__, file.parent)
+        return {"error": words_of(error), "file": place, "line": line}
 
 
-def _load(file: Path) -> ModuleType:
+def load(file: Path) -> ModuleType:
+    """Run a user's file as a module of its own name."""
     sys.path.insert(0, str(file.parent))  # what stands beside it can be imported, as if it were run
     sys.argv = [str(file)]
     spec = importlib.util.spec_from_file_location(file.stem, file)
@@ -84,13 +84,18 @@ def _compiled(pipeline: Any) -> str:
         return target.read_text(encoding="utf-8")
 
 
-def _place(trace: TracebackType | None, folder: Path) -> tuple[str, int]:
+def place_of(trace: TracebackType | None, folder: Path) -> tuple[str, int]:
     """The innermost line of the user's own files."""
     found = ("", 0)
     for frame in traceback.extract_tb(trace):
         if Path(frame.filename).is_relative_to(folder):
             found = (frame.filename, frame.lineno or 0)
     return found
+
+
+def words_of(error: BaseException) -> str:
+    """`NameError: name 'x' is not defined`."""
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 if __name__ == "__main__":

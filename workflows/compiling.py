@@ -7,39 +7,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from workflows import compile_main
 from workflows.errors import BundleInvalid
+from workflows.python_files import PythonPipeline, python_pipeline
+
+__all__ = ["PythonPipeline", "compile_pipeline", "python_pipeline", "refusal", "run_apart"]
 
 TIMEOUT_S = 120.0
-_NAME = re.compile(r"(?P<file>.+\.py)(?::(?P<function>[A-Za-z_]\w*))?")
 _TAIL = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class PythonPipeline:
-    """A pipeline in a Python file.
-
-    Attributes:
-        file: as the definition names it.
-        function: empty for the only one.
-    """
-
-    file: str
-    function: str
-
-
-def python_pipeline(package: str) -> PythonPipeline | None:
-    """Read a step's `package`: `pipelines.py` or `pipelines.py:train`; None for a file that is compiled already."""
-    found = _NAME.fullmatch(package)
-    return PythonPipeline(found["file"], found["function"] or "") if found else None
 
 
 def compile_pipeline(folder: Path, pipeline: PythonPipeline) -> str:
@@ -52,11 +33,29 @@ def compile_pipeline(folder: Path, pipeline: PythonPipeline) -> str:
     Raises:
         BundleInvalid: the file fails, with the line; it has no such pipeline; or it takes longer than two minutes.
     """
+    source = (folder / pipeline.file).resolve()
+    # -P: the folder of our own program is not on the path, so its modules are not in the way of a user's.
+    result = run_apart(["-P", compile_main.__file__], source, pipeline.function, pipeline.file)
+    if "package" in result:
+        return str(result["package"])
+    raise refusal(result, source, pipeline.file)
+
+
+def run_apart(program: list[str], source: Path, name: str, shown: str) -> dict[str, Any]:
+    """Run a program of ours that runs a user's file, in a process of its own.
+
+    Args:
+        program: arguments of Python before FILE NAME RESULT, as `workflows.compile_main` takes them.
+        source: the user's file.
+        name: of what is looked for in it; empty for the only one.
+        shown: the file's name in messages.
+
+    Raises:
+        BundleInvalid: it ends without a result, or takes longer than two minutes.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         target = Path(scratch) / "result.json"
-        source = (folder / pipeline.file).resolve()
-        # -P: the folder of our own program is not on the path, so its modules are not in the way of a user's.
-        command = [sys.executable, "-P", compile_main.__file__, str(source), pipeline.function, str(target)]
+        command = [sys.executable, *program, str(source), name, str(target)]
         environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"}
         try:
             done = subprocess.run(
@@ -71,27 +70,28 @@ def compile_pipeline(folder: Path, pipeline: PythonPipeline) -> str:
             )
         except subprocess.TimeoutExpired:
             raise BundleInvalid(
-                f"{pipeline.file} is still not compiled after {TIMEOUT_S:.0f} s",
-                hint="importing it should define pipelines and do nothing else",
+                f"{shown} is still not compiled after {TIMEOUT_S:.0f} s",
+                hint="importing it should define what it has and do nothing else",
             ) from None
         if not target.exists():
             said = done.stdout.decode(errors="replace").strip()[-_TAIL:]
             raise BundleInvalid(
-                f"{pipeline.file}: the process that compiles it ended with {done.returncode}: {said or 'no message'}",
-                hint="run it by itself: python " + pipeline.file,
+                f"{shown}: the process that compiles it ended with {done.returncode}: {said or 'no message'}",
+                hint="run it by itself: python " + shown,
             )
-        result = cast("dict[str, str | int]", json.loads(target.read_text(encoding="utf-8")))
-    if "package" in result:
-        return str(result["package"])
-    raise BundleInvalid(_message(pipeline, source, result), hint=str(result.get("hint", "")))
+        return cast("dict[str, Any]", json.loads(target.read_text(encoding="utf-8")))
 
 
-def _message(pipeline: PythonPipeline, source: Path, result: dict[str, str | int]) -> str:
-    """`pipelines.py:12: NameError: ...`, by the name of the file in which it happened."""
+def refusal(result: dict[str, Any], source: Path, shown: str) -> BundleInvalid:
+    """The error that a program's result tells: `pipelines.py:12: NameError: ...`, by the file in which it happened."""
+    return BundleInvalid(_message(result, source, shown), hint=str(result.get("hint", "")))
+
+
+def _message(result: dict[str, Any], source: Path, shown_file: str) -> str:
     error, line = str(result["error"]), result.get("line", 0)
     if not result.get("file"):
-        return error if "hint" in result else f"{pipeline.file}: {error}"
+        return error if "hint" in result else f"{shown_file}: {error}"
     place = Path(str(result["file"]))
-    root = source.parents[len(Path(pipeline.file).parts) - 1]
+    root = source.parents[len(Path(shown_file).parts) - 1]
     shown = place.relative_to(root) if place.is_relative_to(root) else place
     return f"{shown}:{line}: {error}"

@@ -10,6 +10,7 @@ import typer
 from meta.cli import (
     approvals,
     backfill,
+    compiling,
     definitions,
     demo,
     events,
@@ -61,6 +62,7 @@ approvals.register(app)
 retrying.register(app)
 trace.register(app)
 definitions.register(app)
+compiling.register(app)
 triggers.register(app)
 schedules.register(app)
 backfill.register(app)

@@ -31,7 +31,8 @@ from workflows.errors import DefinitionInvalid
 from workflows.values import JsonValue
 
 FileArgument = Annotated[
-    Path, typer.Argument(metavar="FILE", help="A definition (YAML), or the name of a chain of the catalogue.")
+    Path,
+    typer.Argument(metavar="FILE", help="A definition (YAML, or Python), or the name of a chain of the catalogue."),
 ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from meta.cli.shipped import catalog, shipped_file
 from meta.client import MetaClient
-from meta.client.client import FILE_SUFFIXES
+from meta.client.client import names_file
 from workflows.bundle import Bundle, build_bundle
 from workflows.errors import NotFound
 from workflows.spec.models import MetaWorkflow
@@ -29,7 +29,7 @@ async def find_target(client: MetaClient, name: str) -> Target:
         NotFound: there is nothing of this name.
         DefinitionInvalid: the file, with every problem.
     """
-    if name.endswith(FILE_SUFFIXES):
+    if names_file(name):
         bundle = build_bundle(Path(name))
         return Target(bundle, bundle.definition)
     published = {one.name: one.definition for one in await client.workflows()}

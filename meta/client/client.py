@@ -41,6 +41,7 @@ from workflows.bundle import Bundle, build_bundle
 from workflows.errors import InputsInvalid, Problem, ServiceUnavailable
 from workflows.inputs import MAX_TOTAL, MAX_VALUE
 from workflows.outcome import RunState
+from workflows.python_files import python_pipeline
 from workflows.values import JsonObject, JsonValue
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
@@ -112,8 +113,8 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
         """Start a run.
 
         Args:
-            target: the name of a published workflow, a definition's file (a path, or text that ends in .yaml, .yml or
-                .json), or a bundle. A file is stored, not published.
+            target: the name of a published workflow, a definition's file (a path, or text that ends in .yaml, .yml,
+                .json or .py; `chain.py:name` for one of several), or a bundle. A file is stored, not published.
             inputs: by name; those with defaults can be left out.
             request_id: starting again with the same one gives the same run. One is made up for each call when it is
                 left out, so that a call repeated after a lost answer starts no second run.
@@ -132,7 +133,7 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
         request = pb.StartRequest(
             inputs_json=convert.to_json(given), request_id=request_id or uuid.uuid4().hex, no_cache=no_cache
         )
-        if isinstance(target, str) and not target.endswith(FILE_SUFFIXES):
+        if isinstance(target, str) and not names_file(target):
             request.workflow = target
         else:
             request.bundle_digest = await self.put_bundle(await _bundle(target))
@@ -157,7 +158,7 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
             DefinitionInvalid: the file, with every problem.
         """
         request = pb.PlanRequest(inputs_json=convert.to_json(dict(inputs or {})), offline=offline)
-        if isinstance(target, str) and not target.endswith(FILE_SUFFIXES):
+        if isinstance(target, str) and not names_file(target):
             request.workflow = target
         else:
             request.bundle.CopyFrom(convert.to_bundle(await _bundle(target)))
@@ -368,6 +369,11 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
 
 async def _bundle(source: str | Path | Bundle) -> Bundle:
     return source if isinstance(source, Bundle) else await asyncio.to_thread(build_bundle, Path(source))
+
+
+def names_file(target: str) -> bool:
+    """Whether a text names a definition's file, and no published workflow."""
+    return target.endswith(FILE_SUFFIXES) or python_pipeline(target) is not None
 
 
 def _check_size(inputs: JsonObject) -> None:

@@ -15,10 +15,10 @@ from meta.importing.sensor import import_sensor
 from meta.importing.sources import Subjects, event_sources
 from meta.importing.template import import_template
 from meta.importing.values import AS_TEXT
-from meta.importing.yaml_text import yaml_text
 from workflows.bundle import build_bundle
 from workflows.errors import Conflict, DefinitionInvalid, Problem
 from workflows.spec.subjects import subject_fault
+from workflows.yaml_text import yaml_text
 
 _TEMPLATES = ("WorkflowTemplate", "ClusterWorkflowTemplate", "Workflow")
 _TEXT = f"{AS_TEXT} beside an expression makes its value text, as Argo's parameters are."

@@ -14,11 +14,11 @@ from meta.importing.documents import At
 from meta.importing.draft import StepDraft
 from meta.importing.paths import NotCarried
 from meta.importing.report import Report
-from meta.importing.yaml_text import yaml_text
 from workflows.expressions.templates import walk_strings
 from workflows.manifests.kfp import is_pipeline
 from workflows.manifests.view import obj, text
 from workflows.values import JsonObject
+from workflows.yaml_text import yaml_text
 
 _RUNS = re.compile(r"/apis/v2beta1/runs/?$")
 _BODY = frozenset(

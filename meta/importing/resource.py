@@ -15,9 +15,9 @@ from meta.importing.parameters import Parameter, by_place, not_a_place
 from meta.importing.paths import NotCarried
 from meta.importing.places import Keys, get, keys_of, put
 from meta.importing.report import Report
-from meta.importing.yaml_text import yaml_text
 from workflows.manifests.view import obj, objects, text
 from workflows.values import JsonObject, JsonValue
+from workflows.yaml_text import yaml_text
 
 _KEPT = ("labels", "annotations")
 _NEVER = frozenset({"name", "template", "templateRef"})

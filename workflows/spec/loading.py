@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from workflows.spec.salvage import salvage
 from workflows.spec.validation import MAX_DEFINITION, validate
 from workflows.spec.words import problems_of
 from workflows.spec.yaml12 import Document
+from workflows.values import JsonValue
 
 
 @dataclass(frozen=True)
@@ -40,19 +42,31 @@ def parse_definition(text: str, file: str = "") -> Parsed:
         problem = Problem(f"the definition has {size:,} bytes, {MAX_DEFINITION:,} at most", file, hint=hint)
         return Parsed(None, NOWHERE, (problem,))
     document = Document(text.removeprefix("\ufeff"), file)
-    problems = list(document.problems)
+    problems = tuple(document.problems)
     if problems and document.value is None:
-        return Parsed(None, document.locator, tuple(problems))
+        return Parsed(None, document.locator, problems)
+    return parse_value(document.value, document.locator, problems)
+
+
+def parse_value(value: JsonValue, locator: Locator, problems: Sequence[Problem] = ()) -> Parsed:
+    """Read what a definition's text, or a program that builds one, came to.
+
+    Args:
+        value: keys and values as in a file.
+        locator: where its parts stand.
+        problems: what was wrong before.
+    """
+    found = list(problems)
     try:
-        definition = MetaWorkflow.model_validate(document.value, by_alias=True, by_name=False)
+        definition = MetaWorkflow.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
-        problems.extend(problems_of(error, document.value, document.locator))
-        salvaged = salvage(document.value, error)
+        found.extend(problems_of(error, value, locator))
+        salvaged = salvage(value, error)
         if salvaged is not None:
-            problems.extend(p for p in validate(salvaged.definition, document.locator) if not salvaged.explains(p))
+            found.extend(p for p in validate(salvaged.definition, locator) if not salvaged.explains(p))
         remains = None if salvaged is None else salvaged.definition
-        return Parsed(None, document.locator, tuple(in_order(problems)), remains)
-    return Parsed(definition, document.locator, tuple(problems))
+        return Parsed(None, locator, tuple(in_order(found)), remains)
+    return Parsed(definition, locator, tuple(found))
 
 
 def load_definition(text: str, file: str = "") -> MetaWorkflow:

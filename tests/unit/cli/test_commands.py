@@ -15,7 +15,7 @@ from tests.integration.service.servers import CHAIN, write_chain
 
 COMMANDS = [
     "run", "get", "trace", "list", "watch", "cancel", "logs", "publish", "workflows", "validate", "catalog", "schema",
-    "engines", "orphans", "triggers", "delete", "events", "events show", "events replay", "events discard",
+    "engines", "compile", "orphans", "triggers", "delete", "events", "events show", "events replay", "events discard",
 ]  # fmt: skip
 
 
