@@ -117,8 +117,7 @@ class Service:
                 starter, self.store, max_event=config.nats.max_event,
                 readings={SOURCE: reading(self.bridge.desk)} if self.bridge is not None else {},
             )  # fmt: skip
-            retrier = Retrier(self.store, starter, config)
-            stack.callback(retrier.close)
+            retrier = Retrier(self.store, starter, engines)
             servicer = MetaServicer(
                 self.store, temporal, starter=starter, feed=feed, engines=engines, orphans=finder, replayer=replayer,
                 retrier=retrier, nats=bool(config.nats.url), telemetry=config.telemetry,

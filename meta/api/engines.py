@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from meta.api.feed import RunFeed
 from meta.config import MetaConfig
@@ -14,6 +15,9 @@ from workflows.errors import NotFound
 from workflows.messages import RunSnapshot, StepSnapshot
 from workflows.outcome import StepState
 from workflows.suggest import did_you_mean
+
+if TYPE_CHECKING:
+    from workers.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,12 @@ class StepLine:
 
 
 class Engines:
-    """Engines by name, shared by all calls."""
+    """Engines by name, and the store of their artifacts, shared by all calls."""
 
     def __init__(self, config: MetaConfig) -> None:
         self._config = config
         self._built: dict[str, Engine] | None = None
+        self._objects: ArtifactStore | None = None
         self._lock = asyncio.Lock()
 
     async def all(self) -> dict[str, Engine]:
@@ -49,13 +54,19 @@ class Engines:
         """
         async with self._lock:
             if self._built is None:
-                from workers.artifacts import ArtifactStore
                 from workers.engines.registry import build_engines
 
-                config = self._config
-                objects = ArtifactStore(config.objects, config.stores, config.engines)
-                self._built = build_engines(config.engines, objects)
+                self._built = build_engines(self._config.engines, self.objects())
             return self._built
+
+    def objects(self) -> ArtifactStore:
+        """Where artifacts are."""
+        if self._objects is None:
+            from workers.artifacts import ArtifactStore  # slow to import
+
+            config = self._config
+            self._objects = ArtifactStore(config.objects, config.stores, config.engines)
+        return self._objects
 
     async def get(self, name: str) -> Engine:
         """One engine.
@@ -89,6 +100,8 @@ class Engines:
     async def close(self) -> None:
         for engine in (self._built or {}).values():
             await engine.close()
+        if self._objects is not None:
+            self._objects.close()
 
 
 class LogReader:

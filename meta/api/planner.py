@@ -11,18 +11,20 @@ from meta.store import Store
 from workers.engines.base import EngineCheck, Unknown, Verdict
 from workers.submission import make_submission
 from workflows.bundle import Bundle, validate_bundle
+from workflows.caching_messages import FindCached
 from workflows.details import source_of
-from workflows.errors import InputsInvalid, MetaError, NotFound, Problem
+from workflows.errors import InputsInvalid, MetaError, NotFound, Problem, UseCaseUnsettled
 from workflows.forecast import Forecast, forecast
 from workflows.foresight import Foreseen, What, foresee
 from workflows.inputs import check_inputs
-from workflows.messages import StepRole, StepView, SubmitStep, Taken
+from workflows.messages import EngineChoice, StepOutcome, StepRole, StepView, SubmitStep, Taken
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import StepState
 from workflows.plan import make_plan
 from workflows.spec.models import COMPENSATE, MetaWorkflow
 from workflows.spec.sources import WorkflowSource
 from workflows.spec.steps import Step
+from workflows.use_cases import Settled, UseCases
 from workflows.values import JsonObject
 
 _NOBODY = "meta-plan"  # in place of a run's id
@@ -77,11 +79,18 @@ class RunPlan:
 
 
 class Planner:
-    """Makes plans."""
+    """Makes plans.
 
-    def __init__(self, store: Store, engines: Engines) -> None:
+    Args:
+        store: knows what is published, and earlier successes.
+        engines: that are asked.
+        use_cases: which engine each goes to.
+    """
+
+    def __init__(self, store: Store, engines: Engines, use_cases: UseCases) -> None:
         self._store = store
         self._engines = engines
+        self._use_cases = use_cases
 
     async def plan(self, bundle: Bundle, inputs: JsonObject, *, offline: bool) -> RunPlan:
         """Plan a run.
@@ -96,18 +105,22 @@ class Planner:
             return RunPlan(definition.name, problems)
         try:
             inputs = check_inputs(definition, inputs)
-        except InputsInvalid as error:
-            return RunPlan(definition.name, [Problem(error.message, path="inputs", hint=error.hint)])
-        steps = self._steps(definition, inputs)
+            settled = self._use_cases.settle(definition)
+        except (InputsInvalid, UseCaseUnsettled) as error:
+            path = "inputs" if isinstance(error, InputsInvalid) else "steps"
+            return RunPlan(definition.name, [Problem(error.message, path=path, hint=error.hint)])
+        definition = settled.definition
+        steps = await self._steps(bundle, settled, inputs)
         steps += _others(definition, {one.name for one in steps if one.foreseen.what in (What.SKIP, What.CACHED)})
         if not offline:
-            checks = await asyncio.gather(*(self._checks(bundle, one) for one in steps))
+            checks = await asyncio.gather(*(self._checks(bundle, one, settled.choices.get(one.name)) for one in steps))
             steps = [replace(one, checks=found) for one, found in zip(steps, checks, strict=True)]
         items = {one.name: one.foreseen.items for one in steps if one.foreseen.items is not None}
         skipped = frozenset(one.name for one in steps if one.foreseen.what in (What.SKIP, What.CACHED))
         return RunPlan(definition.name, (), inputs, steps, forecast(definition, items, skipped))
 
-    def _steps(self, definition: MetaWorkflow, inputs: JsonObject) -> list[PlannedStep]:
+    async def _steps(self, bundle: Bundle, settled: Settled, inputs: JsonObject) -> list[PlannedStep]:
+        definition = settled.definition
         views: dict[str, StepView] = {}
         open_: set[str] = set()
         found: list[PlannedStep] = []
@@ -117,11 +130,32 @@ class Planner:
                 views[planned.name] = StepView(state=StepState.SKIPPED)
             elif foreseen.what is What.UNKNOWN:
                 open_.add(planned.name)
-            step = definition.steps[planned.name]
-            found.append(PlannedStep(planned.name, StepRole.STEP, step, planned.dependencies, foreseen))
+            step, taken = definition.steps[planned.name], None
+            if foreseen.certain and (hit := await self._success(bundle, planned.name, step, foreseen, settled)):
+                foreseen, taken = replace(foreseen, what=What.CACHED), hit.taken_from
+                views[planned.name] = StepView(state=StepState.SUCCEEDED, outputs=hit.outputs, artifacts=hit.artifacts)
+            found.append(PlannedStep(planned.name, StepRole.STEP, step, planned.dependencies, foreseen, taken))
         return found
 
-    async def _checks(self, bundle: Bundle, planned: PlannedStep) -> list[EngineCheck]:
+    async def _success(
+        self, bundle: Bundle, name: str, step: Step, foreseen: Foreseen, settled: Settled
+    ) -> StepOutcome | None:
+        """The earlier success that a run would take; of a fan-out each item is looked for in the run."""
+        if step.caching is None or step.foreach is not None or step.engine_kind is None:
+            return None
+        from workers.caching import find_cached  # with the stores' clients, which are slow to import
+
+        message = FindCached(
+            bundle_digest="",
+            key=RunKey(meta_run=_NOBODY, step=name),
+            resolved=foreseen.resolved,
+            choice=settled.choices.get(name),
+            outputs=step.outputs,
+            ttl=step.caching.ttl,
+        )
+        return (await find_cached(message, bundle, self._engines.objects(), self._store)).outcome
+
+    async def _checks(self, bundle: Bundle, planned: PlannedStep, choice: EngineChoice | None) -> list[EngineCheck]:
         """What is said of what a step names; nothing of one that is not run."""
         if planned.foreseen.what in (What.SKIP, What.CACHED, What.FAIL):
             return []
@@ -141,6 +175,7 @@ class Planner:
             key=key,
             name=engine_run_name(bundle.definition.name, key),
             resolved=planned.foreseen.resolved,
+            choice=choice,
         )
         unknown = Unknown(planned.foreseen.parameters, planned.foreseen.artifacts)
         return await engine.rehearse(make_submission(message, bundle), unknown)

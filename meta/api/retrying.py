@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from meta.api.engines import Engines
 from meta.api.starter import Retrying, Started, Starter
-from meta.config import MetaConfig
 from meta.store import Store
 from workflows.bundle import Bundle
 from workflows.errors import Conflict, InvalidInput, NotFound
@@ -18,9 +17,6 @@ from workflows.outcome import RunState
 from workflows.reuse import Past, ReusePlan, artifacts_of, plan_reuse
 from workflows.suggest import did_you_mean
 from workflows.values import JsonObject, JsonValue, canonical_json, digest_of
-
-if TYPE_CHECKING:
-    from workers.artifacts import ArtifactStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,14 +60,13 @@ class Retrier:
     Args:
         store: knows runs and bundles.
         starter: starts runs.
-        config: says where artifacts are.
+        engines: know where artifacts are.
     """
 
-    def __init__(self, store: Store, starter: Starter, config: MetaConfig) -> None:
+    def __init__(self, store: Store, starter: Starter, engines: Engines) -> None:
         self._store = store
         self._starter = starter
-        self._config = config
-        self._objects: ArtifactStore | None = None
+        self._engines = engines
 
     async def retry(self, wish: Wish, *, trace: Mapping[str, str], cause: Cause) -> Retried:
         """Start a run that goes on where another one stopped, or find the one that this request started.
@@ -114,11 +109,6 @@ class Retrier:
         await self._store.runs.retried(run.id, started.run_id)
         return Retried(started, plan)
 
-    def close(self) -> None:
-        """Close connections."""
-        if self._objects is not None:
-            self._objects.close()
-
     async def _ended(self, run_id: str) -> RunSnapshot:
         try:
             run = await self._store.runs.get(run_id)
@@ -141,17 +131,9 @@ class Retrier:
 
     async def _spoilt(self, reused: Reused) -> str:
         for artifact in artifacts_of(reused):
-            if reason := await self._artifact_store().spoilt(artifact):
+            if reason := await self._engines.objects().spoilt(artifact):
                 return reason
         return ""
-
-    def _artifact_store(self) -> ArtifactStore:
-        if self._objects is None:
-            from workers.artifacts import ArtifactStore  # slow to import, and many services never retry
-
-            config = self._config
-            self._objects = ArtifactStore(config.objects, config.stores, config.engines)
-        return self._objects
 
 
 def _check(wish: Wish, run: RunSnapshot, bundle: Bundle) -> None:

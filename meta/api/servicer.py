@@ -81,7 +81,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         self._feed = feed
         self._engines = engines
         self._logs = LogReader(store, engines, feed)
-        self._planner = Planner(store, engines)
+        self._planner = Planner(store, engines, starter.use_cases)
 
     # Bundles and workflows
 

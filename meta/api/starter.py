@@ -66,7 +66,7 @@ class Starter:
     def __init__(self, store: Store, temporal: TemporalRuns, use_cases: UseCases = NO_USE_CASES) -> None:
         self._store = store
         self._temporal = temporal
-        self._use_cases = use_cases
+        self.use_cases = use_cases
         self._definitions: dict[str, MetaWorkflow] = {}
 
     async def start(
@@ -137,7 +137,7 @@ class Starter:
             definition,
             digest,
             inputs,
-            use_cases=self._use_cases,
+            use_cases=self.use_cases,
             request_id=request_id,
             trigger=trigger,
             trace=trace,
@@ -164,7 +164,7 @@ class Starter:
         Raises:
             UseCaseUnsettled: a step's use case has no engine that it can run on.
         """
-        return self._use_cases.settle(definition).definition
+        return self.use_cases.settle(definition).definition
 
     async def _definition(self, digest: str) -> MetaWorkflow:
         """The definition of a bundle; those of late are at hand, for what has a digest never changes."""

@@ -10,12 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 from meta.cli.app import app
-from tests.integration.service.servers import Rig
+from tests.integration.service.servers import CHAIN, Rig
 from tests.integration.service.test_docs import snippets
 from tests.stubs.argo import ArgoStub
 from tests.stubs.kfp import KfpStub
 from tests.stubs.pipelines import package, pipeline_spec
 from workers.settings import ArgoSettings, KfpSettings
+from workflows.outcome import Outcome
 from workflows.values import JsonObject, JsonValue
 
 Meta = Callable[..., Awaitable[tuple[int, str]]]
@@ -48,6 +49,7 @@ TEMPLATE: JsonObject = {
     "spec": {"entrypoint": "main", "arguments": {"parameters": [{"name": "mode", "enum": ["fast", "slow"]}]}},
 }
 TRAIN = pipeline_spec(parameters={"rate": "NUMBER_DOUBLE", "dataset_uri": "STRING"}, required=["rate"])
+ROWS = "outputs: {parameters: [{name: rows, valueFrom: {path: /tmp/rows}}]}"
 DATASET = "outputs: {artifacts: [{name: dataset, path: /tmp/dataset}]}"
 
 
@@ -145,6 +147,46 @@ async def test_a_published_workflow_is_planned_by_name(rig: Rig, engines: tuple[
         ("prepare", "run", []),
         ("train", "run", ["prepare"]),
     ]
+
+
+async def test_a_step_whose_work_is_done_is_planned_from_the_cache_and_what_follows_knows_its_outputs(rig: Rig) -> None:
+    definition = """\
+apiVersion: meta/v1
+kind: MetaWorkflow
+metadata: {name: cached}
+steps:
+  train: {argo: {manifest: step.yaml}, cache: true, outputs: {rows: integer}}
+  check:
+    when: steps.train.outputs.rows > 5
+    argo: {manifest: step.yaml}
+    parameters: {rate: "${{ steps.train.outputs.rows }}"}
+"""
+    rig.engine.script["train"] = [Outcome(outputs={"rows": "7"})]
+    file = rig.chain(definition)
+    manifest = file.parent / "step.yaml"
+    manifest.write_text(manifest.read_text().replace("    - name: main\n", f"    - name: main\n      {ROWS}\n"))
+    async with rig.client() as client:
+        before = await client.plan(file, offline=True)
+        run = await client.start(file)
+        await client.result(run.id)
+        after = await client.plan(file, offline=True)
+    assert [(step.name, step.what) for step in before.steps] == [("train", "run"), ("check", "unknown")]
+    train, check = after.steps
+    assert (train.what, train.taken_from and train.taken_from.run) == ("cached", run.id)
+    assert (check.what, check.values) == ("run", {"rate": 7})
+    assert after.history_events < before.history_events
+
+
+async def test_a_use_case_is_settled_in_the_plan_as_in_a_run(rig: Rig, engines: tuple[ArgoStub, KfpStub]) -> None:
+    text = CHAIN.replace("  train:\n", "  train:\n    useCase: reporting\n")
+    async with rig.client() as client:
+        refused = await client.plan(rig.chain(text))
+        rig.config = rig.config.model_copy(update={"use_cases": {"reporting": "argo"}})
+        await rig.restart()
+        planned = await client.plan(rig.chain(text))
+    assert "reporting" in refused.problems[0].message
+    assert [step.engine for step in planned.steps] == ["argo", "argo"]
+    assert planned.ok
 
 
 async def test_the_example_of_the_page_prints_what_the_page_shows(
