@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workflows.fanout import INLINE_ITEMS
 from workflows.outcome import StepKind
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.steps import ENGINE_KINDS
@@ -20,9 +21,6 @@ MAX_EVENTS = 51_200
 
 MAX_BYTES = 50 * 1024 * 1024
 """Bytes at which it does (`limit.historySize.error`)."""
-
-INLINE_ITEMS = 200
-"""Items of a fan-out that run in the run's own history; more of them run in histories of their own."""
 
 _RUN = (11, 1800)  # start, first task, status, the last word, the end; events and bytes
 _RESOLVED = (1, 1000)

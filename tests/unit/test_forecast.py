@@ -8,7 +8,8 @@ import json
 import pytest
 
 from tests.histories.scenarios import FOLDER
-from workflows.forecast import INLINE_ITEMS, forecast
+from workflows.fanout import INLINE_ITEMS
+from workflows.forecast import forecast
 from workflows.spec.models import MetaWorkflow
 
 
