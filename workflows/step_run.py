@@ -86,6 +86,7 @@ class OnBoard(Progress):
 
     def child(self, run_id: str) -> None:
         self._run.board.tell(self._name, child=run_id)
+        self._run.changed()
 
     def note(self, text: str) -> None:
         self._run.board.tell(self._name, note=text)
