@@ -148,4 +148,3 @@ async def trials(temporal: Client, stub: ArgoStub, client: MetaClient, folder: P
     for trial, run in zip(made, runs, strict=True):
         trial.check(run, created)
     assert {run.state for run in runs} >= {RunState.FAILED, RunState.CANCELED}
-    print({run.id: (run.state.value, len([s for s in run.steps if s.role is StepRole.COMPENSATION])) for run in runs})
