@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
+import pytest
 from temporalio.client import Client
 
 from meta.client import MetaClient, RunView
@@ -64,12 +65,14 @@ async def test_a_run_keeps_its_definition_when_a_new_version_is_published_and_th
     async with rig.client() as client:
         first = await client.publish(rig.chain())
         started = await client.start("chain")
-        await seen(client, started.id, lambda run: state_of(run, "prepare") is StepState.RUNNING)
+        await rig.engine.until(lambda: rig.engine.steps() == ["prepare"])
         second = await client.publish(rig.chain(EDITED))
         assert first.bundle_digest != second.bundle_digest
         rig.engine.finish("prepare")
-        old = await client.wait(started.id)
-        new = await client.wait((await client.start("chain")).id)
+        rig.engine.script.clear()
+        async with asyncio.timeout(60):
+            old = await client.wait(started.id)
+            new = await client.wait((await client.start("chain")).id)
     # the edit is to a step that had not begun, and to the outputs, which are worked out last
     assert (old.state, state_of(old, "train"), old.outputs) == (RunState.SUCCEEDED, StepState.SUCCEEDED, {"rate": 1.0})
     assert (state_of(new, "train"), new.outputs) == (StepState.SKIPPED, {"rate": 1.0, "version": "two"})
@@ -100,6 +103,7 @@ async def worker(code: Path, config: Path) -> AsyncGenerator[GuardedProcess]:
             await process.stop(0)
 
 
+@pytest.mark.prove
 async def test_a_run_begun_by_one_version_of_the_worker_is_finished_once_by_the_next(
     temporal: Client, tmp_path: Path
 ) -> None:
@@ -116,14 +120,16 @@ async def test_a_run_begun_by_one_version_of_the_worker_is_finished_once_by_the_
         async with worker(old, config) as process:
             started = await client.start(write_chain(tmp_path / "chain", TWO_VERSIONS))
             await seen(client, started.id, lambda run: run.steps[1].run is not None)
-            process.signal(signal.SIGKILL)
+            process.signal(signal.SIGTERM)
+            assert await process.wait() == 0
         async with worker(ROOT, config):
             (train,) = argo.workflows
             argo.finish(train)
-            await seen(client, started.id, lambda run: state_of(run, "last") is StepState.RUNNING)
+            await seen(client, started.id, lambda run: run.steps[3].run is not None)
             (last,) = set(argo.workflows) - {train}
             argo.finish(last)
-            ended = await client.wait(started.id)
+            async with asyncio.timeout(60):
+                ended = await client.wait(started.id)
     assert ended.state is RunState.SUCCEEDED, ended.message
     assert [(step.name, step.state, step.attempt) for step in ended.steps] == [
         ("before", StepState.SKIPPED, 0),

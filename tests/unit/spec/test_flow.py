@@ -7,7 +7,7 @@ from workflows.outcome import FailureClass
 from workflows.spec import load_definition, validate
 from workflows.spec.flow import MAX_ITEMS
 from workflows.spec.models import MetaWorkflow
-from workflows.values import JsonObject
+from workflows.values import JsonObject, JsonValue
 
 STEPS = """\
 inputs: {shards: {type: list}, count: {type: integer}, rate: {type: number}}
@@ -190,7 +190,8 @@ def test_a_person_and_time_are_not_asked_once_for_each_item(kind: str) -> None:
 def test_the_longest_list_may_be_written_out() -> None:
     head: JsonObject = {"apiVersion": "meta/v1", "kind": "MetaWorkflow", "metadata": {"name": "x"}}
     for more, wrong in ((0, 0), (1, 1)):
-        step: JsonObject = {"argo": {"template": "t"}, "foreach": [1] * (MAX_ITEMS + more)}
+        items: list[JsonValue] = [1] * (MAX_ITEMS + more)
+        step: JsonObject = {"argo": {"template": "t"}, "foreach": items}
         assert len(validate(MetaWorkflow.model_validate({**head, "steps": {"a": step}}))) == wrong
 
 
