@@ -102,7 +102,7 @@ def written(text: str) -> JsonValue:
 
 
 def same(found: JsonValue, expected: JsonValue) -> bool:
-    return found == expected and json.dumps(found) == json.dumps(expected)
+    return json.dumps(found, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
 
 @pytest.mark.parametrize(("expression", "value"), rows("Expression", "Value"))

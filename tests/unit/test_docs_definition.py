@@ -2,16 +2,21 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from jsonschema import Draft202012Validator
 
 from workflows.expressions.cel import MAX_LENGTH
 from workflows.expressions.check import ARTIFACT_FIELDS, MAX_MACROS
-from workflows.outcome import StepState
+from workflows.expressions.cost import MAX_MAPPED
+from workflows.outcome import StepKind, StepState
 from workflows.spec import load_definition
+from workflows.spec.flow import MAX_ITEMS
+from workflows.spec.models import MetaWorkflow
 from workflows.spec.schema import json_schema
-from workflows.spec.steps import Step
+from workflows.spec.sources import ActivitySource, ApprovalSource, EventSource, WaitSource, WorkflowSource
+from workflows.spec.steps import Cache, Compensation, Continued, Foreach, Step
 from workflows.spec.trigger_models import NatsTrigger
 from workflows.spec.yaml12 import Document
 
@@ -40,6 +45,26 @@ def test_the_page_names_every_key_state_and_limit() -> None:
     for name, field in Step.model_fields.items():
         if name != "description":
             assert f"`{field.alias}" in PAGE
+    for model in (
+        MetaWorkflow,
+        ApprovalSource,
+        WaitSource,
+        EventSource,
+        WorkflowSource,
+        ActivitySource,
+        Foreach,
+        Cache,
+    ):
+        for field in model.model_fields.values():
+            assert f"`{field.alias}`" in PAGE or f"{{{field.alias}: " in PAGE or f", {field.alias}: " in PAGE, (
+                field.alias
+            )
+    for field in Compensation.model_fields.values():
+        assert f"`{field.alias}`" in PAGE, field.alias
+    for kind in StepKind:
+        assert f"| `{kind}: {{" in PAGE
+    for word in get_args(Continued):
+        assert f"`{word}`" in PAGE
     for field in NatsTrigger.model_fields.values():
         assert f"| `{field.alias}` |" in PAGE, field.alias
     for state in StepState:
@@ -48,3 +73,5 @@ def test_the_page_names_every_key_state_and_limit() -> None:
         assert f"`{field}`" in PAGE
     assert f"{MAX_LENGTH:,} characters" in PAGE
     assert f"{MAX_MACROS} macros" in PAGE
+    assert f"{MAX_MAPPED:,} items at most" in PAGE
+    assert f"{MAX_ITEMS:,} items of a fan-out" in PAGE

@@ -69,8 +69,8 @@ class Template:
 
 
 def as_text(value: JsonValue) -> str:
-    """How a value stands inside other text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """How a value stands inside other text: equal values are equal text, as the library keeps no order of keys."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def parse_template(text: str) -> Template:

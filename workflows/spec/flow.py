@@ -80,8 +80,6 @@ def _durations(step: Step) -> Iterator[tuple[tuple[str, ...], timedelta | None]]
     if step.activity is not None:
         yield ("activity", "heartbeatTimeout"), step.activity.heartbeat_timeout
         yield ("activity", "scheduleTimeout"), step.activity.schedule_timeout
-    if step.caching is not None:
-        yield ("cache", "ttl"), step.caching.ttl
 
 
 def check_foreach(

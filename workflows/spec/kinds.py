@@ -10,7 +10,7 @@ from workflows.outcome import StepKind
 from workflows.spec.base import NAME
 from workflows.spec.locate import Locator, Path
 from workflows.spec.retrying import A_KIND
-from workflows.spec.steps import ENGINE_KINDS, Step
+from workflows.spec.steps import Step
 
 _PEOPLE_AND_TIME = "what is asked or waited for is asked or waited for once"
 _IGNORED: dict[StepKind, dict[str, str]] = {
@@ -45,9 +45,6 @@ def check_kind(at: Path, step: Step, workflow: str, locate: Locator) -> Iterator
     for key, hint in _IGNORED.get(step.kind, {}).items():
         if _says(step, key):
             yield locate.problem((*at, key), f"{A_KIND[step.kind]} has no '{key}'", hint=hint, key=True)
-    if step.caching is not None and step.kind not in ENGINE_KINDS:
-        hint = "only what an engine runs can be taken from an earlier run"
-        yield locate.problem((*at, "cache"), f"{A_KIND[step.kind]} has no 'cache'", hint=hint, key=True)
     yield from _approval(at, step, locate)
     yield from _wait(at, step, locate)
     yield from _workflow(at, step, workflow, locate)

@@ -15,6 +15,8 @@ from workflows.spec.unions import faults_of
 from workflows.values import JsonValue
 
 _ROUNDS = 8
+_NEEDS_ITS_PARTS = ("foreach", "cache")
+"""Keys that say something else without one of theirs."""
 _SOME_STEP: JsonValue = {"argo": {"template": "unknown"}}
 
 
@@ -24,16 +26,16 @@ class Salvaged:
 
     Attributes:
         removed: names of what was taken out; what misses them is no problem of its own.
-        fan_outs: places of `foreach` that something was taken out of: what is left says too little.
+        lacking: places that something was taken out of, so that what is left says too little.
     """
 
     definition: MetaWorkflow
     removed: frozenset[str]
-    fan_outs: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset()
 
     def explains(self, problem: Problem) -> bool:
         """Whether a problem may come from what was taken out."""
-        if any(problem.path.startswith(place) for place in self.fan_outs):
+        if any(problem.path.startswith(place) for place in self.lacking):
             return True
         return any(f"'{name}'" in problem.message for name in self.removed)
 
@@ -47,7 +49,7 @@ def salvage(value: JsonValue, error: ValidationError) -> Salvaged | None:
     """
     rest = copy.deepcopy(value)
     removed: set[str] = set()
-    fan_outs: set[str] = set()
+    lacking: set[str] = set()
     for _ in range(_ROUNDS):
         for fault in faults_of(error, rest):
             path, details = fault.path, fault.details
@@ -58,16 +60,16 @@ def salvage(value: JsonValue, error: ValidationError) -> Salvaged | None:
             if len(path) < 2 and details["type"] != "extra_forbidden":
                 return None
             removed.update(str(part) for part in path[-1:])
-            if "foreach" in path:
-                removed.update(("item", "index"))
-                fan_outs.add(show_path(path[: path.index("foreach") + 1]))
+            if inside := [key for key in _NEEDS_ITS_PARTS if key in path]:
+                removed.update(("item", "index") if inside == ["foreach"] else ())
+                lacking.add(show_path(path[: path.index(inside[0]) + 1]))
             _take_out(rest, path)
         try:
             definition = MetaWorkflow.model_validate(rest, by_alias=True, by_name=False)
         except ValidationError as again:
             error = again
         else:
-            return Salvaged(definition, frozenset(removed), frozenset(fan_outs))
+            return Salvaged(definition, frozenset(removed), frozenset(lacking))
     return None
 
 

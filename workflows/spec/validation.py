@@ -14,6 +14,7 @@ from workflows.expressions.variables import EVENT
 from workflows.inputs import type_mismatch
 from workflows.outcome import StepKind
 from workflows.plan import circle_message, find_circle, step_templates
+from workflows.spec.caching import check_cache
 from workflows.spec.conditions import check_condition
 from workflows.spec.flow import check_flow, check_foreach, check_names, check_needs
 from workflows.spec.kinds import check_kind
@@ -90,6 +91,8 @@ class _Validation:
         yield from check_kind(at, step, self._definition.name, self._locate)
         yield from check_flow(at, step, self._locate)
         yield from check_retry(at, step, self._locate)
+        elsewhere = (m for m in self._manifests.get(name, ()) if m.parameters is None)
+        yield from check_cache(at, step, self._locate, next(elsewhere, None))
         yield from self._conditions(at, step, scope)
         items = yield from check_foreach(at, step, lambda path, value: self._value(path, value, scope), self._locate)
         of_item = replace(scope, variables={**scope.variables, **items})

@@ -1,10 +1,12 @@
 """`${{ }}` alone keeps the type; inside text it becomes text; `$${{` is meant as it is."""
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.expressions.templates import TemplateMalformed, parse_template, render_value
+from workflows.expressions.templates import TemplateMalformed, as_text, parse_template, render_value
 from workflows.values import JsonValue
 
 VALUES: dict[str, JsonValue] = {"n": 3, "x": 0.5, "s": "é", "o": {"a": [1, None]}, "{'a': {'b': 1}}": 7, "'}}'": "}}"}
@@ -45,6 +47,12 @@ def test_what_is_not_closed_or_empty_is_refused_at_its_place(template: str, offs
     with pytest.raises(TemplateMalformed) as caught:
         parse_template(template)
     assert caught.value.offset == offset
+
+
+@given(st.dictionaries(st.text(), st.integers(), max_size=5), st.randoms())
+def test_equal_objects_become_equal_text(value: dict[str, int], random: Random) -> None:
+    shuffled = random.sample(list(value.items()), len(value))
+    assert as_text(dict(shuffled)) == as_text(dict(value))
 
 
 def test_an_expression_knows_its_place_in_the_string() -> None:

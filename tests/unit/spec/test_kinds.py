@@ -50,7 +50,7 @@ def test_every_kind_of_step_is_accepted() -> None:
         ("timeout: 24h", "timeout: 0s", "a timeout of nothing", ""),
         ("    parameters: {r", "    outputs: {x: number}\n    parameters: {r", "an approval has no 'outputs'", "dig"),
         ("    parameters: {r", "    retry: {attempts: 2}\n    parameters: {r", "an approval has no 'retry'", "once"),
-        ("    parameters: {r", "    cache: true\n    parameters: {r", "an approval has no 'cache'", "engine"),
+        ("    parameters: {r", "    cache: true\n    parameters: {r", "cannot be cached", "engine"),
         ("outputs.approved &&", "outputs.aproved &&", "step 'ask' has no output 'aproved' (it is", "'approved'?"),
         ("by != 'bob'", "by > 1", "'>' cannot be applied to a string and an integer", ""),
         # waits
@@ -78,7 +78,8 @@ def test_every_kind_of_step_is_accepted() -> None:
         ("heartbeatTimeout: 10s", "heartbeatTimeout: 0s", "a timeout of nothing", ""),
         # use cases and the cache
         ("argo: {template: train}", "argo: {template: train, engine: west}", "the use case says which engine", "leave"),
-        ("ttl: 7d", "ttl: 0s", "'ttl' of nothing", ""),
+        (', key: "${{ inputs.rows }}"', "", "'train' can change on its server", "key"),
+        ("ttl: 7d", "ttl: 0s", "a ttl of nothing", ""),
         ("inputs.rows }}\"}\n", "inputs.rws }}\"}\n", "unknown input 'rws'", "did you mean 'rows'?"),
     ],
 )  # fmt: skip
