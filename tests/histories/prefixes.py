@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from workflows.meta_run import MetaRun
+from workers.runtime import WORKFLOWS
 
 MAX_CUTS = 40
 """Most prefixes of one history; of a longer one they are spread evenly, the last one with them."""
@@ -37,16 +37,20 @@ async def replay_faults(histories: Iterable[tuple[str, History]]) -> dict[str, E
 
     Without the sandbox, whose making would take most of the time: whole histories are replayed in it.
     """
+    names: list[str] = []
 
     async def given() -> AsyncIterator[WorkflowHistory]:
         for name, history in histories:
-            yield WorkflowHistory.from_json(name, history)
+            names.append(name)
+            began = history["events"][0]["workflowExecutionStartedEventAttributes"]
+            yield WorkflowHistory.from_json(began["workflowId"], history)  # ids of child workflows begin with it
 
     replayer = Replayer(
-        workflows=[MetaRun], data_converter=pydantic_data_converter, workflow_runner=UnsandboxedWorkflowRunner()
+        workflows=list(WORKFLOWS), data_converter=pydantic_data_converter, workflow_runner=UnsandboxedWorkflowRunner()
     )
-    async with replayer.workflow_replay_iterator(given()) as results:
-        return {r.history.workflow_id: r.replay_failure async for r in results if r.replay_failure is not None}
+    async with replayer.workflow_replay_iterator(given()) as results:  # one after the other
+        failures = [result.replay_failure async for result in results]
+    return {name: failure for name, failure in zip(names, failures, strict=True) if failure is not None}
 
 
 def load(path: Path) -> History:
