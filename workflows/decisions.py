@@ -114,7 +114,8 @@ class Inbox:
             )
         if asked.approvers and message.by not in asked.approvers:
             raise NotAllowed(
-                f"{message.by} may not decide step '{step}'", hint=f"its approvers are {', '.join(asked.approvers)}"
+                f"{message.by} may not decide step '{step}'",
+                hint=f"its approvers are {', '.join(asked.approvers)}; give your name with --by NAME",
             )
         if message.digest and message.digest != asked.digest:
             raise Conflict(

@@ -104,7 +104,7 @@ class Retrier:
             trace=trace,
             cause=cause,
             retrying=Retrying(run.id, plan.taken),
-            no_cache=wish.no_cache,
+            no_cache=wish.no_cache or bool(wish.from_step),  # who names a step wants it run, and what follows it
         )
         await self._store.runs.retried(run.id, started.run_id)
         return Retried(started, plan)

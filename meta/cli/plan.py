@@ -62,7 +62,13 @@ def plan(  # noqa: PLR0917 -- typer makes options of them
 def print_plan(console: Console, planned: PlanInfo) -> None:
     """Write a plan for people."""
     for problem in planned.problems:
-        console.print(Text(str(problem), style="red"), soft_wrap=True)
+        # Inputs have no place in a file.
+        words = (
+            str(problem)
+            if problem.line
+            else f"error: {problem.message}" + (f"; {problem.hint}" if problem.hint else "")
+        )
+        console.print(Text(words, style="red"), soft_wrap=True)
     if planned.problems:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")

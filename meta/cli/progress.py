@@ -57,6 +57,8 @@ def _line(step: StepSnapshot) -> Text:
     words = [_clock(), step.name, step.state.value + (", continued" if step.continued else "")]
     words.append(f"({step.engine or step.kind.value}")
     words[-1] += f", attempt {step.attempt})" if step.attempt else ")"
+    if step.taken_from is not None:
+        words.append(step.taken_from.words(step.name))
     if step.cached_nodes:
         words.append(f"{step.cached_nodes} of {step.nodes} nodes cached")
     if step.duration is not None:

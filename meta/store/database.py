@@ -13,9 +13,11 @@ from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any, Self, TypeVar, cast
 
 import aiosqlite
+from aiosqlite.core import _connection_worker_thread  # pyright: ignore[reportPrivateUsage, reportUnknownVariableType]
 from sqlalchemy import Connection, Engine, Executable, String, column, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -99,8 +101,17 @@ class _Driver(aiosqlite.Connection):
     def open(cls, database: str, **options: Any) -> Self:
         """As `aiosqlite.connect`, with a thread that does not hold the process up."""
         connection = cls(lambda: sqlite3.connect(database, **options), iter_chunk_size=64)
-        connection._thread.daemon = True
+        connection._thread = Thread(target=connection._work, name="sqlite connection", daemon=True)
         return connection
+
+    def _work(self) -> None:
+        """In its thread. When the loop has gone meanwhile, nobody waits for an answer, and the connection is closed."""
+        try:
+            _connection_worker_thread(self._tx)
+        except RuntimeError:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
 
     def stop(self) -> asyncio.Future[Any] | None:
         """Let the thread close the connection and end; the future is for the first caller alone."""

@@ -70,6 +70,7 @@ async def test_a_stream_deleted_and_made_again_has_its_messages_start_runs_of_th
     await trial.assert_runs(range(10))
 
 
+@pytest.mark.prove
 async def test_temporal_killed_under_load_starts_one_run_for_each_message(shared_ground: Ground) -> None:
     trial = await shared_ground.trial("temporal")
     async with trial.publishing() as producer:

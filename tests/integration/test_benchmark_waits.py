@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("engine", ["argo", "kfp"])
+@pytest.mark.parametrize("engine", ["argo", pytest.param("kfp", marks=pytest.mark.prove)])
 async def test_a_few_waits_are_measured(engine: str) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "benchmarks.waits", "--runs", "20", "--engine", engine, "--hold", "1", "--json",

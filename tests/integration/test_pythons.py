@@ -57,6 +57,7 @@ def _newest_now_others_under_prove(pythons: list[str]) -> list[object]:
     return [*(pytest.param(one, marks=pytest.mark.prove) for one in pythons[:-1]), *pythons[-1:]]
 
 
+@pytest.mark.prove
 @pytest.mark.parametrize("python", _newest_now_others_under_prove(interpreters()))
 def test_the_stack_serves_on_another_python(python: str, tmp_path: Path) -> None:
     ours = install(python, tmp_path)

@@ -122,6 +122,7 @@ async def test_a_store_that_is_down_delays_the_step_and_the_copy_goes_on_from_it
         assert (copied.code, copied.number) == ("", len(failed) + 1)
 
 
+@pytest.mark.prove
 async def test_a_copy_tells_how_far_it_is_and_a_cancelled_one_leaves_no_upload_and_no_run(
     lake: Lake, large: tuple[Artifact, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ def test_evaluation_counts_what_the_model_gets_right(steps: Steps, model: Path, 
     assert sum(confusions["matrix"][digit][digit] for digit in range(10)) == round(accuracy * 450)
 
 
+@pytest.mark.prove
 def test_the_same_seed_trains_the_same_model(steps: Steps, dataset: Path, tmp_path: Path) -> None:
     given = {"dataset_uri": str(dataset), "epochs": 1, "hidden_units": 8}
     losses: list[object] = []

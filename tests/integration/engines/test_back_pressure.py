@@ -100,6 +100,7 @@ async def test_many_callers_send_one_probe_and_go_on_when_it_is_answered(engine:
     assert engine.circuit.state is CircuitState.CLOSED
 
 
+@pytest.mark.prove
 async def test_terminate_comes_through_when_the_engine_is_back(engine: ArgoEngine, stub: ArgoStub) -> None:
     submission = argo_submission()
     ref = await engine.submit(submission)

@@ -149,6 +149,7 @@ async def process(theirs: Theirs) -> AsyncGenerator[asyncio.subprocess.Process]:
         await one.wait()
 
 
+@pytest.mark.prove
 async def test_a_worker_is_killed_and_the_next_one_takes_its_call_up(theirs: Theirs) -> None:
     theirs.argo.script["prepare"] = [None]
     async with process(theirs):

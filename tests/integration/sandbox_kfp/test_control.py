@@ -111,6 +111,7 @@ def test_more_runs_than_places_wait_as_pending_and_can_be_terminated_there(
     assert [entry["state"] for entry in server.get(second)["state_history"]] == ["PENDING", "FAILED"]
 
 
+@pytest.mark.prove
 def test_two_hundred_runs_wait_cheaply_in_the_order_they_came(make_server: MakeServer, tmp_path: Path) -> None:
     server = make_server("--max-concurrent-runs", "2")
     for name in ("one", "two"):

@@ -93,7 +93,7 @@ async def test_engine_runs_of_items_are_in_order_until_their_step_ends(rig: Rig,
     rig.engine.decides["train"] = lambda s: None
     async with rig.client() as client:
         run = await client.start(example(tmp_path))
-        await rig.engine.until(lambda: rig.engine.running == 3)
+        await rig.engine.until(lambda: len(rig.engine.running()) == 3)
         while len(await rig.store.engine_runs.awaited("argo", None, 10)) < 3:
             await asyncio.sleep(0.01)
         awaited = await rig.store.engine_runs.awaited("argo", None, 10)
@@ -103,5 +103,5 @@ async def test_engine_runs_of_items_are_in_order_until_their_step_ends(rig: Rig,
         assert (step.state, step.run) == (StepState.RUNNING, None)
         await client.cancel(run.id)
         ended = await client.wait(run.id)
-    assert (ended.state, rig.engine.running) == (RunState.CANCELED, 0)
+    assert (ended.state, rig.engine.running()) == (RunState.CANCELED, [])
     assert ended.steps[0].state is StepState.CANCELLED

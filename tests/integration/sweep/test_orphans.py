@@ -119,6 +119,7 @@ async def test_an_engine_that_is_down_does_not_hide_the_others(rig: Rig, meta: M
     await eventually(all_well, "the engine is asked again, once its circuit lets a call through")
 
 
+@pytest.mark.prove
 async def test_a_run_that_does_not_end_is_said_with_the_reason(rig: Rig, meta: Meta) -> None:
     await rig.start()
     stray(rig, "stray", "nightly-7/one/0/1")

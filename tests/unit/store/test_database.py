@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+from aiosqlite import Connection
 from sqlalchemy import text
 
 from meta.store.database import Database, parse_url
@@ -45,4 +46,23 @@ async def test_a_closed_store_has_no_thread_left_that_answers_to_the_loop(tmp_pa
         asking.cancel()
         await asyncio.wait([asking])
     await database.close()
-    assert not [thread for thread in set(threading.enumerate()) - before if "_connection_worker" in thread.name]
+    assert not [thread for thread in set(threading.enumerate()) - before if "sqlite" in thread.name]
+
+
+def test_an_answer_for_a_loop_that_has_gone_ends_the_connection(tmp_path: Path) -> None:
+    async def opened() -> Connection:
+        database = Database(parse_url(f"sqlite+aiosqlite:///{tmp_path}/store.db"))
+        async with database.engine.connect() as connection:
+            raw = await connection.get_raw_connection()
+            driver = raw.driver_connection
+            raw.detach()
+        assert isinstance(driver, Connection)
+        return driver
+
+    loop = asyncio.new_event_loop()
+    driver = loop.run_until_complete(opened())
+    answer: asyncio.Future[int] = loop.create_future()
+    loop.close()
+    driver._tx.put_nowait((answer, lambda: 1))  # pyright: ignore[reportPrivateUsage] -- as a statement under way
+    driver._thread.join(10)  # pyright: ignore[reportPrivateUsage]
+    assert not driver._thread.is_alive()  # pyright: ignore[reportPrivateUsage]
