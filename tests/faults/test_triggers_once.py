@@ -149,6 +149,7 @@ async def test_a_message_published_again_beyond_the_servers_window_starts_nothin
     assert sum(1 for stream, _, _ in shared_ground.tap.delivered if stream == trial.stream) == 12, "each three times"
 
 
+@pytest.mark.prove
 async def test_two_services_on_one_store_killed_in_turn_start_one_run_each(shared_ground: Ground) -> None:
     while len(shared_ground.services) < 2:
         await shared_ground.add_service()

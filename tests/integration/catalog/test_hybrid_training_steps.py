@@ -44,6 +44,7 @@ def model(steps: Steps, dataset: Path, tmp_path_factory: pytest.TempPathFactory)
     return Path(str(outputs["model"]))
 
 
+@pytest.mark.prove
 def test_the_data_set_holds_every_image_and_is_the_same_for_the_same_inputs(
     steps: Steps, dataset: Path, tmp_path: Path
 ) -> None:

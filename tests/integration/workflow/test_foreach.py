@@ -110,6 +110,7 @@ async def test_results_are_lists_in_the_items_order_that_later_steps_read(world:
 async def test_no_more_items_run_at_a_time_than_the_step_allows(world: World, way: str) -> None:
     world.engine.decides["train"] = lambda _: None
     handle = await world.start({"train": {**ARGO, "foreach": {"range": 10, "parallelism": 4}}})
+    await world.engine.until(lambda: len(world.engine.running()) >= 2)
     for done in range(10):
         await world.engine.until(
             lambda most=min(4, 10 - done): len(world.engine.running()) >= most or way == "by chunks"
