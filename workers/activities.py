@@ -20,7 +20,7 @@ from workers.events import wait_for_event
 from workers.limits import SubmitLimits
 from workers.log_context import note_engine
 from workers.ports import BundleStore, EventReader, Recorder
-from workers.results import MAX_OUTPUTS, take_result
+from workers.results import take_result
 from workers.staging import stage_artifacts
 from workers.submission import make_submission
 from workflows import resolve
@@ -28,6 +28,7 @@ from workflows.caching_messages import FindCached, FoundCached
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.expressions.retry_on import wants_retry
 from workflows.fanout_messages import RECORD_ITEMS, RESOLVE_ITEMS, RecordItems, ResolvedItems, ResolveItems
+from workflows.inputs import MAX_OUTPUTS
 from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.manifests import definition_names
 from workflows.messages import (

@@ -8,10 +8,9 @@ from temporalio import activity
 
 from workers.engines.waiting import ALIVE
 from workers.ports import EventReader, Place
-from workers.results import MAX_OUTPUTS
 from workflows.errors import InvalidInput, SettingsInvalid
 from workflows.expressions.awaited import event_condition
-from workflows.inputs import size_of
+from workflows.inputs import MAX_OUTPUTS, size_of
 from workflows.kind_messages import AwaitEvent, EventArrived
 
 

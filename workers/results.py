@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from workflows.errors import InputsInvalid
-from workflows.inputs import size_of
+from workflows.inputs import MAX_OUTPUTS, size_of
 from workflows.kind_messages import TakeResult
 from workflows.resolve import convert_outputs
 from workflows.values import JsonObject
-
-MAX_OUTPUTS = 256 * 1024
-"""Bytes of a step's outputs as JSON; they live in the history. Larger results are artifacts."""
 
 
 def take_result(message: TakeResult) -> JsonObject:

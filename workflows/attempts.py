@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
 from workflows.messages import (
@@ -20,9 +20,9 @@ from workflows.messages import (
 )
 from workflows.naming import RunKey, engine_run_name
 from workflows.outcome import EngineRunRef, FailureClass, StepState
-from workflows.retry import STATE_OF, Action, policy_of
+from workflows.retry import Action, policy_of
 from workflows.spec.durations import format_duration
-from workflows.trying import last_words, what_follows
+from workflows.trying import cause_of, message_of, until_success
 from workflows.work import End, Job, Progress
 
 RETRIED_BY_HAND = "somebody has retried the engine run of the attempt before; this attempt waits for it"
@@ -70,6 +70,7 @@ class EngineRuns:
         self._origin = job.origin
         self._step = job.step
         self._policy = policy_of(job.step)
+        self._last: _Attempt | None = None
 
     async def run(self) -> End:
         """Bring artifacts to where the engine reads them, once for all attempts, and run those.
@@ -95,40 +96,17 @@ class EngineRuns:
                     raise asyncio.CancelledError from error
                 return End(StepState.FAILED, message_of(error))
             resolved = resolved.model_copy(update={"artifacts": {**resolved.artifacts, **staged.artifacts}})
-        return await self._attempts(resolved)
+        return await until_success(
+            self._job, self._policy, self._progress, lambda number, action: self._one(number, action, resolved)
+        )
 
-    async def _attempts(self, resolved: ResolvedStep) -> End:
-        previous: _Attempt | None = None
-        action, number = Action.RESTART, 0
-        while True:
-            number += 1
-            key = self._job.key(number)
-            self._progress.attempt_started(number)
-            await self._progress.told()
-            attempt = _Attempt(key, key, engine_run_name(self._origin.workflow, key))
-            if action.in_place and previous is not None:
-                attempt = replace(previous, key=key, previous=None)
-            elif previous is not None:
-                attempt.previous = previous
-            outcome = await self._attempt(attempt, resolved, action)
-            if outcome.failure is None:
-                return End(StepState.SUCCEEDED, "", outcome)
-            try:
-                decision = await what_follows(self._job, self._policy, outcome, number)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                message = f"{outcome.message}\nnot tried again: {message_of(error)}"
-                return End(STATE_OF[outcome.failure], message, outcome)
-            if decision.action is Action.GIVE_UP:
-                return End(STATE_OF[outcome.failure], last_words(self._policy, outcome, decision, number), outcome)
-            action, previous = decision.action, attempt
-            if outcome.failure is FailureClass.REJECTED and action is Action.RESTART:
-                previous = None  # its engine run may well have succeeded: it is what came out that was refused
-            left = self._step.retry.attempts - number
-            self._progress.says(f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
-            if decision.delay:
-                await calls.pause(decision.delay, self._job.title, number + 1)
+    async def _one(self, number: int, action: Action, resolved: ResolvedStep) -> StepOutcome:
+        key, previous = self._job.key(number), self._last
+        attempt = _Attempt(key, key, engine_run_name(self._origin.workflow, key), previous=previous)
+        if action.in_place and previous is not None:
+            attempt = replace(previous, key=key, previous=None)
+        self._last = attempt
+        return await self._attempt(attempt, resolved, action)
 
     async def _attempt(self, attempt: _Attempt, resolved: ResolvedStep, action: Action) -> StepOutcome:
         """Run one attempt; when it is cut short, end its engine run before anything else happens."""
@@ -226,15 +204,6 @@ class EngineRuns:
         )
         self._progress.says(f"{reason}: its engine run is being ended")
         await calls.uninterrupted(calls.terminate(message))
-
-
-def cause_of(error: ActivityError) -> ApplicationError | None:
-    return error.cause if isinstance(error.cause, ApplicationError) else None
-
-
-def message_of(error: ActivityError) -> str:
-    cause = cause_of(error)
-    return cause.message if cause is not None else str(error.cause or error)
 
 
 def _failure_of(error: ActivityError) -> FailureClass:

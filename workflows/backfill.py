@@ -14,7 +14,6 @@ from temporalio.exceptions import (
     is_cancelled_exception,
 )
 
-from workflows.attempts import message_of
 from workflows.child_calls import prepare_partition
 from workflows.child_messages import (
     BACKFILL_TYPE,
@@ -27,6 +26,7 @@ from workflows.children import run_child
 from workflows.markdown import plain
 from workflows.messages import ErrorDetail
 from workflows.planned import rfc3339
+from workflows.trying import message_of
 
 BACKFILL_FAILED = "META_BACKFILL_FAILED"
 """Type of the ApplicationError that ends a backfill of which partitions failed; its detail holds the progress."""

@@ -8,10 +8,10 @@ from dataclasses import replace
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
-from workflows.attempts import message_of
 from workflows.caching_messages import FindCached
 from workflows.doing import do
 from workflows.outcome import StepState
+from workflows.trying import message_of
 from workflows.work import End, Job, Progress
 
 

@@ -16,22 +16,18 @@ from temporalio.exceptions import (
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from workflows import calls, child_calls
-from workflows.attempts import message_of
 from workflows.child_messages import PrepareChild
 from workflows.children import run_child
-from workflows.inputs import as_declared, type_mismatch
+from workflows.inputs import MAX_OUTPUTS, as_declared, size_of, type_mismatch
 from workflows.messages import RunSnapshot, StepOutcome
-from workflows.outcome import FailureClass, StepState
-from workflows.retry import STATE_OF, Action, policy_of
+from workflows.outcome import FailureClass
+from workflows.retry import Action, policy_of
 from workflows.spec.durations import format_duration
 from workflows.spec.sources import WorkflowSource
 from workflows.suggest import did_you_mean
-from workflows.trying import last_words, what_follows
-from workflows.values import JsonObject, canonical_json
+from workflows.trying import message_of, until_success
+from workflows.values import JsonObject
 from workflows.work import End, Job, Progress
-
-MAX_OUTPUTS = 256 * 1024
-"""Bytes of a step's outputs as JSON; they live in the history. Larger results are artifacts."""
 
 
 class ChildRuns:
@@ -54,30 +50,9 @@ class ChildRuns:
         Raises:
             asyncio.CancelledError: cancelled, and the run that was under way has ended.
         """
-        number = 0
-        while True:
-            number += 1
-            self._progress.attempt_started(number)
-            await self._progress.told()
-            outcome = await self._attempt(number)
-            if outcome.failure is None:
-                return End(StepState.SUCCEEDED, "", outcome)
-            try:
-                decision = await what_follows(self._job, self._policy, outcome, number)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                message = f"{outcome.message}\nnot tried again: {message_of(error)}"
-                return End(STATE_OF[outcome.failure], message, outcome)
-            if decision.action is Action.GIVE_UP:
-                message = last_words(self._policy, outcome, decision, number)
-                return End(STATE_OF[outcome.failure], message, outcome)
-            left = self._step.retry.attempts - number
-            self._progress.says(f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
-            if decision.delay:
-                await calls.pause(decision.delay, self._job.title, number + 1)
+        return await until_success(self._job, self._policy, self._progress, self._attempt)
 
-    async def _attempt(self, number: int) -> StepOutcome:
+    async def _attempt(self, number: int, _: Action) -> StepOutcome:
         timeout = self._step.attempt_timeout
         words = f"Time-out of attempt {number} of {self._job.title}"
         try:
@@ -126,7 +101,7 @@ class ChildRuns:
             if (fault := type_mismatch(outputs[name], declared)) is not None:
                 return _refused(ended.id, f"gave output '{name}': {fault}")
             outputs[name] = as_declared(outputs[name], declared)
-        if (size := len(canonical_json(outputs))) > MAX_OUTPUTS:
+        if (size := size_of(outputs)) > MAX_OUTPUTS:
             words = f"gave {size // 1024} KB of outputs, the limit of a step is {MAX_OUTPUTS // 1024} KB"
             return _refused(ended.id, words)
         return StepOutcome(outputs=outputs, started_at=ended.started_at, finished_at=ended.finished_at)

@@ -21,14 +21,13 @@ from temporalio.exceptions import (
 )
 
 from workflows import calls
-from workflows.attempts import message_of
 from workflows.kind_messages import TakeResult
 from workflows.messages import StepOutcome
-from workflows.outcome import FailureClass, StepState
-from workflows.retry import STATE_OF, Action, policy_of
+from workflows.outcome import FailureClass
+from workflows.retry import Action, policy_of
 from workflows.spec.durations import format_duration
 from workflows.spec.sources import ActivitySource
-from workflows.trying import last_words, what_follows
+from workflows.trying import message_of, until_success
 from workflows.values import JsonValue
 from workflows.work import End, Job, Progress
 
@@ -61,30 +60,9 @@ class ForeignRuns:
         Raises:
             asyncio.CancelledError: cancelled, and the activity has ended, or its worker does not answer.
         """
-        number = 0
-        while True:
-            number += 1
-            self._progress.attempt_started(number)
-            await self._progress.told()
-            outcome = await self._attempt(number)
-            if outcome.failure is None:
-                return End(StepState.SUCCEEDED, "", outcome)
-            try:
-                decision = await what_follows(self._job, self._policy, outcome, number)
-            except ActivityError as error:
-                if is_cancelled_exception(error):
-                    raise asyncio.CancelledError from error
-                message = f"{outcome.message}\nnot tried again: {message_of(error)}"
-                return End(STATE_OF[outcome.failure], message, outcome)
-            if decision.action is Action.GIVE_UP:
-                words = last_words(self._policy, outcome, decision, number)
-                return End(STATE_OF[outcome.failure], words, outcome)
-            left = self._policy.attempts - number
-            self._progress.says(f"attempt {number} {outcome.failure.value}: {outcome.message}; {left} left")
-            if decision.delay:
-                await calls.pause(decision.delay, self._job.title, number + 1)
+        return await until_success(self._job, self._policy, self._progress, self._attempt)
 
-    async def _attempt(self, number: int) -> StepOutcome:
+    async def _attempt(self, number: int, _: Action) -> StepOutcome:
         started_at = workflow.now()
         try:
             result = await self._call(number)

@@ -14,6 +14,8 @@ MAX_VALUE = 64 * 1024
 """Largest value of one input, in bytes of JSON. Larger things belong into an artifact."""
 MAX_TOTAL = 256 * 1024
 """Largest sum of all inputs, in bytes of JSON: they travel through histories."""
+MAX_OUTPUTS = 256 * 1024
+"""The same for a step's outputs. Larger results are artifacts."""
 
 _INT64 = 1 << 63
 _ARTICLE = {

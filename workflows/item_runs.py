@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
-from workflows.attempts import message_of
 from workflows.caching import do_cached
 from workflows.fanout_messages import (
     FailedItem,
@@ -23,6 +22,7 @@ from workflows.foreach_items import label
 from workflows.item_lists import lists_of
 from workflows.messages import ResolvedStep
 from workflows.outcome import EngineRunRef, StepState
+from workflows.trying import message_of
 from workflows.values import JsonValue
 from workflows.work import End, Job, Progress
 

@@ -11,7 +11,6 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
 from workflows.approvals import asked_of, decided, waiting_words
-from workflows.attempts import message_of
 from workflows.board import Board
 from workflows.caching import do_cached
 from workflows.decisions import Inbox
@@ -22,6 +21,7 @@ from workflows.outcome import EngineRunRef, StepState
 from workflows.spec.durations import format_duration
 from workflows.spec.sources import ApprovalSource
 from workflows.spec.steps import Foreach
+from workflows.trying import message_of
 from workflows.values import JsonObject, JsonValue
 from workflows.work import End, Job, Progress
 

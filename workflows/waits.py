@@ -9,12 +9,12 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from workflows import calls
-from workflows.attempts import message_of
 from workflows.kind_messages import AwaitEvent
 from workflows.messages import StepOutcome
 from workflows.outcome import FailureClass, StepState
 from workflows.spec.durations import parse_time
 from workflows.spec.sources import EventSource, WaitSource
+from workflows.trying import message_of
 from workflows.work import End, Job, Progress
 
 

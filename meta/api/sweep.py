@@ -21,10 +21,10 @@ from meta.api.orphans import Orphan, OrphanFinder
 from meta.api.verdict import HASTY, Reason
 from meta.store import Store
 from meta.store.engine_runs import AdoptedRun
-from workers.activities import MAX_OUTPUTS
 from workers.engines.base import Engine, RunPhase
 from workers.log_context import LogContext, set_log_context
 from workflows.errors import MetaError
+from workflows.inputs import MAX_OUTPUTS
 from workflows.manifests import definition_names
 from workflows.naming import RunKey
 from workflows.outcome import FailureClass, Outcome, StepState

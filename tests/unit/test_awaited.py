@@ -11,8 +11,8 @@ from temporalio.testing import ActivityEnvironment
 
 from workers.events import wait_for_event
 from workers.ports import Place
-from workers.results import MAX_OUTPUTS
 from workflows.errors import InvalidInput, SettingsInvalid
+from workflows.inputs import MAX_OUTPUTS
 from workflows.kind_messages import AwaitEvent, EventArrived
 from workflows.naming import RunKey
 from workflows.values import JsonObject

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from workers.results import MAX_OUTPUTS, take_result
+from workers.results import take_result
 from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.awaited import event_condition
+from workflows.inputs import MAX_OUTPUTS
 from workflows.kind_messages import TakeResult
 from workflows.messages import ResolvedStep, ResolveStep, StepView
 from workflows.outcome import StepState
