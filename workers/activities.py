@@ -28,7 +28,7 @@ from workflows.caching_messages import FindCached, FoundCached
 from workflows.errors import EngineRejected, EngineUnavailable
 from workflows.expressions.retry_on import wants_retry
 from workflows.fanout_messages import RECORD_ITEMS, RESOLVE_ITEMS, RecordItems, ResolvedItems, ResolveItems
-from workflows.inputs import MAX_OUTPUTS
+from workflows.inputs import MAX_ITEM_OUTPUTS, most_outputs
 from workflows.kind_messages import AwaitEvent, EventArrived, TakeResult
 from workflows.manifests import definition_names
 from workflows.messages import (
@@ -55,9 +55,6 @@ from workflows.values import JsonObject, canonical_json
 
 log = logging.getLogger(__name__)
 
-
-MAX_ITEM_OUTPUTS = 16 * 1024
-"""The same for an item of a fan-out: hundreds of them live in one history."""
 
 _ITEM_NODES, _ITEM_MESSAGE = 2, 2000
 
@@ -275,11 +272,11 @@ def grace_left(message: TerminateStep, now: datetime) -> float:
 
 
 def _within_limits(message: WaitStep, outcome: Outcome) -> Outcome:
-    size, limit = len(canonical_json(outcome.outputs)), MAX_OUTPUTS
+    size, limit = len(canonical_json(outcome.outputs)), most_outputs(message.key.index)
     whose = f"step {message.key.step}"
     if message.key.index:
         outcome = as_of_item(outcome)
-        limit, whose = MAX_ITEM_OUTPUTS, f"item {message.key.index - 1} of {whose}"
+        whose = f"item {message.key.index - 1} of {whose}"
     if size <= limit:
         return outcome
     text = (

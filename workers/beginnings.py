@@ -84,6 +84,7 @@ class Beginnings:
             parent=origin.run_id,
             depth=origin.depth + 1,
             use_cases=self.use_cases,
+            no_cache=origin.no_cache,
         )
 
     @activity.defn(name=Activity.PREPARE_TICK)
@@ -157,6 +158,7 @@ def prepared(
     parent: str = "",
     depth: int = 0,
     use_cases: UseCases | None = None,
+    no_cache: bool = False,
 ) -> PreparedChild:
     """A run that is ready to be started, with the id that the request makes.
 
@@ -165,7 +167,7 @@ def prepared(
     """
     start = make_start(
         newest.definition, newest.digest, inputs, trigger=trigger, request_id=request_id, trace=trace, cause=cause,
-        parent=parent, depth=depth, use_cases=use_cases,
+        parent=parent, depth=depth, use_cases=use_cases, no_cache=no_cache,
     )  # fmt: skip
     name = newest.definition.name
     memo = RunMemo(

@@ -10,6 +10,7 @@ from workers.ports import CachedSuccess, StepCache
 from workflows.bundle import Bundle
 from workflows.caching_messages import FindCached, FoundCached
 from workflows.errors import ArtifactStoreUnavailable, ExpressionFailed
+from workflows.inputs import most_outputs, size_of
 from workflows.messages import ResolvedStep, StepOutcome, Taken, WaitStep
 from workflows.outcome import Outcome
 from workflows.resolve import convert_outputs
@@ -76,6 +77,8 @@ async def find_cached(message: FindCached, bundle: Bundle, objects: ArtifactStor
         outputs = convert_outputs(message.key.step, message.outputs, success.outcome.outputs)
     except ExpressionFailed as error:
         return FoundCached(key=key, note=f"the success of {_whose(success)} was not taken: {error.message}")
+    if size_of(outputs) > most_outputs(message.key.index):
+        return FoundCached(key=key, note=f"the success of {_whose(success)} was not taken: too large for an item")
     taken = Taken(
         how="cache", run=success.by.meta_run, step=success.by.step, index=success.by.index, at=success.ended_at
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workflows.errors import InputsInvalid
-from workflows.inputs import MAX_OUTPUTS, size_of
+from workflows.inputs import most_outputs, size_of
 from workflows.kind_messages import TakeResult
 from workflows.resolve import convert_outputs
 from workflows.values import JsonObject
@@ -18,9 +18,9 @@ def take_result(message: TakeResult) -> JsonObject:
     """
     result = message.result
     outputs: JsonObject = result if isinstance(result, dict) else {} if result is None else {"result": result}
-    if (size := size_of(outputs)) > MAX_OUTPUTS:
+    if (size := size_of(outputs)) > (most := most_outputs(message.key.index if message.key is not None else 0)):
         raise InputsInvalid(
-            f"outputs of step {message.step} are {size // 1024} KB, the limit is {MAX_OUTPUTS // 1024} KB",
+            f"outputs of step {message.step} are {size // 1024} KB, the limit is {most // 1024} KB",
             hint="write large results to the object store and give their URI",
         )
     return convert_outputs(message.step, message.outputs, outputs)

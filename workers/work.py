@@ -21,6 +21,7 @@ from workers.ports import KEPT_TRIES, Recorder, Work
 from workflows.caching_messages import FindCached
 from workflows.child_messages import PrepareChild
 from workflows.errors import EngineFull, MetaError
+from workflows.fanout_messages import RecordItems, ResolveItems
 from workflows.kind_messages import AwaitEvent, TakeResult
 from workflows.messages import (
     Activity,
@@ -95,7 +96,7 @@ class _Activity(ActivityInboundInterceptor):
             log.warning("the trace of run %s will lack a try of %s: %r", key.meta_run, work.what, failure)
 
 
-def key_of(message: object, run_id: str) -> RunKey | None:
+def key_of(message: object, run_id: str) -> RunKey | None:  # noqa: PLR0911 -- one for each kind of message
     """Which attempt an activity works for; attempt 0 before the first, and no step for the run as a whole.
 
     Args:
@@ -107,12 +108,21 @@ def key_of(message: object, run_id: str) -> RunKey | None:
     """
     match message:
         case (
-            TerminateStep(attempt=RunKey() as key) | AskRetry(key=RunKey() as key) | StageArtifacts(key=RunKey() as key)
+            TerminateStep(attempt=RunKey() as key)
+            | AskRetry(key=RunKey() as key)
+            | StageArtifacts(key=RunKey() as key)
+            | TakeResult(key=RunKey() as key)
         ):
             return key
         case TerminateStep() | SubmitStep() | ResumeStep() | WaitStep() | AwaitEvent() | FindCached():
             return message.key
-        case AskRetry() | PrepareChild():
+        case ResolveItems(shared=shared):
+            return RunKey(meta_run=shared.origin.run_id, step=shared.name, attempt=0)
+        case RecordItems(run=run, step=step):
+            return RunKey(meta_run=run, step=step, attempt=0)
+        case PrepareChild(origin=origin, step=step, index=index, attempt=attempt):
+            return RunKey(meta_run=origin.run_id, step=step, index=index, attempt=attempt)
+        case AskRetry():
             return RunKey(meta_run=run_id, step=message.step, attempt=message.attempt)
         case ResolveStep() | StageArtifacts() | TakeResult():
             return RunKey(meta_run=run_id, step=message.step, attempt=0)

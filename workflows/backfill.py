@@ -130,7 +130,6 @@ class MetaBackfill:
                 PreparePartition(
                     plan=self._plan,
                     partition=self._plan.partition(index),
-                    backfill=workflow.info().workflow_id,
                     beyond=beyond,
                 )
             )

@@ -23,6 +23,20 @@ def snapshot_of(name: str, step: Step, role: StepRole) -> StepSnapshot:
     return StepSnapshot(name=name, kind=step.kind, engine=step.engine, role=role)
 
 
+def view_of(step: StepSnapshot) -> StepView:
+    """What expressions can see of a step that has ended."""
+    return StepView(
+        state=step.state,
+        outputs=step.outputs,
+        artifacts=step.artifacts,
+        message=step.message,
+        artifact_lists=step.artifact_lists,
+        continued=step.continued,
+        stored=step.stored,
+        items=step.items,
+    )
+
+
 class Board:
     """Holds the snapshot of a run and changes it step by step."""
 
@@ -54,20 +68,7 @@ class Board:
 
     def views(self) -> dict[str, StepView]:
         """What expressions may read: the steps that have ended."""
-        return {
-            name: StepView(
-                state=step.state,
-                outputs=step.outputs,
-                artifacts=step.artifacts,
-                message=step.message,
-                artifact_lists=step.artifact_lists,
-                continued=step.continued,
-                stored=step.stored,
-                items=step.items,
-            )
-            for name, step in self._steps.items()
-            if step.state.ended
-        }
+        return {name: view_of(step) for name, step in self._steps.items() if step.state.ended}
 
     def tell(
         self,
@@ -122,8 +123,13 @@ class Board:
         return [
             name
             for name in reversed(self._succeeded)
-            if name in steps and steps[name].compensate is not None and self._steps[name].taken_from is None
+            if name in steps and steps[name].compensate is not None and not self._is_taken(name)
         ]
+
+    def _is_taken(self, name: str) -> bool:
+        """Whether this run has done nothing of a step's work: neither it nor, of a fan-out, any of its items."""
+        step = self._steps[name]
+        return step.taken_from is not None or (step.items is not None and 0 < step.items.taken == step.items.total)
 
     def add_compensations(self, names: Sequence[str]) -> None:
         """Put compensations that are to run between the steps and those of `finally`."""

@@ -161,7 +161,6 @@ class PreparePartition(Message):
 
     plan: BackfillPlan
     partition: Partition
-    backfill: str
     beyond: int = 0
 
 

@@ -18,7 +18,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from workflows import calls, child_calls
 from workflows.child_messages import PrepareChild
 from workflows.children import run_child
-from workflows.inputs import MAX_OUTPUTS, as_declared, size_of, type_mismatch
+from workflows.inputs import as_declared, most_outputs, size_of, type_mismatch
 from workflows.messages import RunSnapshot, StepOutcome
 from workflows.outcome import FailureClass
 from workflows.retry import Action, policy_of
@@ -101,8 +101,8 @@ class ChildRuns:
             if (fault := type_mismatch(outputs[name], declared)) is not None:
                 return _refused(ended.id, f"gave output '{name}': {fault}")
             outputs[name] = as_declared(outputs[name], declared)
-        if (size := size_of(outputs)) > MAX_OUTPUTS:
-            words = f"gave {size // 1024} KB of outputs, the limit of a step is {MAX_OUTPUTS // 1024} KB"
+        if (size := size_of(outputs)) > (most := most_outputs(self._job.index)):
+            words = f"gave {size // 1024} KB of outputs, the limit of {self._job.title} is {most // 1024} KB"
             return _refused(ended.id, words)
         return StepOutcome(outputs=outputs, started_at=ended.started_at, finished_at=ended.finished_at)
 

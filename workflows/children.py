@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from temporalio import workflow
 from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import ActivityError, is_cancelled_exception
-from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+from temporalio.exceptions import ActivityError, ChildWorkflowError, is_cancelled_exception
+from temporalio.workflow import ChildWorkflowCancellationType, ChildWorkflowHandle, ParentClosePolicy
 
 from workflows import child_calls
 from workflows.child_messages import PreparedChild, RecordStart
@@ -35,7 +36,7 @@ async def run_child(child: PreparedChild, begun: Callable[[str], None] = lambda 
         asyncio.CancelledError: this was cancelled, and the run has ended.
     """
     start = child.start
-    handle = await workflow.start_child_workflow(
+    starting = workflow.start_child_workflow(
         WORKFLOW_TYPE,
         start,
         id=child.id,
@@ -49,7 +50,11 @@ async def run_child(child: PreparedChild, begun: Callable[[str], None] = lambda 
         static_summary=static_summary(start) or None,
         static_details=static_details(start),
     )
+    # Awaited in a task of its own: the SDK takes a cancellation in the middle of a start for done with.
+    handle, cancelled = await _started(starting)
     begun(child.id)
+    if cancelled:
+        handle.cancel()
     try:
         await child_calls.record_start(RecordStart(child=child, at=workflow.now()))
     except ActivityError as error:
@@ -59,8 +64,26 @@ async def run_child(child: PreparedChild, begun: Callable[[str], None] = lambda 
             handle.cancel()
     except asyncio.CancelledError:
         handle.cancel()
-    ended = await handle
+    try:
+        ended = await handle
+    except ChildWorkflowError as error:
+        if cancelled and is_cancelled_exception(error):
+            raise asyncio.CancelledError from error
+        raise
     this = asyncio.current_task()
-    if this is not None and this.cancelling():  # a run that succeeds in spite of it swallows the cancellation
+    if cancelled or (this is not None and this.cancelling()):  # a run may succeed in spite of it
         raise asyncio.CancelledError
     return ended
+
+
+async def _started(
+    starting: Coroutine[Any, Any, ChildWorkflowHandle[Any, RunSnapshot]],
+) -> tuple[ChildWorkflowHandle[Any, RunSnapshot], bool]:
+    """The child once Temporal has accepted it, and whether this was cancelled meanwhile."""
+    task, cancelled = asyncio.ensure_future(starting), False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+    return task.result(), cancelled

@@ -15,9 +15,7 @@ from typing import Any, cast
 
 from workflows import compile_main
 from workflows.errors import BundleInvalid
-from workflows.python_files import PythonPipeline, python_pipeline
-
-__all__ = ["PythonPipeline", "compile_pipeline", "python_pipeline", "refusal", "run_apart"]
+from workflows.python_files import PythonPipeline
 
 TIMEOUT_S = 120.0
 _TAIL = 1000

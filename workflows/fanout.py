@@ -29,6 +29,7 @@ _EVENTS_OF_A_CHUNK = 12  # in the run's own history
 _BYTES_OF_A_CHUNK = 20 * 1024  # of its result
 _CHUNKS_AT_ONCE = 10
 _MAX_LISTS = 128 * 1024
+_CUT = "were ended or not begun: their workflow was cancelled in Temporal"
 _BEGUN = 3  # how often a chunk is begun that somebody terminates
 _TOO_MANY = "let a step of kind workflow run some of them as a meta-run of its own, or let an item stand for a batch"
 
@@ -234,6 +235,9 @@ class Fanout:
             artifact_lists=lists.artifacts if lists is not None else {},
             stored=lists is None,
         )
+        missing = counts.total - counts.succeeded - counts.failed
+        if not failures and missing:
+            return End(StepState.CANCELLED, f"{missing} of {counts.total} items {_CUT}", outcome)
         if not failures:
             return End(StepState.SUCCEEDED, "", outcome)
         states = {failure.state for failure in failures}
@@ -279,4 +283,8 @@ def _words(counts: ItemCounts, failures: list[FailedItem], *, fast: bool) -> str
         return f"{told[0]}\n{done}; the other {rest} were ended or not begun"
     more = counts.failed - len(told[:KEPT_FAILURES])
     lines = [f"{counts.failed} of {counts.total} items failed", *told[:KEPT_FAILURES]]
-    return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)
+    if more > 0:
+        lines.append(f"and {more} more")
+    if rest := counts.total - counts.succeeded - counts.failed:
+        lines.append(f"{rest} {_CUT}")
+    return "\n".join(lines)

@@ -70,7 +70,12 @@ class ForeignRuns:
             outcome = self._failed(error)
         else:
             try:
-                taken = TakeResult(step=self._job.name, result=result, outputs=self._job.step.outputs)
+                taken = TakeResult(
+                    step=self._job.name,
+                    result=result,
+                    outputs=self._job.step.outputs,
+                    key=self._job.key(number) if self._job.index else None,
+                )
                 outcome = StepOutcome(outputs=await calls.take_result(taken))
             except ActivityError as error:
                 if is_cancelled_exception(error):

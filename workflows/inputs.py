@@ -16,6 +16,8 @@ MAX_TOTAL = 256 * 1024
 """Largest sum of all inputs, in bytes of JSON: they travel through histories."""
 MAX_OUTPUTS = 256 * 1024
 """The same for a step's outputs. Larger results are artifacts."""
+MAX_ITEM_OUTPUTS = 16 * 1024
+"""The same for an item of a fan-out: hundreds of them live in one history."""
 
 _INT64 = 1 << 63
 _ARTICLE = {
@@ -75,6 +77,15 @@ def check_inputs(definition: MetaWorkflow, inputs: JsonObject) -> JsonObject:
 
 
 _ARTIFACT = "put large values into an object store and pass their URI"
+
+
+def most_outputs(index: int) -> int:
+    """How many bytes of JSON the outputs of an execution may have.
+
+    Args:
+        index: of the item, as run keys have it; 0 for a step.
+    """
+    return MAX_ITEM_OUTPUTS if index else MAX_OUTPUTS
 
 
 def size_of(value: JsonValue) -> int:

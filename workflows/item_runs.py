@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, FailureError, is_cancelled_exception
 
 from workflows import calls
 from workflows.caching import do_cached
@@ -180,7 +181,9 @@ class ItemRuns:
         )
         if outcome is not None:
             record = record.model_copy(update={"outputs": outcome.outputs, "artifacts": outcome.artifacts})
-            self.taken += outcome.taken_from is not None
+            if outcome.taken_from is not None:
+                self.taken += 1
+                record = record.model_copy(update={"message": outcome.taken_from.words(self._shared.name)})
             self._nodes += outcome.nodes
             self._cached_nodes += outcome.cached_nodes
         self._records[at] = record
@@ -193,9 +196,11 @@ class ItemRuns:
             part = self._unrecorded[:_RECORDED_AT_ONCE]
             del self._unrecorded[:_RECORDED_AT_ONCE]
             origin = self._shared.origin
-            await calls.uninterrupted(
-                calls.record_items(RecordItems(run=origin.run_id, step=self._shared.name, items=part))
-            )
+            told = calls.record_items(RecordItems(run=origin.run_id, step=self._shared.name, items=part))
+            try:
+                await calls.uninterrupted(told)
+            except FailureError as error:  # the run goes on without these rows: what they are about is done
+                workflow.logger.warning("items of %s were not recorded: %s", self._shared.name, error)
 
 
 class _ItemProgress(Progress):

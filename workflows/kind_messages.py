@@ -50,8 +50,9 @@ class EventArrived(Message):
 
 
 class TakeResult(Message):
-    """Make a foreign activity's result a step's outputs."""
+    """Make a foreign activity's result a step's outputs; `key` of an item of a fan-out."""
 
     step: str
+    key: RunKey | None = None
     result: JsonValue = None
     outputs: dict[str, ValueType] = Field(default_factory=dict, description="Declared types, to convert to.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from workflows.errors import ExpressionFailed, InputsInvalid
 from workflows.expressions.cel import CompileFailed, Program, ValueMissing
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.references import ITEM, ITEM_ROOTS, Reference, find_references, references
+from workflows.expressions.references import ITEM, ITEM_ROOTS, WHOLE_FIELDS, Reference, find_references, references
 from workflows.expressions.templates import as_text, parse_template, render_value, walk_strings
 from workflows.expressions.types import ExprType, of_declared, of_items, of_value
 from workflows.expressions.variables import fields_of_item
@@ -250,7 +250,7 @@ class Values:
         found: JsonObject = {}
         for reference in sorted(references):
             view = self._steps.get(reference.name) if reference.step is not None else None
-            if view is not None and view.stored and reference.field != "state":
+            if view is not None and view.stored and reference.field not in WHOLE_FIELDS:
                 continue
             try:
                 found[str(reference)] = self._value(reference)
@@ -320,7 +320,7 @@ class Values:
         return ExprType.ANY if found is ExprType.NULL else found
 
     def _fans_out(self, name: str) -> bool:
-        step = self._definition.everything().get(name)
+        step = self._definition.steps.get(name) or self._definition.finally_.get(name)
         return step is not None and step.foreach is not None
 
     def _value(self, reference: Reference) -> JsonValue:  # noqa: PLR0911 -- one for each kind of name
@@ -346,7 +346,7 @@ class Values:
         step = self._steps.get(reference.name)
         if step is None:
             raise ExpressionFailed(f"there is no step '{reference.name}'")
-        if reference.field in ("state", "message"):
+        if reference.field in WHOLE_FIELDS:
             return str(step.state) if reference.field == "state" else step.message
         if reference.field == "outputs" and reference.item in step.outputs:
             return step.outputs[reference.item]

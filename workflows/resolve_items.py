@@ -72,9 +72,11 @@ class _ItemValues(Values):
     """What the expressions of one item after another can read."""
 
     def __init__(self, shared: Shared, definition: MetaWorkflow, views: Mapping[str, StepView]) -> None:
+        root = "inputs."
+        inputs = {name.removeprefix(root): value for name, value in shared.values.items() if name.startswith(root)}
         super().__init__(
             ResolveStep(
-                meta_run=shared.origin.run_id, definition=definition, step=shared.name, inputs={}, steps=dict(views)
+                meta_run=shared.origin.run_id, definition=definition, step=shared.name, inputs=inputs, steps=dict(views)
             )
         )
         self._given = shared.values

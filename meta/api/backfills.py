@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from pydantic import ValidationError
 from temporalio.client import (
@@ -54,7 +53,6 @@ class BackfillStanding:
     plan: BackfillPlan
     state: str
     progress: BackfillProgress | None
-    started_at: datetime | None = None
 
 
 def backfill_id(plan: BackfillPlan) -> str:
@@ -92,14 +90,11 @@ class Backfills:
 
     async def list(self, workflow: str = "") -> Sequence[BackfillStanding]:
         """The newest ones, those that go on among them; a list of Temporal's may lag a moment behind."""
-        found: list[WorkflowExecution] = []
+        # Each execution that an earlier one has become would stand in the list too.
+        query = f"WorkflowType = '{BACKFILL_TYPE}' AND ExecutionStatus != 'ContinuedAsNew'"
         with unavailable():
-            async for one in self._client.list_workflows(
-                f"WorkflowType = '{BACKFILL_TYPE}'", rpc_timeout=RPC_TIMEOUT, limit=MOST * 4
-            ):
-                # each execution that an earlier one has become stands in the list too
-                if one.status is not WorkflowExecutionStatus.CONTINUED_AS_NEW:
-                    found.append(one)
+            listed = self._client.list_workflows(query, rpc_timeout=RPC_TIMEOUT, limit=MOST * 4)
+            found = [one async for one in listed]
         standings = await asyncio.gather(*(self._standing(one) for one in found))
         kept = [one for one in standings if one is not None and workflow in ("", one.plan.workflow)]
         return kept[:MOST]
@@ -142,16 +137,25 @@ class Backfills:
             NotFound: there is none of this id.
         """
         if (await self.get(found)).state in ("running", "paused"):
-            with unavailable():
-                await self._handle(found).cancel(rpc_timeout=RPC_TIMEOUT)
+            try:
+                with unavailable():
+                    await self._handle(found).cancel(rpc_timeout=RPC_TIMEOUT)
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:  # it ended between the two calls
+                    raise
 
     async def _signal(self, found: str, name: str) -> None:
         standing = await self.get(found)
+        hint = "start it again: partitions that are done are skipped"
         if standing.state not in ("running", "paused"):
-            hint = "start it again: partitions that are done are skipped"
             raise Conflict(f"backfill {found} has {standing.state.replace('canceled', 'been canceled')}", hint=hint)
-        with unavailable():
-            await self._handle(found).signal(name, "", rpc_timeout=RPC_TIMEOUT)
+        try:
+            with unavailable():
+                await self._handle(found).signal(name, "", rpc_timeout=RPC_TIMEOUT)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise Conflict(f"backfill {found} has ended meanwhile", hint=hint) from error
 
     def _handle(self, found: str) -> WorkflowHandle[object, BackfillProgress]:
         return self._client.get_workflow_handle(found, result_type=BackfillProgress)
@@ -165,7 +169,7 @@ class Backfills:
         progress = await self._progress(execution, state)
         if state == "running" and progress is not None and progress.paused:
             state = "paused"
-        return BackfillStanding(execution.id, plan, state, progress, execution.start_time)
+        return BackfillStanding(execution.id, plan, state, progress)
 
     async def _progress(self, execution: WorkflowExecution, state: str) -> BackfillProgress | None:
         """How far it is: by its last word where it has one, else by asking it."""

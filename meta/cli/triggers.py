@@ -11,7 +11,7 @@ from meta.cli.common import EXIT_FAILED, Output, OutputOption, client_of, print_
 from meta.cli.event_render import print_trigger_messages, print_triggers, trigger_lines
 from meta.cli.schedules import print_schedules
 from meta.client import MetaClient, PublishedInfo, ScheduleInfo, TriggerInfo
-from workflows.errors import InvalidInput, MetaError, NotFound
+from workflows.errors import InvalidInput, MetaError, NotFound, ServiceUnavailable
 from workflows.suggest import did_you_mean
 
 
@@ -32,13 +32,19 @@ def triggers(
     async def body() -> tuple[list[TriggerInfo], list[ScheduleInfo]]:
         async with client_of(context) as client:
             found = await client.triggers(workflow)
-            # one whose consumer outlives its definition is no workflow any more
-            published = not workflow or any(one.name == workflow for one in await client.workflows())
-            return found, await client.schedules(workflow) if published else []
+            if output is Output.JSON:  # `meta schedules` has the others
+                return found, []
+            try:
+                return found, await client.schedules(workflow)
+            except NotFound:  # its consumer outlives its definition
+                return found, []
+            except ServiceUnavailable as error:  # Temporal, which messages do not need to be looked at
+                stderr().print(Text(f"schedules: {error.message}", style="yellow"), soft_wrap=True)
+                return found, []
 
     found, schedules = run_async(body())
     if output is Output.JSON:
-        print_json([one.model_dump(mode="json") for one in found])  # `meta schedules` has the others
+        print_json([one.model_dump(mode="json") for one in found])
     else:
         if found:
             print_triggers(stdout(), found)

@@ -162,7 +162,7 @@ class MetaClient(ApprovalsClient, SchedulesClient, ItemsClient, EventsClient):
             request.workflow = target
         else:
             request.bundle.CopyFrom(convert.to_bundle(await _bundle(target)))
-        return plan_of(await persist(lambda: self._stub.Plan(request, timeout=CALL_TIMEOUT_S), self._patience_s))
+        return plan_of(await persist(lambda: self._stub.Plan(request, timeout=CHECKS_TIMEOUT_S), self._patience_s))
 
     async def get(self, run_id: str) -> RunView:
         """A run as it is now.

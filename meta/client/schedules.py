@@ -50,7 +50,8 @@ class SchedulesClient(Connection):
 
     async def fire_schedule(self, workflow: str, trigger: str = "") -> builtins.list[ScheduleInfo]:
         """Start a run now, as the schedule would, within its `overlap`; raises as `pause_schedule`."""
-        return await self._schedules(_Schedules(workflow=workflow, trigger=trigger, act=_Schedules.ACT_FIRE))
+        fire = _Schedules(workflow=workflow, trigger=trigger, act=_Schedules.ACT_FIRE)
+        return await self._schedules(fire, patience_s=0.0)  # not repeated: each call starts a run
 
     async def backfill(
         self,
@@ -138,8 +139,11 @@ class SchedulesClient(Connection):
         """
         return (await self._backfills(_Backfill(act=_Backfill.ACT_CANCEL, id=backfill_id)))[0]
 
-    async def _schedules(self, request: pb.SchedulesRequest) -> builtins.list[ScheduleInfo]:
-        reply = await persist(lambda: self._stub.Schedules(request, timeout=CALL_TIMEOUT_S), self._patience_s)
+    async def _schedules(
+        self, request: pb.SchedulesRequest, patience_s: float | None = None
+    ) -> builtins.list[ScheduleInfo]:
+        patience_s = self._patience_s if patience_s is None else patience_s
+        reply = await persist(lambda: self._stub.Schedules(request, timeout=CALL_TIMEOUT_S), patience_s)
         return [_schedule(one) for one in reply.schedules]
 
     async def _backfills(self, request: pb.BackfillRequest) -> builtins.list[BackfillInfo]:

@@ -162,13 +162,11 @@ class _Telling:
 
     def _of_refused(self, step: StepSnapshot) -> Iterator[LineageEvent]:
         """The last attempt of a step of an engine, when no engine has taken it."""
-        if step.kind not in ENGINE_KINDS:
-            return
+        if step.kind not in ENGINE_KINDS or step.items is not None:
+            return  # a fan-out itself runs nothing; its items have attempts of their own
         key = RunKey(meta_run=self._run.id, step=step.name, attempt=step.attempt)
         known = {(one.key.step, one.key.attempt) for one in self._record.attempts}
         over = self._run.state.ended or step.name in self._over
-        if step.items is not None:
-            return  # a fan-out itself runs nothing; its items have attempts of their own
         if not step.attempt or (step.name, step.attempt) in known or not step.state.ended or not over:
             return
         if step.started_at is None or step.finished_at is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from workflows.board import view_of
 from workflows.errors import MetaError
 from workflows.expressions.references import references
-from workflows.messages import ResolveStep, RunSnapshot, StepView
+from workflows.messages import ResolveStep, RunSnapshot
 from workflows.outcome import Artifact
 from workflows.plan import step_expressions
 from workflows.resolve import resolve_step
@@ -23,17 +24,7 @@ def artifacts_read(definition: MetaWorkflow, run: RunSnapshot, step: str) -> lis
 
 def _declared(definition: MetaWorkflow, run: RunSnapshot, step: str) -> list[Artifact]:
     """Expressions are evaluated again: their results are in the history alone."""
-    views = {
-        one.name: StepView(
-            state=one.state,
-            outputs=one.outputs,
-            artifacts=one.artifacts,
-            message=one.message,
-            continued=one.continued,
-        )
-        for one in run.steps
-        if one.state.ended
-    }
+    views = {one.name: view_of(one) for one in run.steps if one.state.ended}
     message = ResolveStep(
         meta_run=run.id,
         definition=definition,

@@ -131,7 +131,7 @@ def happenings(
             teller.workflow_says(step)
         elif final is None and _is_news(known.get(step.name), step):
             teller.attempt_says(step)
-        elif final is not None and step.kind not in ENGINE_KINDS:
+        elif final is not None and (step.kind not in ENGINE_KINDS or step.items is not None):
             teller.workflow_runs(step)
     if after.state.ended:
         data: JsonObject = {"state": after.state.value, "message": after.message[:MAX_MESSAGE]}

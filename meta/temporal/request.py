@@ -34,7 +34,6 @@ class Request(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    version: int = 1
     request_id: str
     workflow: str
     step: str = ""

@@ -10,8 +10,9 @@ import pytest
 
 from workflows import compiling
 from workflows.bundle import Bundle, build_bundle, validate_bundle
-from workflows.compiling import PythonPipeline, compile_pipeline, python_pipeline
+from workflows.compiling import compile_pipeline
 from workflows.errors import BundleInvalid, DefinitionInvalid
+from workflows.python_files import PythonPipeline, python_pipeline
 from workflows.spec.models import Metadata, MetaWorkflow
 from workflows.spec.sources import KfpSource
 from workflows.spec.steps import Step

@@ -231,17 +231,19 @@ class Each:
     """The items that a step runs over, and how many at a time.
 
     Attributes:
-        items: a list, or by name several whose combinations are the items.
+        items: a list, a `Span`, or by name several lists whose combinations are the items.
         parallelism: most items at a time; 50 when left out.
         fail_fast: False: a failed item does not keep the others from running.
     """
 
-    items: Items | Mapping[str, Sequence[Any] | Value[Any]]
+    items: Items | Mapping[str, Sequence[Any] | Value[Any]] | Span
     parallelism: int | None = None
     fail_fast: bool | None = None
 
     def data(self) -> JsonObject:
         found = keys(parallelism=self.parallelism, fail_fast=self.fail_fast)
+        if isinstance(self.items, Span):
+            return {**self.items.data(), **found}
         if isinstance(self.items, range):
             return {"range": _range(self.items), **found}
         if isinstance(self.items, Mapping):
@@ -288,6 +290,8 @@ class Undo:
     retry: Retry | None = None
     timeout: Duration | None = None
     attempt_timeout: Duration | None = None
+    cancel_grace: Duration | None = None
+    on_lost: Literal["fail", "restart"] | None = None
     description: str | None = None
 
     def data(self, folder: Path | None) -> JsonObject:
@@ -298,5 +302,7 @@ class Undo:
             retry=None if self.retry is None else self.retry.data(),
             timeout=self.timeout,
             attempt_timeout=self.attempt_timeout,
+            cancel_grace=self.cancel_grace,
+            on_lost=self.on_lost,
         )
         return {self.runs.kind.value: self.runs.below(folder), **found}

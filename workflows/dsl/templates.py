@@ -53,10 +53,10 @@ def condition(value: object) -> str:
 
 
 def keys(**given: Any) -> JsonObject:
-    """What was given, by the keys of a definition; a trailing underscore is no part of one."""
+    """What was given, by the keys of a definition."""
     found: JsonObject = {}
     for name, value in given.items():
         if value is not None:
-            head, *rest = name.rstrip("_").split("_")
+            head, *rest = name.split("_")
             found[head + "".join(word.capitalize() for word in rest)] = plain(value)
     return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from typing_extensions import TypeVar as DefaultedTypeVar
 
@@ -95,12 +95,7 @@ class Value(Expression, Generic[T]):  # noqa: PLW1641 -- Expression has taken __
 
     def __init__(self, cel: str, level: Level = Level.MEMBER, type_: ValueType | None = None) -> None:
         super().__init__(cel, level)
-        self._type = type_
-
-    @property
-    def type(self) -> ValueType | None:
-        """As far as it is known here."""
-        return self._type
+        self._type = type_  # as far as it is known here; a field may be called `type`
 
     def __eq__(self, other: object) -> Value[bool]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._relation("==", other)
@@ -263,13 +258,18 @@ def _both(first: object, operator: str, second: object, level: Level) -> Value[b
     return Value(text, level, ValueType.BOOLEAN)
 
 
+def type_of(value: object) -> ValueType | None:
+    """The type of a value of the run, as far as it is known here; a public field would hide one called `type`."""
+    return cast("Value[Any]", value)._type if isinstance(value, Value) else None  # pyright: ignore[reportPrivateUsage]
+
+
 def _truth(operand: object, operator: str) -> None:
     """Python's & binds tighter than its comparisons, so a forgotten bracket shows here.
 
     Raises:
         TypeError: it is no condition.
     """
-    found = operand.type if isinstance(operand, Value) else None
+    found = type_of(operand)
     if isinstance(operand, bool) or (isinstance(operand, Value) and found in (None, ValueType.BOOLEAN)):
         return
     what = f"'{operand.cel}' is of type {found}" if isinstance(operand, Expression) else f"{operand!r} is no condition"
@@ -279,13 +279,11 @@ def _truth(operand: object, operator: str) -> None:
 
 
 def _sum_type(first: Value[Any], second: object) -> ValueType | None:
-    if isinstance(second, Value):
-        found = second.type
-    else:
-        found = ValueType.NUMBER if isinstance(second, float) else first.type
-    if ValueType.NUMBER in (first.type, found) and {first.type, found} <= {ValueType.NUMBER, ValueType.INTEGER}:
+    beside = ValueType.NUMBER if isinstance(second, float) else type_of(first)
+    found = type_of(cast(object, second)) if isinstance(second, Value) else beside
+    if ValueType.NUMBER in (type_of(first), found) and {type_of(first), found} <= {ValueType.NUMBER, ValueType.INTEGER}:
         return ValueType.NUMBER
-    return first.type if first.type is found else None
+    return type_of(first) if type_of(first) is found else None
 
 
 # Functions

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from workflows.errors import ExpressionFailed
 from workflows.expressions.cel import CompileFailed, Program
 from workflows.expressions.promote import compile_expression
-from workflows.expressions.types import ExprType, of_value
+from workflows.expressions.types import ExprType, of_items, of_value
 from workflows.inputs import show
 from workflows.values import JsonObject
 
@@ -47,7 +47,7 @@ def event_condition(text: str, variables: JsonObject, place: str) -> Callable[[J
 
 def _compiled(text: str, variables: JsonObject, place: str) -> Program:
     """On the types of the values at hand; where the checker refuses those, CEL itself may compute (see `resolve`)."""
-    found = {name: of_value(value) for name, value in variables.items()}
+    found = {name: of_items(value) if isinstance(value, list) else of_value(value) for name, value in variables.items()}
     types = {name: ExprType.ANY if type_ is ExprType.NULL else type_ for name, type_ in found.items()}
     try:
         return compile_expression(text, {**types, "event": ExprType.OBJECT})

@@ -35,7 +35,10 @@ def check_reading(source: str, values: Mapping[str, JsonValue]) -> None:
     words = [token.text for token in tokenize(source)]
     if not any(words[i] in _COPYING and words[i - 1] == "." and words[i + 1] == "(" for i in range(1, len(words) - 1)):
         return
-    lengths = {name: _longest(value) * _mentions(name, source) for name, value in values.items()}
+    mentions = {name: _mentions(name, source) for name in values}
+    for name in values:  # a field that is a value of its own is no mention of the whole
+        mentions[name] -= sum(mentions[other] for other in values if other.startswith(f"{name}."))
+    lengths = {name: _longest(value) * mentions[name] for name, value in values.items()}
     if sum(lengths.values()) > MAX_MAPPED:
         name = max(lengths, key=lambda n: lengths[n])
         raise ExpressionFailed(

@@ -23,6 +23,7 @@ def json_schema() -> JsonObject:
     for name, keys in _EXACTLY_ONE.items():
         definitions[name]["oneOf"] = [{"required": [key]} for key in keys]
     definitions["KfpSource"]["dependentRequired"] = {"version": ["pipeline"]}
+    definitions["ScheduleTrigger"]["dependentRequired"] = {"offset": ["every"]}
     definitions["ApprovalSource"]["dependentRequired"] = {"onTimeout": ["timeout"]}
     definitions["Step"] |= _of_a_step()
     bare: list[JsonValue] = [{"type": "array"}, {"type": "string"}]  # a list, or an expression that gives one
@@ -62,6 +63,8 @@ def _close(schema: JsonValue) -> None:
 _EXACTLY_ONE = {
     "Compensation": ("argo", "kfp", "workflow", "activity"),
     "Foreach": ("items", "range", "matrix"),
+    "Trigger": ("nats", "schedule"),
+    "ScheduleTrigger": ("cron", "every"),
     "WaitSource": ("duration", "until", "event"),
     "ArgoSource": ("manifest", "template", "clusterTemplate", "cronWorkflow"),
     "KfpSource": ("package", "pipeline"),

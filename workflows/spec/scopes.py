@@ -23,7 +23,8 @@ APPROVAL_OUTPUTS = {
     "reason": ExprType.STRING,
     "digest": ExprType.STRING,
 }
-EVENT_OUTPUTS = {"event": ExprType.OBJECT, "subject": ExprType.STRING, "time": ExprType.STRING}
+TIME_OUTPUTS = {"time": ExprType.STRING}
+EVENT_OUTPUTS = {"event": ExprType.OBJECT, "subject": ExprType.STRING, **TIME_OUTPUTS}
 
 
 def scope_of(definition: MetaWorkflow, manifests: Manifests) -> Scope:
@@ -84,7 +85,7 @@ def _of_kind(name: str, step: Step, manifests: Sequence[ManifestInfo]) -> StepSc
         return StepScope(APPROVAL_OUTPUTS, frozenset(), "it is an approval")
     if step.kind is StepKind.WAIT:
         is_event = step.wait is not None and step.wait.event is not None
-        return StepScope(EVENT_OUTPUTS if is_event else {}, frozenset(), "it is a wait")
+        return StepScope(EVENT_OUTPUTS if is_event else TIME_OUTPUTS, frozenset(), "it is a wait")
     return _with_manifests(name, step, manifests)
 
 

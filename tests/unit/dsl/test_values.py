@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meta.dsl import MetaWorkflow, Value, argo, choose, greatest, index, integer, item, least, run, string
+from workflows.dsl.values import type_of
 from workflows.expressions.check import Scope, StepScope, check_expression
 from workflows.expressions.promote import compile_expression
 from workflows.expressions.references import find_references
@@ -176,6 +177,6 @@ def test_a_constant_is_read_back_as_it_was(value: JsonValue) -> None:
 
 
 def test_a_type_is_known_where_it_is_declared() -> None:
-    assert (rate.type, (count + 1).type, (count * 0.5).type, (rate > 1).type) == (
+    assert tuple(map(type_of, (rate, count + 1, count * 0.5, rate > 1))) == (
         ValueType.NUMBER, ValueType.INTEGER, ValueType.NUMBER, ValueType.BOOLEAN,
     )  # fmt: skip
