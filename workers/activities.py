@@ -121,6 +121,8 @@ class Activities:
         views = await self._with_lists(shared.origin.run_id, shared.stored)
         resolved = resolve_items(message, bundle.definition, views)
         engine = shared.step.engine
+        if not engine:
+            return resolved
         return ResolvedItems(
             items=[
                 one.model_copy(

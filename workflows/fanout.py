@@ -25,13 +25,18 @@ INLINE_ITEMS = 200
 
 _PER_ITEM, _PER_ATTEMPT = 12, 25  # events at most: staging and resolving; submit, wait, their tasks, timers, an end
 _CHUNK_EVENTS = 40_000  # of Temporal's 51,200
-_EVENTS_OF_A_CHUNK = 12  # in the run's own history
+EVENTS_OF_A_CHUNK = 12
+"""In the run's own history."""
+
 _BYTES_OF_A_CHUNK = 20 * 1024  # of its result
 _CHUNKS_AT_ONCE = 10
 _MAX_LISTS = 128 * 1024
 _CUT = "were ended or not begun: their workflow was cancelled in Temporal"
 _BEGUN = 3  # how often a chunk is begun that somebody terminates
-_TOO_MANY = "let a step of kind workflow run some of them as a meta-run of its own, or let an item stand for a batch"
+_TOO_MANY = (
+    "are more than is left to the fan-outs of one run: its history would have too many events or bytes\n"
+    "  let a step of kind workflow run some of them as a meta-run of its own, or let an item stand for a batch"
+)
 
 
 @dataclass(slots=True)
@@ -51,6 +56,42 @@ class Budget:
     size: int = 12 << 20
     lists: int = 512 * 1024
     chunks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(100))
+
+    def takes_inline(self, items: int, attempts: int) -> bool:
+        """Take what so many items need inside the run; False when they have to run by chunks."""
+        events = _weight(attempts) * items
+        if items > INLINE_ITEMS or events > self.inline:
+            return False
+        self.inline -= events
+        return True
+
+    def takes_chunks(self, chunks: int, size: int = 0) -> bool:
+        """Take what so many chunks need of the run's own history; False when there is not so much left.
+
+        Args:
+            chunks: how many.
+            size: bytes of what they are given.
+        """
+        events, size = chunks * EVENTS_OF_A_CHUNK, size + chunks * _BYTES_OF_A_CHUNK
+        if events > self.events or size > self.size:
+            return False
+        self.events -= events
+        self.size -= size
+        return True
+
+
+def chunk_of(attempts: int) -> int:
+    """How many items a chunk has, of which each may be tried so often."""
+    return max(1, min(INLINE_ITEMS, _CHUNK_EVENTS // _weight(attempts)))
+
+
+def chunks_of(items: int, chunk: int) -> int:
+    return -(-items // chunk)
+
+
+def _weight(attempts: int) -> int:
+    """Events of an item at most."""
+    return _PER_ITEM + _PER_ATTEMPT * attempts
 
 
 class Fanout:
@@ -96,15 +137,16 @@ class Fanout:
         Raises:
             asyncio.CancelledError: cancelled, and whatever the items had begun has ended.
         """
-        weight = _PER_ITEM + _PER_ATTEMPT * self._shared.step.retry.attempts
-        if len(self._items) <= INLINE_ITEMS and weight * len(self._items) <= self._budget.inline:
-            self._budget.inline -= weight * len(self._items)
+        count, attempts = len(self._items), self._shared.step.retry.attempts
+        if self._budget.takes_inline(count, attempts):
             await self._inline()
-        else:
-            chunk = max(1, min(INLINE_ITEMS, _CHUNK_EVENTS // weight))
-            if fault := self._fault(chunk):
-                return End(StepState.FAILED, fault)
-            await self._by_chunks(chunk)
+            return self._end()
+        size = chunk_of(attempts)
+        chunks = chunks_of(count, size)
+        given = 2 * len(canonical_json(self._items)) + chunks * len(canonical_json(self._shared.values))
+        if not self._budget.takes_chunks(chunks, given):
+            return End(StepState.FAILED, f"{count:,} items in {chunks} chunks of {size} {_TOO_MANY}")
+        await self._by_chunks(size)
         return self._end()
 
     async def _inline(self) -> None:
@@ -131,20 +173,6 @@ class Fanout:
             self._took(0, runs.end())
             raise
         self._took(0, runs.end())
-
-    def _fault(self, chunk: int) -> str:
-        """Take what the chunks need from the run's budget; why that is not possible, if it is not."""
-        count = -(-len(self._items) // chunk)
-        shared = len(canonical_json(self._shared.values)) + _BYTES_OF_A_CHUNK
-        events, size = count * _EVENTS_OF_A_CHUNK, 2 * len(canonical_json(self._items)) + count * shared
-        if events > self._budget.events or size > self._budget.size:
-            return (
-                f"{len(self._items):,} items in {count} chunks of {chunk} are more than is left to the fan-outs of "
-                f"one run: its history would have too many events or bytes\n  {_TOO_MANY}"
-            )
-        self._budget.events -= events
-        self._budget.size -= size
-        return ""
 
     async def _by_chunks(self, size: int) -> None:
         self._waiting.extend((at, self._items[at : at + size]) for at in range(0, len(self._items), size))

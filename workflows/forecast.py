@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workflows.fanout import INLINE_ITEMS
+from workflows.fanout import Budget, chunk_of, chunks_of
 from workflows.outcome import StepKind
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.steps import ENGINE_KINDS
@@ -32,15 +32,20 @@ _CHILD = (4, 1500)
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """About how many events, and how many bytes."""
+    """About how many events, and how many bytes.
+
+    Attributes:
+        refused: fan-outs that are too large for what is left to those of one run.
+    """
 
     events: int
     bytes: int
+    refused: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
-        """Whether Temporal takes so much."""
-        return self.events < MAX_EVENTS and self.bytes < MAX_BYTES
+        """Whether Temporal takes so much, and every fan-out would begin."""
+        return self.events < MAX_EVENTS and self.bytes < MAX_BYTES and not self.refused
 
 
 def forecast(definition: MetaWorkflow, items: Mapping[str, int], skipped: frozenset[str] = frozenset()) -> Forecast:
@@ -52,6 +57,8 @@ def forecast(definition: MetaWorkflow, items: Mapping[str, int], skipped: frozen
         skipped: steps that only have their expressions worked out.
     """
     size = len(canonical_json(definition.model_dump(mode="json", exclude_defaults=True)))
+    budget = Budget()
+    refused: tuple[str, ...] = ()
     events, volume = _RUN[0], _RUN[1] + 2 * size
     for name, step in {**definition.steps, **definition.finally_}.items():
         parts = [_RESOLVED, _TASK]
@@ -60,13 +67,15 @@ def forecast(definition: MetaWorkflow, items: Mapping[str, int], skipped: frozen
             work = _work(step.kind)
             if step.foreach is None:
                 parts += work
-            elif count <= INLINE_ITEMS:
+            elif budget.takes_inline(count, step.retry.attempts):
                 parts += work * count
             else:
-                parts += [_CHILD, _TASK, _TASK] * -(-count // INLINE_ITEMS)
+                chunks = chunks_of(count, chunk_of(step.retry.attempts))
+                parts += [_CHILD, _TASK, _TASK] * chunks
+                refused += () if budget.takes_chunks(chunks) else (name,)
         events += sum(part[0] for part in parts)
         volume += sum(part[1] for part in parts) + len(canonical_json(step.parameters))
-    return Forecast(events, volume)
+    return Forecast(events, volume, refused)
 
 
 def _work(kind: StepKind) -> list[tuple[int, int]]:

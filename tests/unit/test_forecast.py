@@ -42,6 +42,17 @@ def test_items_beyond_the_inline_ones_hardly_count() -> None:
     assert chunked.fits
 
 
-def test_what_temporal_would_end_does_not_fit() -> None:
+def test_many_fan_outs_that_a_run_would_take_by_chunks_fit() -> None:
     fans = {f"a{n}": {"argo": {"template": "t"}, "foreach": {"range": 200}} for n in range(30)}
-    assert not forecast(chain(dict(fans)), {name: INLINE_ITEMS for name in fans}).fits
+    assert forecast(chain(dict(fans)), {name: INLINE_ITEMS for name in fans}).fits
+
+
+def test_a_fan_out_that_a_run_would_refuse_does_not_fit() -> None:
+    tried = {"argo": {"template": "t"}, "foreach": {"range": 10_000}, "retry": {"attempts": 100}}
+    found = forecast(chain({"a": tried}), {"a": 10_000})
+    assert (found.refused, found.fits) == (("a",), False)
+
+
+def test_what_temporal_would_end_does_not_fit() -> None:
+    steps = {f"a{n}": {"argo": {"template": "t"}, "parameters": {"x": "y" * 200_000}} for n in range(300)}
+    assert not forecast(chain(dict(steps)), {}).fits

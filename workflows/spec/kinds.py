@@ -28,7 +28,6 @@ _IGNORED: dict[StepKind, dict[str, str]] = {
         "onLost": "nothing of it can be lost",
         "outputs": "an event gives event, subject and time",
     },
-    StepKind.WORKFLOW: {"artifacts": "pass ${{ steps.<step>.artifacts.<name>.uri }} as a parameter"},
     StepKind.ACTIVITY: {"artifacts": "pass ${{ steps.<step>.artifacts.<name>.uri }} as a parameter"},
 }
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+from temporalio.client import WorkflowFailureError
+
 from tests.support.engine import ScriptedEngine
 from tests.support.files import FileStore
 from tests.support.world import World
@@ -38,6 +41,20 @@ async def test_the_same_work_is_not_run_again_and_says_whose_success_it_is(world
     assert train.taken_from.at is not None
     assert first.steps[0].taken_from is None
     assert world.store.snapshots[second.id].steps[0].taken_from == train.taken_from
+
+
+async def test_work_that_another_run_has_done_is_not_taken_back(world: World) -> None:
+    failed = Outcome(failure=FailureClass.FAILED, message="Error (exit code 1)")
+    train, deploy = {**CACHED, "compensate": ARGO}, {**ARGO, "needs": ["train"]}
+    each = {**train, "foreach": {"range": 2}, "parameters": {"rate": "${{ index }}"}}
+    for steps in ({"train": train, "deploy": deploy}, {"train": each, "deploy": deploy}):
+        for undone in (1, 0):
+            world.engine.forget()
+            world.engine.script["deploy"] = [failed]
+            handle = await world.start(dict(steps))
+            with pytest.raises(WorkflowFailureError):
+                await handle.result()
+            assert world.engine.steps().count("compensate_train") == undone
 
 
 async def test_other_work_is_run(world: World) -> None:

@@ -16,8 +16,7 @@ import pytest_asyncio
 from typer.testing import CliRunner
 
 from meta.cli.app import app
-from meta.cli.backfill import _detached  # pyright: ignore[reportPrivateUsage] -- what Ctrl-C says
-from meta.client import MetaClient, RunView
+from meta.client import BackfillInfo, MetaClient, RunView
 from meta.trace.model import Part
 from tests.docs.commands import parse
 from tests.integration.service.servers import Rig
@@ -230,11 +229,17 @@ async def test_the_page_is_true_to_the_parsers(page: str) -> None:
     assert len((DOCS / page).read_text().splitlines()) <= 200
 
 
-async def test_ctrl_c_leaves_a_backfill_running_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    _detached("backfill-report-1")
-    said = capsys.readouterr().err
-    assert "the backfill goes on" in said
-    assert "meta backfill watch backfill-report-1" in said
+async def test_ctrl_c_leaves_a_backfill_running_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def interrupted(self: MetaClient, backfill: str) -> AsyncGenerator[BackfillInfo]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(MetaClient, "watch_backfill", interrupted)
+    words = ["--address", "127.0.0.1:1", "backfill", "watch", "backfill-report-1"]
+    result = await asyncio.to_thread(CliRunner().invoke, app, words)
+    assert "the backfill goes on" in result.stderr
+    assert "meta backfill watch backfill-report-1" in result.stderr
+    assert result.exit_code != 0
 
 
 def globals_of(source: str) -> dict[str, object]:

@@ -14,7 +14,7 @@ from meta.trace.model import Part
 from tests.docs.pages import snippets
 from tests.integration.service.servers import ARGO, Rig
 from workers.engines.base import Submission
-from workflows.errors import InvalidInput, NotFound
+from workflows.errors import NotFound
 from workflows.messages import ItemCounts
 from workflows.outcome import FailureClass, Outcome, RunState, StepState
 
@@ -86,7 +86,8 @@ async def test_what_failed_is_found_by_its_state_and_named_by_its_run(rig: Rig, 
     result = await asyncio.to_thread(
         CliRunner().invoke, app, ["--address", rig.address, "get", run.id, "--state", "failed"]
     )
-    assert result.exit_code != 0 or isinstance(result.exception, InvalidInput)
+    assert result.exit_code == 2
+    assert "--state goes with --items STEP" in result.stderr
 
 
 async def test_engine_runs_of_items_are_in_order_until_their_step_ends(rig: Rig, tmp_path: Path) -> None:

@@ -220,11 +220,25 @@ async def test_a_chunk_that_somebody_terminates_is_begun_again_with_the_same_eng
     assert len(world.engine.submitted) == 4
 
 
+async def test_a_chunk_that_somebody_cancels_does_not_pass_for_a_success(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_chunks(monkeypatch)
+    world.engine.decides["train"] = lambda s: None if s.key.index == 4 else Outcome()
+    handle = await world.start({"train": {**ARGO, "foreach": {"range": 4}}, "after": {**ARGO, "needs": ["train"]}})
+    await world.engine.until(lambda: len(world.engine.running()) == 1)
+    await world.client.get_workflow_handle(f"{handle.id}/train/3-3").cancel()
+    step = await failed(world, handle)
+    assert step.state is StepState.CANCELLED
+    assert step.message == "1 of 4 items were ended or not begun: their workflow was cancelled in Temporal"
+    assert (world.engine.running(), "after" in world.engine.steps()) == ([], False)
+
+
 async def test_what_does_not_fit_a_history_or_is_no_list_fails_its_step_with_what_to_do(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_chunks(monkeypatch)
-    monkeypatch.setattr("workflows.fanout._EVENTS_OF_A_CHUNK", 10_000)
+    monkeypatch.setattr("workflows.fanout.EVENTS_OF_A_CHUNK", 10_000)
     handle = await world.start(
         {
             "many": {**ARGO, "foreach": {"range": 8}},

@@ -35,6 +35,7 @@ from meta.dsl import (
 from workflows.errors import DefinitionInvalid
 from workflows.spec import load_definition
 from workflows.spec.models import MetaWorkflow as Definition
+from workflows.spec.steps import Range
 from workflows.spec.writing import write_definition
 from workflows.spec.yaml12 import Document
 
@@ -276,3 +277,12 @@ def flows(draw: st.DrawFn) -> MetaWorkflow:
 def test_whatever_is_built_reads_back_from_its_yaml_as_the_same(flow: MetaWorkflow) -> None:
     definition = flow.build()
     assert load_definition(write_definition(definition)) == definition
+
+
+def test_integers_up_to_one_that_the_run_knows_have_their_own_parallelism() -> None:
+    flow = MetaWorkflow("chain")
+    count = flow.input("count", int)
+    flow.step("each", argo(template="t"), foreach=Each(Span(count), parallelism=3))
+    foreach = flow.build().steps["each"].foreach
+    assert foreach is not None
+    assert (foreach.range, foreach.parallelism) == (Range.model_validate({"from": 0, "to": "${{ inputs.count }}"}), 3)

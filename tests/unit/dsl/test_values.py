@@ -176,6 +176,10 @@ def test_a_constant_is_read_back_as_it_was(value: JsonValue) -> None:
     assert found == value
 
 
+def test_a_field_may_be_called_as_python_calls_things() -> None:
+    assert item.type.cel == "item.type"
+
+
 def test_a_type_is_known_where_it_is_declared() -> None:
     assert tuple(map(type_of, (rate, count + 1, count * 0.5, rate > 1))) == (
         ValueType.NUMBER, ValueType.INTEGER, ValueType.NUMBER, ValueType.BOOLEAN,

@@ -71,7 +71,7 @@ def test_every_kind_of_step_is_accepted() -> None:
         ("name: other", "name: chain", "would run itself again, without an end", "'when'"),
         ("parameters: {rows: \"${{ steps.m", "parameters: {Rows: \"${{ steps.m", "no input can be called 'Rows'", ""),
         ("attempts: 2}", "attempts: 2, strategy: resume}", "only an engine's run can be resumed", "anew"),
-        ("    outputs: {sc", "    artifacts: {a: s3://b/c}\n    outputs: {sc", "has no 'artifacts'", "uri"),
+        ("heartbeatTimeout: 10s}", "heartbeatTimeout: 10s}\n    artifacts: {a: s3://b/c}", "has no 'artifacts'", "uri"),
         ("    outputs: {score", "    cancelGrace: 1m\n    outputs: {score", "only Argo knows a stop", "leave it out"),
         ("steps.child.outputs.score", "steps.child.outputs.scor", "no output 'scor' (not under", "'score'?"),
         ("taskQueue: mails", 'taskQueue: "${{ inputs.when }}"', "'taskQueue' holds no expressions", ""),
