@@ -235,7 +235,8 @@ class TelemetryConfig(_Section):
     @field_validator("otlp_endpoint")
     @classmethod
     def _an_address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
+        scheme, _, rest = value.partition("://")
+        if value and not (scheme in ("http", "https") and rest):
             raise ValueError(f"{value!r} is no address: write http://host:4317, or https:// for TLS")
         return value
 

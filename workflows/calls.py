@@ -55,7 +55,8 @@ T = TypeVar("T")
 _PATIENT = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2.0, maximum_interval=timedelta(seconds=30)
 )
-_LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+LOCAL = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
+"""Of local activities: they are short, and wait for the store alone."""
 _TERMINATE_TIMEOUT = timedelta(seconds=120)
 _HEARTBEAT = timedelta(seconds=15)
 _WRAPPED = "local-activity-errors"  # id of a patch: see local
@@ -195,7 +196,7 @@ async def resolve(message: ResolveStep) -> ResolvedStep:
         message,
         result_type=ResolvedStep,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=f"Work out whether {message.step} runs, and with which parameters and artifacts",
     )
     return await local(activity)
@@ -208,7 +209,7 @@ async def resolve_items(message: ResolveItems) -> ResolvedItems:
         message,
         result_type=ResolvedItems,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Work out the parameters of items {message.first} to {last} of {message.shared.name}"),
     )
     return await local(activity)
@@ -219,7 +220,7 @@ async def record_items(message: RecordItems) -> None:
         RECORD_ITEMS,
         message,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Record what {len(message.items)} items of {message.step} came to"),
     )
 
@@ -248,7 +249,7 @@ async def find_cached(message: FindCached) -> FoundCached:
         message,
         result_type=FoundCached,
         start_to_close_timeout=timedelta(seconds=60),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Look for an earlier success of the work of {message.key.step}"),
     )
     return await local(activity)
@@ -260,7 +261,7 @@ async def resolve_outputs(message: ResolveOutputs) -> JsonObject:
         message,
         result_type=JsonObject,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary="Work out the outputs of the run",
     )
     return await local(activity)
@@ -271,7 +272,7 @@ async def record(snapshot: RunSnapshot) -> None:
         Activity.RECORD,
         snapshot,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Record that {_how_far(snapshot)}"),
     )
 
@@ -353,7 +354,7 @@ async def take_result(message: TakeResult) -> JsonObject:
         message,
         result_type=JsonObject,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Take what the activity has given as outputs of {message.step}"),
     )
     return await local(activity)
@@ -365,7 +366,7 @@ async def ask_retry(message: AskRetry) -> bool:
         message,
         result_type=bool,
         start_to_close_timeout=timedelta(seconds=30),
-        retry_policy=_LOCAL,
+        retry_policy=LOCAL,
         summary=fitting(f"Decide whether {message.step} is tried again after attempt {message.attempt}"),
     )
     return await local(activity)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
 
-from workflows.calls import fitting, local
+from workflows.calls import LOCAL, fitting, local
 from workflows.child_messages import (
     PrepareChild,
     PreparedChild,
@@ -20,7 +19,6 @@ from workflows.child_messages import (
 from workflows.messages import Activity
 
 _TIMEOUT = timedelta(seconds=30)
-_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=10))
 
 
 async def prepare_child(message: PrepareChild) -> PreparedChild:
@@ -34,7 +32,7 @@ async def prepare_child(message: PrepareChild) -> PreparedChild:
         message,
         result_type=PreparedChild,
         start_to_close_timeout=_TIMEOUT,
-        retry_policy=_RETRY,
+        retry_policy=LOCAL,
         summary=fitting(f"Look up meta-workflow {message.workflow} and check its inputs, for {message.step}"),
     )
     return await local(activity)
@@ -51,7 +49,7 @@ async def prepare_tick(message: PrepareTick) -> PreparedTick:
         message,
         result_type=PreparedTick,
         start_to_close_timeout=_TIMEOUT,
-        retry_policy=_RETRY,
+        retry_policy=LOCAL,
         summary=fitting(f"Work out the inputs of {message.tick.workflow} for {message.at:%Y-%m-%d %H:%M:%S} UTC"),
     )
     return await local(activity)
@@ -68,7 +66,7 @@ async def prepare_partition(message: PreparePartition) -> PreparedPartition:
         message,
         result_type=PreparedPartition,
         start_to_close_timeout=_TIMEOUT,
-        retry_policy=_RETRY,
+        retry_policy=LOCAL,
         summary=fitting(f"Look whether the partition of {message.partition.start:%Y-%m-%d %H:%M:%S} UTC is done"),
     )
     return await local(activity)
@@ -79,7 +77,7 @@ async def record_start(message: RecordStart) -> None:
         Activity.RECORD_START,
         message,
         start_to_close_timeout=_TIMEOUT,
-        retry_policy=_RETRY,
+        retry_policy=LOCAL,
         summary=fitting(f"Record that run {message.child.id} has started"),
     )
     await local(activity)

@@ -10,6 +10,9 @@ from workflows.expressions.templates import render_value
 from workflows.planned import rfc3339
 from workflows.values import JsonObject, JsonValue
 
+EVENT_FIELDS = ("time", "date", "timestamp", "workflow", "trigger", "end")
+"""What `time_event` gives; `end` only for a partition."""
+
 
 def time_event(workflow: str, trigger: str, at: datetime, end: datetime | None = None) -> JsonObject:
     """What expressions see as `event`.

@@ -6,10 +6,10 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from meta.api import convert
+from meta.api.starter import Starter
 from meta.api.temporal import TemporalRuns
 from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
-from meta.store import Store
 from workflows.decisions import Decide, Decided, decided_otherwise, same
 from workflows.errors import Conflict, InvalidInput, NotFound
 from workflows.messages import RunSnapshot
@@ -18,7 +18,7 @@ from workflows.messages import RunSnapshot
 class ApprovalCalls(MetaServiceServicer):
     """Part of `meta.api.servicer.MetaServicer`, which sets these."""
 
-    _store: Store
+    _starter: Starter
     _temporal: TemporalRuns
 
     async def Decide(
@@ -35,7 +35,7 @@ class ApprovalCalls(MetaServiceServicer):
         )
         answer = await self._temporal.decide(request.run_id, message)
         if answer is None:
-            answer = _decided_before(await self._store.runs.get(request.run_id), message)
+            answer = _decided_before(await self._starter.find(request.run_id), message)
         return pb.DecideResponse(
             step=answer.step, decision=convert.to_decision(answer.decision), decided=answer.decided
         )

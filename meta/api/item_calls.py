@@ -6,6 +6,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from meta.api import convert
+from meta.api.starter import Starter
 from meta.api.v1 import meta_pb2 as pb
 from meta.api.v1.meta_pb2_grpc import MetaServiceServicer
 from meta.store import Store
@@ -19,20 +20,22 @@ DEFAULT_PAGE, MAX_PAGE = 100, 500
 
 
 class ItemCalls(MetaServiceServicer):
-    """Part of `meta.api.servicer.MetaServicer`, which sets this.
+    """Part of `meta.api.servicer.MetaServicer`, which sets these.
 
     Attributes:
         _store: keeps the items.
+        _starter: finds runs.
     """
 
     _store: Store
+    _starter: Starter
 
     async def Items(self, request: pb.ItemsRequest, context: aio.ServicerContext[Message, Message]) -> pb.ItemsResponse:
         if request.page_size < 0:
             raise InvalidInput(f"page_size is {request.page_size}", hint=f"from 1 to {MAX_PAGE}")
         if request.page_token and not (request.page_token.isdecimal() and len(request.page_token) < 10):
             raise InvalidInput(f"page_token {request.page_token!r} is not one that an earlier page gave")
-        run = await self._store.runs.get(request.run_id)
+        run = await self._starter.find(request.run_id)
         _fan_out(run.id, run.steps, request.step)
         state = StepState[pb.StepState.Name(request.state).removeprefix("STEP_STATE_")] if request.state else None
         size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)

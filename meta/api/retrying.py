@@ -110,11 +110,7 @@ class Retrier:
         return Retried(started, plan)
 
     async def _ended(self, run_id: str) -> RunSnapshot:
-        try:
-            run = await self._store.runs.get(run_id)
-        except NotFound:
-            await self._starter.adopt(run_id)
-            run = await self._store.runs.get(run_id)
+        run = await self._starter.find(run_id)
         if not run.state.ended:
             raise Conflict(
                 f"run {run.id} has not ended, so it cannot be retried",

@@ -38,7 +38,7 @@ from meta.trace.record import RunRecord
 from meta.trace.spans import run_spans
 from meta.triggers.replay import Replayer
 from workflows.bundle import validate_bundle
-from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput, NotFound
+from workflows.errors import BundleInvalid, DefinitionInvalid, InvalidInput
 from workflows.messages import RunSnapshot
 from workflows.spec import load_definition
 from workflows.trace import trace_id
@@ -136,7 +136,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
         )
 
     async def Get(self, request: pb.GetRequest, context: _Context) -> pb.Run:
-        return self._run(await self._find(request.run_id))
+        return self._run(await self._starter.find(request.run_id))
 
     async def List(self, request: pb.ListRequest, context: _Context) -> pb.ListResponse:
         if request.page_size < 0:
@@ -151,7 +151,7 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
 
     async def Cancel(self, request: pb.CancelRequest, context: _Context) -> pb.CancelResponse:
         # The store first: a workflow writes its end down a moment before Temporal closes it.
-        if (await self._find(request.run_id)).state.ended:
+        if (await self._starter.find(request.run_id)).state.ended:
             return pb.CancelResponse(accepted=False)
         accepted = await self._temporal.cancel(request.run_id, request.reason)
         return pb.CancelResponse(accepted=accepted)
@@ -159,18 +159,20 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
     # Streams
 
     async def Watch(self, request: pb.WatchRequest, context: _Context) -> AsyncIterator[pb.Run]:
-        await self._find(request.run_id)  # an unknown run is refused, and one that the store lacks is written down
+        await self._starter.find(
+            request.run_id
+        )  # an unknown run is refused, and one that the store lacks is written down
         async for run in self._feed.watch(request.run_id):
             yield self._run(run)
 
     async def Logs(self, request: pb.LogsRequest, context: _Context) -> AsyncIterator[pb.LogLine]:
-        await self._find(request.run_id)
+        await self._starter.find(request.run_id)
         async for one in self._logs.lines(request.run_id, request.step, follow=request.follow):
             at = convert.to_timestamp(one.line.at)
             yield pb.LogLine(step=one.step, node=one.line.node, text=one.line.text, at=at)
 
     async def Trace(self, request: pb.TraceRequest, context: _Context) -> pb.TraceResponse:
-        run = await self._find(request.run_id)
+        run = await self._starter.find(request.run_id)
         record = await self._store.traces.record(request.run_id)
         # In a thread: a run of many thousands of nodes takes a second, in which others want answers.
         otlp = await asyncio.to_thread(_otlp, record, self._telemetry)
@@ -212,14 +214,6 @@ class MetaServicer(PlanCalls, RetryCalls, ApprovalCalls, ScheduleCalls, Backfill
 
     def _run(self, run: RunSnapshot) -> pb.Run:
         return convert.to_run(run, self._temporal.url(run.id))
-
-    async def _find(self, run_id: str) -> RunSnapshot:
-        """A run from the store, or, when the store was not told of it, from Temporal."""
-        try:
-            return await self._store.runs.get(run_id)
-        except NotFound:
-            await self._starter.adopt(run_id)
-            return await self._store.runs.get(run_id)
 
 
 def _workflow(workflow: PublishedWorkflow) -> pb.Workflow:

@@ -14,7 +14,7 @@ from meta.store import Store
 from meta.store.runs import RequestedRun
 from workers.log_context import note_run
 from workflows.board import first_steps
-from workflows.errors import Conflict, InvalidInput, ServiceUnavailable, UseCaseUnsettled
+from workflows.errors import Conflict, InvalidInput, NotFound, ServiceUnavailable, UseCaseUnsettled
 from workflows.messages import Cause, Reused, RunSnapshot
 from workflows.naming import request_run_id
 from workflows.spec.models import MetaWorkflow
@@ -188,6 +188,18 @@ class Starter:
             )
         _compare(memo, first.inputs_digest, first.bundle_digest)
         await self.adopt(run_id)
+
+    async def find(self, run_id: str) -> RunSnapshot:
+        """A run from the store, or, when the store was not told of it, from Temporal.
+
+        Raises:
+            NotFound: neither has it.
+        """
+        try:
+            return await self._store.runs.get(run_id)
+        except NotFound:
+            await self.adopt(run_id)
+            return await self._store.runs.get(run_id)
 
     async def adopt(self, run_id: str) -> None:
         """Write down a run that Temporal has and the store was not told of.

@@ -78,7 +78,7 @@ def run(  # noqa: PLR0917 -- typer makes options of them
                 written.started(started.id)
                 if not following:
                     return None
-                following_it = client.wait(started.id) if output is Output.JSON else show_run(client, started)
+                following_it = client.wait(started.id) if output is Output.JSON else _show_run(client, started)
                 return await stop.unless_stopped(following_it, client, started.id)
 
     try:
@@ -248,7 +248,7 @@ async def _start(client: MetaClient, target: str, given: Given, request_id: str,
     )
 
 
-async def show_run(client: MetaClient, started: StartedRun) -> RunView:
+async def _show_run(client: MetaClient, started: StartedRun) -> RunView:
     console = stdout()
     _print_started(started, Output.TEXT)
     return await follow_run(client, started.id, console)

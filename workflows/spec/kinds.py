@@ -69,6 +69,9 @@ def _approval(at: Path, step: Step, locate: Locator) -> Iterator[Problem]:
     if approval.on_timeout != "fail" and approval.timeout is None:
         message = "there is no 'timeout' that it could follow"
         yield locate.problem((*path, "onTimeout"), message, hint="give one beside it", key=True)
+    if approval.timeout is not None and step.timeout is not None and step.timeout <= approval.timeout:
+        message = "the step's time is over before the approval's, which then decides nothing"
+        yield locate.problem((*at, "timeout"), message, hint="leave it out: approval.timeout limits the step")
     for i, name in enumerate(approval.approvers):
         if not name.strip():
             yield locate.problem((*path, "approvers", i), "an approver has a name")

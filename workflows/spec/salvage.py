@@ -60,9 +60,9 @@ def salvage(value: JsonValue, error: ValidationError) -> Salvaged | None:
             if len(path) < 2 and details["type"] != "extra_forbidden":
                 return None
             removed.update(str(part) for part in path[-1:])
-            if inside := [key for key in _NEEDS_ITS_PARTS if key in path]:
-                removed.update(("item", "index") if inside == ["foreach"] else ())
-                lacking.add(show_path(path[: path.index(inside[0]) + 1]))
+            if len(path) > 2 and path[2] in _NEEDS_ITS_PARTS:  # below the name of a step, which may be called so too
+                removed.update(("item", "index") if path[2] == "foreach" else ())
+                lacking.add(show_path(path[:3]))
             _take_out(rest, path)
         try:
             definition = MetaWorkflow.model_validate(rest, by_alias=True, by_name=False)

@@ -8,15 +8,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 from workflows.errors import Problem
 from workflows.expressions.templates import TemplateMalformed, parse_template, walk_strings
 from workflows.expressions.tokens import Kind, tokenize
+from workflows.planned_inputs import EVENT_FIELDS
 from workflows.spec.crons import cron_fault
 from workflows.spec.locate import Locator, Path
 from workflows.spec.models import MetaWorkflow
 from workflows.spec.trigger_inputs import check_trigger_inputs
 from workflows.spec.trigger_models import ScheduleTrigger
 from workflows.suggest import did_you_mean
-
-EVENT_FIELDS = ("time", "date", "timestamp", "workflow", "trigger", "end")
-"""What `event` has in a schedule; `end` only in a backfill."""
 
 
 def check_schedules(definition: MetaWorkflow, locate: Locator) -> Iterator[Problem]:
